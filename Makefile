@@ -1,0 +1,94 @@
+# Every target is documented by the `##` after it; `make` alone prints them.
+
+SHELL := /usr/bin/env bash -o pipefail
+.SHELLFLAGS := -ec
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV ?= .venv
+RUN := $(VENV)/bin/
+UV_VERSION := 0.13.8
+PYTEST_ARGS ?=
+# Two workers: the control plane that they share takes a core of its own.
+INTEGRATION_ARGS ?= -n 2 --dist worksteal
+
+##@ General
+
+.PHONY: help
+help: ## Display this help.
+	@awk 'BEGIN {FS = ":.*##"; printf "\nUsage:\n  make \033[36m<target>\033[0m\n"} /^[a-zA-Z_0-9-]+:.*?##/ { printf "  \033[36m%-17s\033[0m %s\n", $$1, $$2 } /^##@/ { printf "\n\033[1m%s\033[0m\n", substr($$0, 5) }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: sync ## Show it all at work on a local control plane (ONCE=1: and end; CLUSTER=existing: run the manager against the current context).
+	@$(RUN)python -m controllers $(if $(filter existing,$(CLUSTER)),run --ask --log-format console,up $(if $(filter 1,$(ONCE)),--once))
+
+.PHONY: test
+test: lint test-unit test-integration ## Set up, then run every gate and test: what CI runs.
+
+##@ Development
+
+# pip and uv are quiet; this says what the wait is for.
+$(VENV)/.synced: requirements-dev.lock pyproject.toml VERSION
+	@hack/check-python $(PYTHON)
+	@echo "setting up $(VENV) (about a minute the first time)"
+	test -x $(RUN)python || $(PYTHON) -m venv $(VENV)
+	$(RUN)python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(RUN)uv pip sync --quiet --python $(RUN)python --require-hashes requirements-dev.lock
+	$(RUN)uv pip install --quiet --python $(RUN)python --no-deps --editable .
+	@touch $@
+
+.PHONY: sync
+sync: $(VENV)/.synced ## Install everything the other targets need, at the pinned versions.
+
+.PHONY: lock
+lock: sync ## Pin the dependencies: requirements.lock to run, requirements-dev.lock to develop.
+	$(RUN)uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra manager pyproject.toml -o requirements.lock
+	$(RUN)uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra manager --extra testing --group lint pyproject.toml -o requirements-dev.lock
+
+.PHONY: fmt
+fmt: sync ## Format, and fix what can be fixed.
+	$(RUN)ruff format .
+	$(RUN)ruff check --fix .
+
+.PHONY: lint
+lint: sync ## Check format, style, types, imports and dependencies.
+	$(RUN)ruff format --check .
+	$(RUN)ruff check .
+	$(RUN)mypy
+	$(RUN)lint-imports --no-logo
+	$(RUN)deptry .
+
+.PHONY: test-unit
+test-unit: sync ## Run the unit and property tests, on a virtual clock.
+	$(RUN)pytest test/unit test/property $(PYTEST_ARGS)
+
+.PHONY: setup-envtest
+setup-envtest: sync ## Find, fetch or build the control plane's binaries (the first time 6 to 15 minutes).
+	$(RUN)python -m controller_runtime.testing.envtest setup
+
+.PHONY: test-integration
+test-integration: setup-envtest ## Run the tests that need a real control plane.
+	$(RUN)pytest test/integration $(INTEGRATION_ARGS) $(PYTEST_ARGS)
+
+.PHONY: cover
+cover: sync ## Run the unit tests under coverage and show what they miss.
+	$(RUN)coverage run -m pytest test/unit test/property
+	$(RUN)coverage report
+
+.PHONY: bench
+bench: sync ## Run the benchmarks and save the result under .benchmarks/.
+	$(RUN)pytest benchmarks --benchmark-autosave
+
+.PHONY: verify
+verify: fmt lint test ## The tree is clean after formatting.
+	test -z "$$(git status --porcelain)"
+
+##@ Build
+
+.PHONY: build
+build: sync ## Build the wheel of controller_runtime.
+	$(RUN)uv build --wheel
+
+.PHONY: clean
+clean: ## Remove what make made: environment, local cluster's state, caches of the tools.
+	rm -rf $(VENV) .pilothouse dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,259 @@
+"""Build Kubernetes controllers on asyncio.
+
+Objects flow one way: the API server is watched by a reflector, which keeps a store;
+handlers turn what changed into keys; a queue hands each key to one worker; the
+reconciler reads the store and writes through the client. A manager owns all of it.
+
+The words, guarantees and metric names are those of Go's controller-runtime. What is
+here is public; modules are, names with an underscore are not.
+"""
+
+from controller_runtime.backoff import (
+    Backoff,
+    BucketLimiter,
+    ExponentialLimiter,
+    FastSlowLimiter,
+    Limiter,
+    MaxOfLimiter,
+    TokenBucket,
+)
+from controller_runtime.cache import Cache, CacheOptions
+from controller_runtime.client import Client
+from controller_runtime.clock import Clock, SystemClock
+from controller_runtime.conditions import (
+    Condition,
+    find_condition,
+    is_condition_true,
+    remove_condition,
+    set_condition,
+)
+from controller_runtime.controller import Controller, ControllerOptions
+from controller_runtime.discovery import ApiResource, Discovery
+from controller_runtime.errors import (
+    AlreadyExistsError,
+    AlreadyStartedError,
+    ApiError,
+    BadRequestError,
+    CacheNotStartedError,
+    ConfigError,
+    ConflictError,
+    ControllerRuntimeError,
+    DecodeError,
+    ExpiredError,
+    ForbiddenError,
+    InvalidError,
+    NoKindMatchError,
+    NotCachedError,
+    NotFoundError,
+    NotIndexedError,
+    ServerError,
+    ShutDownError,
+    StalledError,
+    SyncTimeoutError,
+    TerminalError,
+    TooManyRequestsError,
+    UnauthorizedError,
+)
+from controller_runtime.event import Created, Deleted, Event, Generic, Updated
+from controller_runtime.handler import Handler, for_object, for_owner, mapped
+from controller_runtime.httpserver import HttpServer, Probes
+from controller_runtime.log import configure as configure_logging
+from controller_runtime.manager import (
+    Group,
+    Manager,
+    ManagerOptions,
+    Runnable,
+    Stoppable,
+)
+from controller_runtime.meta import (
+    ApiModel,
+    GroupVersionKind,
+    Json,
+    Kind,
+    KubeObject,
+    Meta,
+    NamespacedName,
+    ObjectMeta,
+    OwnerReference,
+    RawObject,
+    kind_of,
+)
+from controller_runtime.metrics import Metrics
+from controller_runtime.ownership import (
+    AlreadyOwnedError,
+    OwnershipError,
+    find_controller,
+    has_owner_reference,
+    is_controlled_by,
+    owner_references,
+    remove_controller_reference,
+    remove_owner_reference,
+    set_controller_reference,
+    set_owner_reference,
+)
+from controller_runtime.patch import (
+    Patch,
+    apply_patch,
+    json_patch,
+    merge_patch,
+    merge_patch_from,
+    strategic_merge_patch,
+)
+from controller_runtime.predicate import (
+    Predicate,
+    annotation_changed,
+    by_object,
+    for_event,
+    generation_changed,
+    label_changed,
+    label_selector,
+    resource_version_changed,
+)
+from controller_runtime.reconcile import DONE, Reconciler, Request, Result
+from controller_runtime.recorder import EventRecorder, ObjectReference, reference
+from controller_runtime.reflector import Reflector, ReflectorOptions
+from controller_runtime.restconfig import RestConfig
+from controller_runtime.restconfig import load as load_restconfig
+from controller_runtime.scheme import ObjectList, Scheme
+from controller_runtime.selectors import FieldSelector, LabelSelector, SelectorError
+from controller_runtime.signals import on_stop_signal
+from controller_runtime.source import ChannelSource, KindSource, Source
+from controller_runtime.store import Store
+from controller_runtime.transport import (
+    TRANSPORT_ERRORS,
+    HttpTransport,
+    Response,
+    Transport,
+)
+from controller_runtime.watch import WatchOptions
+from controller_runtime.wire import strip_managed_fields
+from controller_runtime.workqueue import LOW_PRIORITY, WorkQueue
+
+__all__ = [
+    "DONE",
+    "LOW_PRIORITY",
+    "TRANSPORT_ERRORS",
+    "AlreadyExistsError",
+    "AlreadyOwnedError",
+    "AlreadyStartedError",
+    "ApiError",
+    "ApiModel",
+    "ApiResource",
+    "Backoff",
+    "BadRequestError",
+    "BucketLimiter",
+    "Cache",
+    "CacheNotStartedError",
+    "CacheOptions",
+    "ChannelSource",
+    "Client",
+    "Clock",
+    "Condition",
+    "ConfigError",
+    "ConflictError",
+    "Controller",
+    "ControllerOptions",
+    "ControllerRuntimeError",
+    "Created",
+    "DecodeError",
+    "Deleted",
+    "Discovery",
+    "Event",
+    "EventRecorder",
+    "ExpiredError",
+    "ExponentialLimiter",
+    "FastSlowLimiter",
+    "FieldSelector",
+    "ForbiddenError",
+    "Generic",
+    "Group",
+    "GroupVersionKind",
+    "Handler",
+    "HttpServer",
+    "HttpTransport",
+    "InvalidError",
+    "Json",
+    "Kind",
+    "KindSource",
+    "KubeObject",
+    "LabelSelector",
+    "Limiter",
+    "Manager",
+    "ManagerOptions",
+    "MaxOfLimiter",
+    "Meta",
+    "Metrics",
+    "NamespacedName",
+    "NoKindMatchError",
+    "NotCachedError",
+    "NotFoundError",
+    "NotIndexedError",
+    "ObjectList",
+    "ObjectMeta",
+    "ObjectReference",
+    "OwnerReference",
+    "OwnershipError",
+    "Patch",
+    "Predicate",
+    "Probes",
+    "RawObject",
+    "Reconciler",
+    "Reflector",
+    "ReflectorOptions",
+    "Request",
+    "Response",
+    "RestConfig",
+    "Result",
+    "Runnable",
+    "Scheme",
+    "SelectorError",
+    "ServerError",
+    "ShutDownError",
+    "Source",
+    "StalledError",
+    "Stoppable",
+    "Store",
+    "SyncTimeoutError",
+    "SystemClock",
+    "TerminalError",
+    "TokenBucket",
+    "TooManyRequestsError",
+    "Transport",
+    "UnauthorizedError",
+    "Updated",
+    "WatchOptions",
+    "WorkQueue",
+    "annotation_changed",
+    "apply_patch",
+    "by_object",
+    "configure_logging",
+    "find_condition",
+    "find_controller",
+    "for_event",
+    "for_object",
+    "for_owner",
+    "generation_changed",
+    "has_owner_reference",
+    "is_condition_true",
+    "is_controlled_by",
+    "json_patch",
+    "kind_of",
+    "label_changed",
+    "label_selector",
+    "load_restconfig",
+    "mapped",
+    "merge_patch",
+    "merge_patch_from",
+    "on_stop_signal",
+    "owner_references",
+    "reference",
+    "remove_condition",
+    "remove_controller_reference",
+    "remove_owner_reference",
+    "resource_version_changed",
+    "set_condition",
+    "set_controller_reference",
+    "set_owner_reference",
+    "strategic_merge_patch",
+    "strip_managed_fields",
+]

@@ -1,0 +1,444 @@
+"""Workers around a queue: the loop that reconciles.
+
+    new ──warm_up──▶ sources start, and sync ──run──▶ workers ──stop──▶ drained
+     └─────────────────────────run─────────────────────▲
+
+`run` owns every task: a fixed number of workers, which live as long as it does, and
+one that reports on work in progress. No reconcile begins before all sources have told
+of every object that was there at the start. `stop` lets work in progress end, and
+`run` return; cancelling `run` cancels that work as well.
+
+What a reconcile leads to, as in controller-runtime (`pkg/internal/controller`):
+
+    returns None           done; failures are forgotten
+    returns a delay        again after that long; failures are forgotten
+    raises TerminalError   dropped until something changes; failures are kept
+    raises anything else   again, after longer with each failure in a row
+
+An exception that is neither of this framework nor the world's (`OSError`) is a bug,
+and counts as a panic: it is survived like any failure, unless `recover_panic` is off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import uuid
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Generic, Protocol, TypeVar, assert_never, cast
+
+import structlog
+from structlog.contextvars import bind_contextvars, reset_contextvars
+
+from controller_runtime.backoff import Limiter
+from controller_runtime.errors import (
+    AlreadyStartedError,
+    ControllerRuntimeError,
+    ShutDownError,
+    SyncTimeoutError,
+    TerminalError,
+)
+from controller_runtime.meta import Kind, NamespacedName, kind_of
+from controller_runtime.metrics import Metrics
+from controller_runtime.reconcile import DONE, Reconciler, Result
+from controller_runtime.source import Source
+from controller_runtime.workqueue import Item, WorkQueue
+
+log = structlog.get_logger(__name__)
+
+R = TypeVar("R", bound=Hashable)
+
+_UNFINISHED_PERIOD = 0.5
+"""Seconds between two reports on work in progress, as in client-go."""
+
+
+class Tracer(Protocol):
+    """Starts spans; `opentelemetry.trace.Tracer` is one."""
+
+    def start_as_current_span(
+        self, name: str, *, attributes: Mapping[str, str | Sequence[str]]
+    ) -> AbstractContextManager[object]:
+        """Return a span that is current, and times, what is done inside it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControllerOptions:
+    """How a controller runs. The defaults are controller-runtime's."""
+
+    max_concurrent_reconciles: int = 1
+    """Reconciles that may run at once, each for a different key."""
+
+    cache_sync_timeout: float | None = 120.0
+    """Longest that all sources together may take to start and sync, in seconds;
+    `None` waits for ever, say for a CRD that may never come."""
+
+    reconciliation_timeout: float | None = None
+    """Longest that a single reconcile may take, in seconds; `None` is no limit."""
+
+    recover_panic: bool = True
+    """Treat a bug like any failure; else it stops the controller, and its manager."""
+
+    needs_leader_election: bool = True
+    """Reconcile on the leader alone; read by the manager."""
+
+    enable_warmup: bool = False
+    """Start and sync the sources before the election; read by the manager."""
+
+    ageing: float | None = 30.0
+    """Seconds after which a ready key of low priority rises to 0; `None` is never."""
+
+
+class Controller(Generic[R]):
+    """Reconciles every key that its sources bring up."""
+
+    def __init__(
+        self,
+        name: str,
+        reconciler: Reconciler[R],
+        *,
+        sources: Iterable[Source[R]] = (),
+        options: ControllerOptions | None = None,
+        kind: Kind | None = None,
+        limiter: Limiter[R] | None = None,
+        metrics: Metrics | None = None,
+        randomness: random.Random | None = None,
+        tracer: Tracer | None = None,
+    ) -> None:
+        """Make a controller that has not started.
+
+        Args:
+            name: Its name in logs and metrics; unique in a manager.
+            reconciler: What to do with a key.
+            sources: Where keys come from; each feeds this controller alone.
+            options: How to run.
+            kind: The kind that is reconciled, for logs.
+            limiter: How long a failed key waits; by default 5 ms, doubling to 1000 s.
+            metrics: Where to count; by default nobody sees it.
+            randomness: Where reconcile ids come from.
+            tracer: Makes a span of each reconcile; by default none is made.
+        """
+        measured = metrics or Metrics()
+        self.name = name
+        self.options = options or ControllerOptions()
+        self.kind = kind_of(kind) if kind is not None else None
+        self.queue: WorkQueue[R] = WorkQueue(
+            limiter=limiter, ageing=self.options.ageing, metrics=measured.queue(name)
+        )
+        self._metrics = measured.controller(name)
+        self._reconciler = reconciler
+        self._sources = list(sources)
+        self._random = randomness or random.SystemRandom()
+        self._tracer = tracer
+        self._warming = asyncio.Lock()
+        self._busy = asyncio.Event()
+        self._starters: Sequence[asyncio.Task[None]] = ()
+        self._unsynced: list[Source[R]] = []
+        self._in_flight: dict[R, asyncio.Task[None]] = {}
+        self._last_errors: dict[R, str] = {}
+        self._started = False
+        self._warm = False
+        self._stopped = False
+
+    @property
+    def unsynced(self) -> tuple[str, ...]:
+        """The sources that the controller waits for, before it works."""
+        return tuple(source.describe() for source in self._unsynced)
+
+    @property
+    def in_flight(self) -> Mapping[R, asyncio.Task[None]]:
+        """The keys that are reconciled now, each with the task that does it."""
+        return dict(self._in_flight)
+
+    @property
+    def last_errors(self) -> Mapping[R, str]:
+        """Why the last reconcile of a key failed, for keys where it did."""
+        return dict(self._last_errors)
+
+    async def watch(self, source: Source[R]) -> None:
+        """Add a source; once the others were started, start it too, and let it sync.
+
+        Raises:
+            SyncTimeoutError: It did not sync in time, and was stopped.
+            Exception: What the source raised; it was stopped.
+        """
+        async with self._warming:
+            if self._warm and not self._stopped:
+                await self._start_sources([source])
+            self._sources.append(source)
+
+    def unwatch(self, source: Source[R]) -> None:
+        """Stop a source that was given to `watch`, and let go of it."""
+        source.stop()
+        self._sources.remove(source)
+
+    async def warm_up(self) -> None:
+        """Start the sources and fill the queue, before or while `run` does it.
+
+        Raises:
+            SyncTimeoutError: A source did not sync in time; the text names it.
+            Exception: What a source raised; several come as an ExceptionGroup.
+        """
+        async with self._warming:
+            if not self._warm and not self._stopped:
+                await self._start_sources(self._sources)
+                self._warm = True
+
+    async def run(self) -> None:
+        """Reconcile until `stop`. Cancelling this cancels every reconcile.
+
+        Raises:
+            AlreadyStartedError: The controller ran before.
+            SyncTimeoutError: A source did not sync in time; the text names it.
+            Exception: What a source raised, or a reconcile that may not recover;
+                several come as an ExceptionGroup.
+        """
+        if self._started:
+            raise AlreadyStartedError(
+                f"controller {self.name} was started twice; is it in two managers?"
+            )
+        self._started = True
+        try:
+            await self.warm_up()
+            await self._work()
+        finally:
+            self.stop()
+            for source in self._sources:
+                source.stop()
+            self.queue.close()
+            self.queue.observe_unfinished()
+
+    def stop(self) -> None:
+        """Take no more keys; `run` returns when those in flight are done."""
+        self._stopped = True
+        self.queue.seal()
+        for starter in self._starters:
+            starter.cancel()
+
+    async def _start_sources(self, sources: Sequence[Source[R]]) -> None:
+        self._unsynced = list(sources)
+        with ExitStack() as undo:
+            undo.callback(self._unsynced.clear)
+            for source in sources:
+                undo.callback(source.stop)
+            await self._sync(sources)
+            if not self._stopped:
+                undo.pop_all()
+
+    async def _sync(self, sources: Sequence[Source[R]]) -> None:
+        limit = self.options.cache_sync_timeout
+        failure: BaseException
+        try:
+            async with asyncio.timeout(limit), asyncio.TaskGroup() as tasks:
+                self._starters = [tasks.create_task(self._start(s)) for s in sources]
+            return
+        except TimeoutError:
+            failure = SyncTimeoutError(
+                f"controller {self.name}: {', '.join(self.unsynced)} did not sync "
+                f"within {limit:g} s"
+            )
+        except BaseExceptionGroup as group:
+            failure = _lone(group)
+        raise failure
+
+    async def _start(self, source: Source[R]) -> None:
+        await source.start(self.queue)
+        await source.synced()
+        self._unsynced.remove(source)
+
+    async def _work(self) -> None:
+        workers = self.options.max_concurrent_reconciles
+        self._metrics.max_concurrent.set(workers)
+        failure: BaseException
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                reporter = tasks.create_task(self._report())
+                async with asyncio.TaskGroup() as group:
+                    for n in range(workers):
+                        group.create_task(self._serve(), name=f"{self.name}/{n}")
+                reporter.cancel()
+            return
+        except BaseExceptionGroup as errors:
+            failure = _lone(errors)
+        raise failure
+
+    async def _report(self) -> None:
+        """Report on work in progress, and sleep as long as there is none."""
+        while True:
+            await self._busy.wait()
+            self.queue.observe_unfinished()
+            await asyncio.sleep(_UNFINISHED_PERIOD)
+            if not self._in_flight:
+                self.queue.observe_unfinished()
+                self._busy.clear()
+
+    async def _serve(self) -> None:
+        self._bind_names()
+        while True:
+            try:
+                item = await self.queue.get()
+            except ShutDownError:
+                return
+            try:
+                await self._handle(item)
+            finally:
+                self.queue.done(item.key)
+            # A reconcile that finds nothing to do may never wait: without this,
+            # thousands in a row would keep the loop from everything else.
+            await asyncio.sleep(0)
+
+    def _bind_names(self) -> None:
+        """Name the controller in all that this worker's task logs."""
+        bind_contextvars(controller=self.name)
+        if self.kind is not None:
+            bind_contextvars(
+                controllerGroup=self.kind.group, controllerKind=self.kind.kind
+            )
+
+    async def _handle(self, item: Item[R]) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        names = self._names(item.key)
+        tokens = bind_contextvars(**names)
+        self._metrics.active_workers.inc()
+        self._in_flight[item.key] = _this_task()
+        self._busy.set()
+        try:
+            await self._attempt(item, names)
+        finally:
+            del self._in_flight[item.key]
+            self._metrics.active_workers.dec()
+            self._metrics.time.observe(loop.time() - began)
+            reset_contextvars(**tokens)
+
+    def _names(self, key: R) -> dict[str, str]:
+        reconcile_id = uuid.UUID(int=self._random.getrandbits(128), version=4)
+        names = {"object": str(key), "reconcileID": str(reconcile_id)}
+        if isinstance(key, NamespacedName):
+            names |= {"namespace": key.namespace, "name": key.name}
+        return names
+
+    async def _attempt(self, item: Item[R], names: Mapping[str, str]) -> None:
+        try:
+            with self._span(item, names):
+                result = _result(await self._reconcile(item.key))
+        except asyncio.CancelledError as error:
+            if _this_task().cancelling():
+                raise
+            # Somebody cancelled what the reconciler waited for, not this worker.
+            self._fail(item, error)
+        except Exception as error:
+            if is_panic(error):
+                self._metrics.panics.inc()
+                if not self.options.recover_panic:
+                    raise
+            self._fail(item, error)
+        else:
+            self._succeed(item, result)
+
+    def _span(
+        self, item: Item[R], names: Mapping[str, str]
+    ) -> AbstractContextManager[object]:
+        if self._tracer is None:
+            return _NO_SPAN
+        return self._tracer.start_as_current_span(
+            "reconcile",
+            attributes={"controller": self.name, **names, "causes": item.causes},
+        )
+
+    async def _reconcile(self, key: R) -> Result | timedelta | None:
+        limit = self.options.reconciliation_timeout
+        if limit is None:
+            return await self._reconciler.reconcile(key)
+        deadline = asyncio.timeout(limit)
+        try:
+            async with deadline:
+                return await self._reconciler.reconcile(key)
+        except TimeoutError as error:
+            if deadline.expired():
+                raise TimeoutError(f"reconcile took longer than {limit:g} s") from error
+            raise
+        finally:
+            if deadline.expired():
+                self._metrics.timeouts.inc()
+
+    def _succeed(self, item: Item[R], result: Result) -> None:
+        self.queue.forget(item.key)
+        self._last_errors.pop(item.key, None)
+        if result.requeue_after is None:
+            self._metrics.success.inc()
+            return
+        self._metrics.requeue_after.inc()
+        self.queue.add_after(
+            item.key,
+            result.requeue_after.total_seconds(),
+            priority=result.priority,
+            cause="timer",
+        )
+
+    def _fail(self, item: Item[R], error: BaseException) -> None:
+        self._metrics.error.inc()
+        self._metrics.errors.inc()
+        self._last_errors[item.key] = f"{type(error).__name__}: {error}"
+        delay = None
+        if is_terminal(error):
+            self._metrics.terminal_errors.inc()
+        else:
+            failures = self.queue.num_requeues(item.key) + 1
+            delay = self.queue.retry(item.key, cause=f"retry {failures}")
+        log.error(
+            "reconcile failed", retry_in=delay, causes=item.causes, exc_info=error
+        )
+
+
+def is_terminal(error: BaseException) -> bool:
+    """Return whether retrying cannot help, as a `TerminalError` or its wrapper says.
+
+    Of a group, all must agree: the others may be worth another try.
+    """
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        if isinstance(cause, TerminalError):
+            return True
+        if isinstance(cause, BaseExceptionGroup):
+            return all(map(is_terminal, cause.exceptions))
+        seen.add(id(cause))
+        cause = cause.__cause__
+    return False
+
+
+def is_panic(error: BaseException) -> bool:
+    """Return whether a bug raised this, rather than the framework or the world."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(is_panic, error.exceptions))
+    return not isinstance(error, ControllerRuntimeError | OSError)
+
+
+_NO_SPAN = nullcontext()
+
+
+def _result(answer: Result | timedelta | None) -> Result:
+    match answer:
+        case None:
+            return DONE
+        case Result():
+            return answer
+        case timedelta():
+            return Result(requeue_after=answer)
+    assert_never(answer)
+
+
+def _lone(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the error in a group of one, else the group."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def _this_task() -> asyncio.Task[None]:
+    return cast("asyncio.Task[None]", asyncio.current_task())

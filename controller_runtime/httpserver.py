@@ -1,0 +1,321 @@
+"""What a manager answers over HTTP: metrics and probes, each on its port.
+
+    construct ─▶ add routes, checks ─▶ bind ─▶ run ─▶ (cancelled) requests end, closed
+
+`bind` comes first and by itself, so that a port that is taken is an error at the start
+and not a line in a log. The probes answer as kube-apiserver's `/healthz` and `/readyz`
+do: kubelet and users of `kubectl get --raw` know the format.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import inspect
+import socket
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
+
+import structlog
+from aiohttp import web
+
+from controller_runtime.errors import AlreadyStartedError, ConfigError
+
+log = structlog.get_logger(__name__)
+
+Check: TypeAlias = Callable[[], Awaitable[None] | None]
+"""Raises when something is wrong; the reason goes to the log, not to who asks."""
+
+_METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_KEEPALIVE = 90.0
+"""Seconds that an idle connection is kept, as in controller-runtime's servers."""
+
+_SHUTDOWN = 5.0
+"""Seconds that requests in flight may take to end."""
+
+_CHECK_TIMEOUT = 10.0
+"""Seconds after which a check has failed; kubelet has long given up by then."""
+
+
+class Reply(NamedTuple):
+    """What a route answers."""
+
+    body: bytes
+    status: int = 200
+    content_type: str = "text/plain; charset=utf-8"
+
+
+Query: TypeAlias = Mapping[str, Sequence[str]]
+"""Name → its values, in the order of the URL."""
+
+Handler: TypeAlias = Callable[[str, Query], Awaitable[Reply]]
+"""(rest of the path below the route, query) → reply."""
+
+
+class Probes:
+    """The health and readiness checks of a process."""
+
+    def __init__(self) -> None:
+        self._health: dict[str, Check] = {"ping": _ping}
+        self._ready: dict[str, Check] = {}
+        self._is_frozen = False
+
+    def add_health_check(self, name: str, check: Check) -> None:
+        """Let `check` decide whether the process must be restarted.
+
+        Raises:
+            AlreadyStartedError: The probes answer already, or the name is taken.
+        """
+        self._add(self._health, name, check)
+
+    def add_ready_check(self, name: str, check: Check) -> None:
+        """Let `check` decide whether the process does its work.
+
+        Raises:
+            AlreadyStartedError: The probes answer already, or the name is taken.
+        """
+        self._add(self._ready, name, check)
+
+    def freeze(self) -> None:
+        """Take no more checks."""
+        self._is_frozen = True
+
+    async def healthz(self, path: str, query: Query) -> Reply:
+        """Answer `/healthz` and `/healthz/NAME`."""
+        return await _answer("healthz", self._health, path, query)
+
+    async def readyz(self, path: str, query: Query) -> Reply:
+        """Answer `/readyz` and `/readyz/NAME`."""
+        return await _answer("readyz", self._ready or {"ping": _ping}, path, query)
+
+    def _add(self, checks: dict[str, Check], name: str, check: Check) -> None:
+        if self._is_frozen:
+            raise AlreadyStartedError(f"cannot add the check {name!r}: probes are up")
+        if name in checks:
+            raise AlreadyStartedError(f"there is a check {name!r} already")
+        checks[name] = check
+
+
+class HttpServer:
+    """Serves some routes on one address."""
+
+    def __init__(self, address: str, *, name: str, flag: str) -> None:
+        """Describe a server.
+
+        Args:
+            address: `host:port`, `:port` for all addresses, port 0 for a free one;
+                `0` or empty serves nothing.
+            name: What it serves, for messages.
+            flag: The flag that sets the address, for messages.
+
+        Raises:
+            ConfigError: The address cannot be read.
+        """
+        self.name = f"{name} server"
+        self._what = name
+        self._flag = flag
+        self._address = address
+        self._endpoint = _endpoint(address, flag)
+        self._routes: dict[str, Handler] = {}
+        self._probes: Probes | None = None
+        self._socket: socket.socket | None = None
+
+    @property
+    def is_on(self) -> bool:
+        """Whether it serves anything at all."""
+        return self._endpoint is not None
+
+    @property
+    def port(self) -> int:
+        """The port it listens on; 0 before `bind`, or if it serves nothing."""
+        port: int = self._socket.getsockname()[1] if self._socket is not None else 0
+        return port
+
+    @property
+    def url(self) -> str:
+        """Where it is reached from this machine; empty before `bind`."""
+        if self._socket is None:
+            return ""
+        host, port = self._socket.getsockname()[:2]
+        if host in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
+            host = "127.0.0.1"
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+    def add_route(self, path: str, handler: Handler) -> None:
+        """Serve `path` and what is below it.
+
+        Raises:
+            AlreadyStartedError: The server is bound, or the path is taken.
+        """
+        if self._socket is not None:
+            raise AlreadyStartedError(f"cannot serve {path}: {self.name} is bound")
+        if path in self._routes:
+            raise AlreadyStartedError(f"{self.name} serves {path} already")
+        self._routes[path] = handler
+
+    def add_metrics(self, exposition: Callable[[], bytes]) -> None:
+        """Serve `/metrics` in the Prometheus text format."""
+
+        async def metrics(path: str, _query: Query) -> Reply:
+            if path:
+                return _NOT_FOUND
+            return Reply(exposition(), content_type=_METRICS_TYPE)
+
+        self.add_route("/metrics", metrics)
+
+    def add_probes(self, probes: Probes) -> None:
+        """Serve `/healthz` and `/readyz`."""
+        self._probes = probes
+        self.add_route("/healthz", probes.healthz)
+        self.add_route("/readyz", probes.readyz)
+
+    async def bind(self) -> None:
+        """Take the port.
+
+        Raises:
+            ConfigError: It cannot be had.
+        """
+        if self._endpoint is None or self._socket is not None:
+            return
+        host, port = self._endpoint
+        try:
+            self._socket = _listener(host, port)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot listen on {self._address} for {self._what}: "
+                f"{_why(error)}; choose another with {self._flag}"
+            ) from error
+        if self._probes is not None:
+            self._probes.freeze()
+
+    async def close(self) -> None:
+        """Give the port back, if it was taken and `run` never came."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    async def run(self) -> None:
+        """Serve until cancelled; requests in flight then have five seconds to end."""
+        await self.bind()
+        if self._socket is None:
+            return
+        runner = web.ServerRunner(
+            web.Server(self._handle, keepalive_timeout=_KEEPALIVE, access_log=None),
+            shutdown_timeout=_SHUTDOWN,
+        )
+        await runner.setup()
+        try:
+            await web.SockSite(runner, self._socket).start()
+            log.debug("serving", what=self._what, url=self.url)
+            await asyncio.get_running_loop().create_future()  # until cancelled
+        finally:
+            await runner.cleanup()
+            await self.close()
+
+    async def _handle(self, request: web.BaseRequest) -> web.Response:
+        reply = await self._reply(request)
+        return web.Response(
+            body=reply.body,
+            status=reply.status,
+            headers={
+                "Content-Type": reply.content_type,
+                "X-Content-Type-Options": "nosniff",
+            },
+        )
+
+    async def _reply(self, request: web.BaseRequest) -> Reply:
+        if request.method not in {"GET", "HEAD"}:
+            return Reply(b"method not allowed\n", 405)
+        for path, handler in self._routes.items():
+            if request.path == path or request.path.startswith(f"{path}/"):
+                rest = request.path[len(path) :].strip("/")
+                query = {name: request.query.getall(name) for name in request.query}
+                return await handler(rest, query)
+        return _NOT_FOUND
+
+
+_NOT_FOUND = Reply(b"404 page not found\n", 404)
+
+
+async def _answer(
+    route: str, checks: Mapping[str, Check], path: str, query: Query
+) -> Reply:
+    if path:
+        return await _answer_one(route, checks, path)
+    excluded = set(query.get("exclude", ()))
+    lines, failed = [], []
+    for name, check in checks.items():
+        if name in excluded:
+            lines.append(f"[+]{name} excluded: ok")
+        elif await _passes(route, name, check):
+            lines.append(f"[+]{name} ok")
+        else:
+            lines.append(f"[-]{name} failed: reason withheld")
+            failed.append(name)
+    unknown = sorted(excluded - checks.keys())
+    if unknown:
+        names = ", ".join(f'"{name}"' for name in unknown)
+        lines.append(
+            f"warn: some health checks cannot be excluded: no matches for {names}"
+        )
+    if failed:
+        return Reply("\n".join([*lines, f"{route} check failed", ""]).encode(), 500)
+    if "verbose" not in query:
+        return Reply(b"ok")
+    return Reply("\n".join([*lines, f"{route} check passed", ""]).encode())
+
+
+async def _answer_one(route: str, checks: Mapping[str, Check], name: str) -> Reply:
+    if name not in checks:
+        return _NOT_FOUND
+    if await _passes(route, name, checks[name]):
+        return Reply(b"ok")
+    return Reply(b"internal server error: reason withheld\n", 500)
+
+
+async def _passes(route: str, name: str, check: Check) -> bool:
+    try:
+        answer = check()
+        if inspect.isawaitable(answer):
+            async with asyncio.timeout(_CHECK_TIMEOUT):
+                await answer
+    except Exception as error:  # noqa: BLE001 - any failure means: not healthy
+        log.info("check failed", probe=route, check=name, error=str(error))
+        return False
+    return True
+
+
+def _ping() -> None:
+    """Pass: the loop runs, or nobody would be answered."""
+
+
+def _endpoint(address: str, flag: str) -> tuple[str, int] | None:
+    if address in {"", "0"}:
+        return None
+    host, colon, port = address.rpartition(":")
+    is_bare = ":" in host and not (host.startswith("[") and host.endswith("]"))
+    if not colon or is_bare or not port.isdecimal() or int(port) > 65535:
+        raise ConfigError(
+            f"{flag}={address} is no address: host:port or :port is, or 0 for none"
+        )
+    return host.strip("[]"), int(port)
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    """Listen on one address, or on all of both families where the system can."""
+    if not host and socket.has_dualstack_ipv6():
+        try:
+            return socket.create_server(
+                ("::", port), family=socket.AF_INET6, dualstack_ipv6=True
+            )
+        except OSError as error:
+            if error.errno not in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}:
+                raise  # IPv6 is there, the port is not
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family)
+
+
+def _why(error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return "the address is in use"
+    return error.strerror or str(error)

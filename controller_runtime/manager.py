@@ -1,0 +1,337 @@
+"""The owner of every task: starts them in order, and stops them in order.
+
+    start:  recorders ─▶ HTTP ─▶ caches ─▶ others ─▶ leader election group
+    stop:   others ─▶ leader election group ─▶ caches ─▶ HTTP ─▶ recorders
+
+HTTP comes early and goes late, so that probes and metrics answer while caches fill
+and while work drains. Caches outlive the controllers, which read from them until
+their last reconcile is over. Recorders outlive all that records.
+
+Stopping drains, then cancels: a runnable with `stop` is asked to take no new work and
+is given the grace period less a fifth to end what it has begun; what still runs
+then is cancelled. Go cancels at once; in Python that would strike at the next await
+of a half-done reconcile.
+
+The first error stops everything; `start` raises it when all is down, together
+with what failed on the way down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import IntEnum
+from typing import Protocol, runtime_checkable
+
+import structlog
+
+from controller_runtime.cache import Cache, CacheOptions
+from controller_runtime.client import Client
+from controller_runtime.clock import Clock, SystemClock
+from controller_runtime.discovery import Discovery
+from controller_runtime.errors import (
+    AlreadyStartedError,
+    ConfigError,
+    ControllerRuntimeError,
+)
+from controller_runtime.httpserver import HttpServer, Probes
+from controller_runtime.metrics import Metrics
+from controller_runtime.recorder import EventRecorder
+from controller_runtime.scheme import Scheme
+from controller_runtime.transport import Transport
+
+log = structlog.get_logger(__name__)
+
+_DRAIN_SHARE = 0.8
+"""Part of the grace period in which work may end by itself."""
+
+
+class Runnable(Protocol):
+    """Something that works until it is cancelled or has nothing left to do."""
+
+    async def run(self) -> None:
+        """Work. An error stops the manager; to return early is fine."""
+        ...
+
+
+@runtime_checkable
+class Stoppable(Protocol):
+    """A runnable that can end in good order."""
+
+    def stop(self) -> None:
+        """Take no new work; `run` returns when the present work is done."""
+        ...
+
+
+class Group(IntEnum):
+    """When a runnable starts; see the module for the order in which groups stop."""
+
+    RECORDERS = 0
+    HTTP = 1
+    CACHES = 2
+    OTHERS = 3
+    """On every replica, leader or not."""
+    LEADER_ELECTION = 4
+    """On the leader alone."""
+
+
+_STOP_ORDER = (
+    Group.OTHERS,
+    Group.LEADER_ELECTION,
+    Group.CACHES,
+    Group.HTTP,
+    Group.RECORDERS,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManagerOptions:
+    """How a manager runs."""
+
+    metrics_bind_address: str = ":8080"
+    """`host:port` of `/metrics`; `0` serves none."""
+
+    health_probe_bind_address: str = ":8081"
+    """`host:port` of `/healthz` and `/readyz`; `0` serves none."""
+
+    graceful_shutdown_timeout: timedelta | None = timedelta(seconds=30)
+    """Longest that stopping may take; zero cancels at once, `None` waits for ever."""
+
+    field_owner: str = "pilothouse"
+    """Field manager of writes that name no other."""
+
+    cache: CacheOptions = field(default_factory=CacheOptions)
+    """What the cache keeps."""
+
+
+class Manager:
+    """Shared dependencies of controllers, and the life of everything that runs."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        scheme: Scheme | None = None,
+        options: ManagerOptions | None = None,
+        metrics: Metrics | None = None,
+        clock: Clock | None = None,
+        randomness: random.Random | None = None,
+    ) -> None:
+        self.options = options or ManagerOptions()
+        self.metrics = metrics or Metrics()
+        self.clock = clock or SystemClock()
+        self.random = randomness or random.Random()  # noqa: S311 - jitter, no secret
+        self.scheme = scheme or Scheme()
+        self.transport = transport
+        self.discovery = Discovery(transport)
+        self.client = Client(
+            transport,
+            scheme=self.scheme,
+            discovery=self.discovery,
+            field_owner=self.options.field_owner,
+        )
+        self.cache = Cache(
+            transport,
+            self.discovery,
+            options=self.options.cache,
+            randomness=self.random,
+        )
+        self.probes = Probes()
+        self._servers = self._http_servers()
+        self._recorders: dict[str, EventRecorder] = {}
+        self._pending: dict[Group, list[Runnable]] = {group: [] for group in Group}
+        self._running: dict[Group, dict[asyncio.Task[None], Runnable]] = {}
+        self._tasks: asyncio.TaskGroup | None = None
+        self._stop = asyncio.Event()
+        self._elected = asyncio.Event()
+        self._errors: list[Exception] = []
+        self._started = False
+        self.add(self.cache, group=Group.CACHES)
+        self.probes.add_ready_check("cache-sync", self._check_caches)
+
+    def add(self, runnable: Runnable, *, group: Group = Group.LEADER_ELECTION) -> None:
+        """Own `runnable`: start it with its group, or now if that is past.
+
+        Raises:
+            AlreadyStartedError: The manager is stopping.
+        """
+        if self._stop.is_set():
+            raise AlreadyStartedError(f"cannot add {runnable!r}: the manager stops")
+        if group in self._running:
+            self._spawn(group, runnable)
+        else:
+            self._pending[group].append(runnable)
+
+    def recorder(self, controller: str) -> EventRecorder:
+        """Return the recorder of a controller's Events."""
+        if controller not in self._recorders:
+            recorder = EventRecorder(
+                self.client,
+                controller=controller,
+                instance=f"{controller}-{socket.gethostname()}"[:128],
+                clock=self.clock,
+            )
+            self._recorders[controller] = recorder
+            self.add(recorder, group=Group.RECORDERS)
+        return self._recorders[controller]
+
+    @property
+    def metrics_url(self) -> str:
+        """Where `/metrics` is reached from this machine; empty until `start`."""
+        metrics, _ = self._servers
+        return f"{metrics.url}/metrics" if metrics.url else ""
+
+    def stop(self) -> None:
+        """Begin to stop; `start` returns when everything has ended."""
+        self._stop.set()
+
+    async def elected(self) -> None:
+        """Wait until the group that needs leadership was started."""
+        await self._elected.wait()
+
+    async def start(self) -> None:
+        """Run everything until `stop`, an error, or cancellation.
+
+        Raises:
+            AlreadyStartedError: This manager ran before.
+            ConfigError: A port cannot be had.
+            ControllerRuntimeError: The grace period was exceeded.
+            Exception: What stopped the manager; several come as an ExceptionGroup.
+        """
+        if self._started:
+            raise AlreadyStartedError("a manager starts once; make another")
+        self._started = True
+        await self._bind()
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            try:
+                self._start_groups()
+                await self._stop.wait()
+            finally:
+                self._stop.set()
+                await self._shut_down()
+        self._raise_errors()
+
+    async def _bind(self) -> None:
+        """Take every port, or none."""
+        try:
+            for server in self._servers:
+                await server.bind()
+        except ConfigError:
+            for server in self._servers:
+                await server.close()
+            raise
+
+    def _http_servers(self) -> Sequence[HttpServer]:
+        options = self.options
+        metrics = HttpServer(
+            options.metrics_bind_address,
+            name="metrics",
+            flag="--metrics-bind-address",
+        )
+        metrics.add_metrics(self.metrics.exposition)
+        probes = HttpServer(
+            options.health_probe_bind_address,
+            name="health probes",
+            flag="--health-probe-bind-address",
+        )
+        probes.add_probes(self.probes)
+        return (metrics, probes)
+
+    def _start_groups(self) -> None:
+        for server in self._servers:
+            self.add(server, group=Group.HTTP)
+        for group in Group:
+            self._running[group] = {}
+            for runnable in self._pending.pop(group):
+                self._spawn(group, runnable)
+        self._elected.set()
+        log.info("manager started")
+
+    def _spawn(self, group: Group, runnable: Runnable) -> None:
+        assert self._tasks is not None  # noqa: S101 - only called while `start` runs
+        task = self._tasks.create_task(self._guard(runnable), name=_name(runnable))
+        running = self._running[group]
+        running[task] = runnable
+        task.add_done_callback(lambda done: running.pop(done, None))
+
+    async def _guard(self, runnable: Runnable) -> None:
+        """Run, and turn an error into a stop: a TaskGroup would cancel at once."""
+        try:
+            await runnable.run()
+        except Exception as error:  # noqa: BLE001 - collected, and raised by `start`
+            self._errors.append(error)
+            self._stop.set()
+
+    async def _shut_down(self) -> None:
+        log.info("manager stops")
+        grace = self.options.graceful_shutdown_timeout
+        seconds = float("inf") if grace is None else grace.total_seconds()
+        now = asyncio.get_running_loop().time()
+        late: list[str] = []
+        for group in _STOP_ORDER:
+            late += await self._stop_group(
+                group, drain_until=now + seconds * _DRAIN_SHARE, end=now + seconds
+            )
+        if late and seconds:
+            self._errors.append(
+                ControllerRuntimeError(
+                    f"still running after the grace period of {seconds:g} s, "
+                    f"and cancelled: {', '.join(late)}"
+                )
+            )
+
+    async def _stop_group(
+        self, group: Group, *, drain_until: float, end: float
+    ) -> list[str]:
+        """End a group's runnables; return the names of those that took too long."""
+        running = self._running.get(group, {})
+        drains = [r for r in running.values() if isinstance(r, Stoppable)]
+        for task, runnable in tuple(running.items()):
+            if isinstance(runnable, Stoppable):
+                runnable.stop()
+            else:
+                task.cancel()
+        if drains:
+            await _wait(running, until=drain_until)
+        for task in tuple(running):
+            task.cancel()
+        await _wait(running, until=end)
+        late = [_name(runnable) for runnable in running.values()]
+        while running:
+            # Somebody caught the cancellation, or cleans up without an end to it.
+            for task in tuple(running):
+                task.cancel()
+            await _wait(running, until=asyncio.get_running_loop().time() + 1)
+        return late
+
+    def _raise_errors(self) -> None:
+        match self._errors:
+            case []:
+                return
+            case [error]:
+                raise error
+            case errors:
+                raise ExceptionGroup("the manager failed", errors)
+
+    def _check_caches(self) -> None:
+        if unsynced := self.cache.unsynced:
+            kinds = ", ".join(map(str, unsynced))
+            raise ControllerRuntimeError(f"not listed yet: {kinds}")
+
+
+async def _wait(tasks: Iterable[asyncio.Task[None]], *, until: float) -> None:
+    """Wait for tasks to end, but not beyond a moment of the loop's clock."""
+    waiting = set(tasks)
+    if not waiting:
+        return
+    left = max(until - asyncio.get_running_loop().time(), 0)
+    await asyncio.wait(waiting, timeout=None if left == float("inf") else left)
+
+
+def _name(runnable: Runnable) -> str:
+    return str(getattr(runnable, "name", "") or type(runnable).__name__)

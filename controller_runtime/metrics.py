@@ -1,0 +1,250 @@
+"""Every metric of the process, in one object.
+
+Names, labels and buckets are controller-runtime's and client-go's, so that their
+dashboards and alerts work unchanged (`pkg/internal/controller/metrics`,
+`pkg/metrics/workqueue.go`). A `Metrics` owns its registry: two managers in one
+process do not collide, and a test reads only what it caused.
+
+Hot paths never look a label up: `controller(name)` and `queue(name)` return the
+children once, and whoever counts keeps them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+_RECONCILE_BUCKETS = (
+    *(0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5),
+    *(0.6, 0.7, 0.8, 0.9, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5, 6),
+    *(7, 8, 9, 10, 15, 20, 25, 30, 40, 50, 60),
+)
+_QUEUE_BUCKETS = tuple(1e-8 * 10**n for n in range(12))
+_REQUEST_BUCKETS = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60)
+
+_PRIORITIES_MAX = 25
+"""Distinct priority labels of one queue; the rest share one, as in Go."""
+
+_OTHER_PRIORITY = "exceeded_cardinality_limit"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControllerMetrics:
+    """The metrics of one controller, each at 0 from the start."""
+
+    success: Counter
+    error: Counter
+    requeue: Counter
+    requeue_after: Counter
+    errors: Counter
+    terminal_errors: Counter
+    panics: Counter
+    timeouts: Counter
+    time: Histogram
+    active_workers: Gauge
+    max_concurrent: Gauge
+
+
+class QueueMetrics:
+    """The metrics of one work queue. Times are in seconds."""
+
+    def __init__(
+        self,
+        *,
+        adds: Counter,
+        retries: Counter,
+        queue_duration: Histogram,
+        work_duration: Histogram,
+        unfinished: Gauge,
+        longest: Gauge,
+        depth: Callable[[str], Gauge],
+    ) -> None:
+        self.adds = adds
+        self.retries = retries
+        self.queue_duration = queue_duration
+        self.work_duration = work_duration
+        self.unfinished = unfinished
+        self.longest = longest
+        self._new_depth = depth
+        self._depths: dict[int, Gauge] = {}
+        self.depth(0)
+
+    def depth(self, priority: int) -> Gauge:
+        """Return the gauge of the keys that are ready at `priority`."""
+        gauge = self._depths.get(priority)
+        if gauge is None:
+            known = len(self._depths) < _PRIORITIES_MAX
+            label = str(priority) if known else _OTHER_PRIORITY
+            gauge = self._new_depth(label)
+            self._depths[priority] = gauge
+        return gauge
+
+
+class Metrics:
+    """All metrics of one manager."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._controllers: dict[str, ControllerMetrics] = {}
+        self._queues: dict[str, QueueMetrics] = {}
+        self._reconcile_metrics()
+        self._queue_metrics()
+        self._client_metrics()
+        self.events_dropped = Counter(
+            "controller_runtime_events_dropped_total",
+            "Events that were not recorded, by reason.",
+            ["reason"],
+            registry=self.registry,
+        )
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+
+    def controller(self, name: str) -> ControllerMetrics:
+        """Return the metrics of the controller `name`."""
+        if name not in self._controllers:
+            self._controllers[name] = self._new_controller(name)
+        return self._controllers[name]
+
+    def queue(self, name: str) -> QueueMetrics:
+        """Return the metrics of the queue of the controller `name`."""
+        if name not in self._queues:
+            self._queues[name] = self._new_queue(name)
+        return self._queues[name]
+
+    def requests(self, code: int | str, method: str, host: str) -> None:
+        """Count a request to the API server; `code` is `<error>` without an answer."""
+        self._requests.labels(code=str(code), method=method, host=host).inc()
+
+    def request_duration(self, verb: str, host: str, seconds: float) -> None:
+        """Observe how long a request took until its body was read."""
+        self._request_duration.labels(verb=verb, host=host).observe(seconds)
+
+    def exposition(self) -> bytes:
+        """Return everything in the Prometheus text format."""
+        return generate_latest(self.registry)
+
+    def _reconcile_metrics(self) -> None:
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            labels = ("controller", *labels)
+            full = f"controller_runtime_{name}"
+            return Counter(full, text, labels, registry=self.registry)
+
+        def gauge(name: str, text: str) -> Gauge:
+            full = f"controller_runtime_{name}"
+            return Gauge(full, text, ["controller"], registry=self.registry)
+
+        self._reconciles = counter(
+            "reconcile_total", "Reconciliations per controller.", "result"
+        )
+        self._errors = counter(
+            "reconcile_errors_total", "Reconciliation errors per controller."
+        )
+        self._terminal = counter(
+            "terminal_reconcile_errors_total",
+            "Terminal reconciliation errors per controller.",
+        )
+        self._panics = counter(
+            "reconcile_panics_total", "Reconciliation panics per controller."
+        )
+        self._timeouts = counter(
+            "reconcile_timeouts_total", "Reconciliation timeouts per controller."
+        )
+        self._time = Histogram(
+            "controller_runtime_reconcile_time_seconds",
+            "Length of time per reconciliation per controller.",
+            ["controller"],
+            buckets=_RECONCILE_BUCKETS,
+            registry=self.registry,
+        )
+        self._max_concurrent = gauge(
+            "max_concurrent_reconciles", "Reconciles that may run at once."
+        )
+        self._active = gauge("active_workers", "Workers that reconcile right now.")
+
+    def _new_controller(self, name: str) -> ControllerMetrics:
+        def result(value: str) -> Counter:
+            return self._reconciles.labels(controller=name, result=value)
+
+        return ControllerMetrics(
+            success=result("success"),
+            error=result("error"),
+            requeue=result("requeue"),
+            requeue_after=result("requeue_after"),
+            errors=self._errors.labels(controller=name),
+            terminal_errors=self._terminal.labels(controller=name),
+            panics=self._panics.labels(controller=name),
+            timeouts=self._timeouts.labels(controller=name),
+            time=self._time.labels(controller=name),
+            active_workers=self._active.labels(controller=name),
+            max_concurrent=self._max_concurrent.labels(controller=name),
+        )
+
+    def _queue_metrics(self) -> None:
+        labels = ["name", "controller"]
+
+        def histogram(name: str, text: str) -> Histogram:
+            full = f"workqueue_{name}"
+            return Histogram(
+                full, text, labels, buckets=_QUEUE_BUCKETS, registry=self.registry
+            )
+
+        def gauge(name: str, text: str, *more: str) -> Gauge:
+            full = f"workqueue_{name}"
+            return Gauge(full, text, [*labels, *more], registry=self.registry)
+
+        self._depth = gauge("depth", "Keys that wait for a worker.", "priority")
+        self._adds = Counter(
+            "workqueue_adds_total", "Keys added.", labels, registry=self.registry
+        )
+        self._retries = Counter(
+            "workqueue_retries_total", "Keys delayed.", labels, registry=self.registry
+        )
+        self._queue_duration = histogram(
+            "queue_duration_seconds", "How long a key waits for a worker."
+        )
+        self._work_duration = histogram(
+            "work_duration_seconds", "How long a worker holds a key."
+        )
+        self._unfinished = gauge(
+            "unfinished_work_seconds", "Seconds of work in progress, summed."
+        )
+        self._longest = gauge(
+            "longest_running_processor_seconds", "Age of the oldest work in progress."
+        )
+
+    def _new_queue(self, name: str) -> QueueMetrics:
+        labels = {"name": name, "controller": name}
+        return QueueMetrics(
+            adds=self._adds.labels(**labels),
+            retries=self._retries.labels(**labels),
+            queue_duration=self._queue_duration.labels(**labels),
+            work_duration=self._work_duration.labels(**labels),
+            unfinished=self._unfinished.labels(**labels),
+            longest=self._longest.labels(**labels),
+            depth=lambda priority: self._depth.labels(**labels, priority=priority),
+        )
+
+    def _client_metrics(self) -> None:
+        self._requests = Counter(
+            "rest_client_requests_total",
+            "Requests to the API server by status code, method and host.",
+            ["code", "method", "host"],
+            registry=self.registry,
+        )
+        self._request_duration = Histogram(
+            "rest_client_request_duration_seconds",
+            "Request latency in seconds by verb and host.",
+            ["verb", "host"],
+            buckets=_REQUEST_BUCKETS,
+            registry=self.registry,
+        )

@@ -1,0 +1,444 @@
+"""Where the API server is: kubeconfig files or the pod's account.
+
+`load` looks in the places where client-go looks and takes the first that is there:
+
+    the path it is given ─▶ $KUBECONFIG, merged ─▶ the pod's account ─▶ ~/.kube/config
+
+and returns a frozen `RestConfig`. It reads files, so it belongs to the start of a
+process, and it checks what it reads: a setting that cannot work is a `ConfigError`
+that names the file, the field and the remedy, before the first request is made.
+What may change later, tokens above all, is left to `Credentials`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import importlib.util
+import ssl
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from controller_runtime.clock import Clock, SystemClock
+from controller_runtime.credentials import (
+    ClientCertificate,
+    Credentials,
+    PluginCredentials,
+    StaticCredentials,
+    TokenFile,
+    auth_provider,
+    exec_plugin,
+)
+from controller_runtime.errors import ConfigError
+
+__all__ = ["ClientCertificate", "Credentials", "RestConfig", "load"]
+
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+"""Where the kubelet puts a pod's token, CA and namespace."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestConfig:
+    """How to reach one API server as one account."""
+
+    server: str
+    """URL without a slash at its end; it may have a path."""
+
+    ca_data: bytes | None = field(default=None, repr=False)
+    """PEM certificates that vouch for the server; `None` trusts the host's."""
+
+    insecure_skip_tls_verify: bool = False
+    """Accept any certificate: whoever is in between can read and change it all."""
+
+    server_name: str | None = None
+    """Name to look for in the server's certificate instead of the URL's host."""
+
+    client_certificate: ClientCertificate | None = field(default=None, repr=False)
+    """Our certificate, when it is fixed."""
+
+    credentials: Credentials | None = field(default=None, repr=False)
+    """Our token or password, or what obtains one."""
+
+    namespace: str = "default"
+    """The context's, or the pod's own."""
+
+    context: str = ""
+    """Name of the kubeconfig context; empty in a pod."""
+
+    source: str = ""
+    """Where all this was read, for messages."""
+
+    user_agent: str = "controller-runtime-python"
+    """How we introduce ourselves; the API server's audit log shows it."""
+
+    proxy_url: str | None = field(default=None, repr=False)
+    """HTTP proxy; may contain a password."""
+
+    def tls(self, issued: ClientCertificate | None = None) -> ssl.SSLContext:
+        """Build the TLS settings; `issued` replaces the certificate. Blocks on disk.
+
+        Raises:
+            ssl.SSLError: The certificates are not usable.
+        """
+        # Not `create_default_context`: from Python 3.13 it refuses CAs without an
+        # authority key identifier, which clusters have and Go accepts.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if self.insecure_skip_tls_verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        elif self.ca_data is None:
+            context.load_default_certs()
+        else:
+            context.load_verify_locations(cadata=self.ca_data.decode("ascii"))
+        if (pair := issued or self.client_certificate) is not None:
+            _load_pair(context, pair)
+        return context
+
+
+def load(
+    *,
+    kubeconfig: str | Path | None = None,
+    context: str | None = None,
+    environ: Mapping[str, str],
+    home: Path,
+    service_account: Path = SERVICE_ACCOUNT,
+    clock: Clock | None = None,
+) -> RestConfig:
+    """Find and read the settings. Blocks on disk; call it before the loop runs.
+
+    Args:
+        kubeconfig: The only file to read, if given.
+        context: Name of the kubeconfig context; else the current one. A pod's own
+            account has no contexts, so naming one passes over it.
+        environ: `KUBECONFIG`, `KUBERNETES_SERVICE_HOST`, `KUBERNETES_SERVICE_PORT`.
+        home: Home directory, whose `.kube/config` comes last.
+        service_account: Directory of the pod's token, CA and namespace.
+        clock: Tells whether a certificate has expired.
+
+    Raises:
+        ConfigError: Nothing is there, or what is there cannot be used.
+    """
+    clock = clock or SystemClock()
+    if kubeconfig:
+        return _from_files([Path(kubeconfig)], context, clock)
+    if listed := [
+        Path(item) for item in environ.get("KUBECONFIG", "").split(":") if item
+    ]:
+        # kubectl passes over those that are not there, as long as one is
+        there = [path for path in listed if path.exists()]
+        return _from_files(there or listed, context, clock)
+    if not context and _is_pod(environ, service_account):
+        return _from_pod(environ, service_account)
+    if (usual := home / ".kube" / "config").exists():
+        return _from_files([usual], context, clock)
+    raise ConfigError(
+        f"no kubeconfig was given, KUBECONFIG is not set, {usual} does not exist, and "
+        "this is no pod with a service account: name a kubeconfig"
+    )
+
+
+def _is_pod(environ: Mapping[str, str], account: Path) -> bool:
+    return bool(environ.get("KUBERNETES_SERVICE_HOST")) and (account / "token").exists()
+
+
+def _from_pod(environ: Mapping[str, str], account: Path) -> RestConfig:
+    host = environ["KUBERNETES_SERVICE_HOST"]
+    port = environ.get("KUBERNETES_SERVICE_PORT") or "443"
+    here = _Entry("pod", host, {"certificate-authority": "ca.crt"}, account / "ca.crt")
+    namespace = account / "namespace"
+    return RestConfig(
+        server=f"https://{f'[{host}]' if ':' in host else host}:{port}",
+        ca_data=_authority(here),
+        credentials=TokenFile(account / "token"),
+        namespace=namespace.read_text().strip() if namespace.exists() else "default",
+        source=f"the service account in {account}",
+    )
+
+
+class _Entry(NamedTuple):
+    """A named part of a kubeconfig, and the file that defines it."""
+
+    role: str
+    name: str
+    fields: Mapping[str, object]
+    file: Path
+
+    def __str__(self) -> str:
+        return f"{self.role} {self.name} in {self.file}"
+
+    def error(self, name: str, problem: str, remedy: str) -> ConfigError:
+        return ConfigError(f"the {name} of {self} {problem}: {remedy}")
+
+    def text(self, name: str) -> str:
+        value = self.fields.get(name)
+        if value is None:
+            return ""
+        if not isinstance(value, str):
+            raise self.error(name, "is not a text", "put it in quotes")
+        return value
+
+    def flag(self, name: str) -> bool:
+        value = self.fields.get(name, False)
+        if not isinstance(value, bool):
+            raise self.error(name, "is neither true nor false", "write one of them")
+        return value
+
+    def section(self, name: str) -> Mapping[str, object] | None:
+        value = self.fields.get(name)
+        if value is None or isinstance(value, Mapping):
+            return value
+        raise self.error(name, "has no fields", "write it as kubectl does")
+
+    def path(self, name: str) -> Path | None:
+        """Read a path; a relative one starts where the file is."""
+        return self.file.parent / text if (text := self.text(name)) else None
+
+    def content(self, name: str) -> bytes | None:
+        """Read `name-data`, or the file that `name` points to; the data wins."""
+        if text := self.text(data := f"{name}-data"):
+            try:
+                return base64.b64decode("".join(text.split()), validate=True)
+            except (binascii.Error, ValueError):
+                raise self.error(
+                    data, "is not base64", f"use {name} to name a file instead"
+                ) from None
+        if (path := self.path(name)) is None:
+            return None
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise self.error(
+                name,
+                f"cannot be read from {path} ({error.strerror})",
+                "correct the path or let this process read it",
+            ) from None
+
+
+class _Kubeconfig(NamedTuple):
+    """Kubeconfig files, merged: of two parts with one name the first counts."""
+
+    files: str
+    current: str
+    contexts: Mapping[str, _Entry]
+    clusters: Mapping[str, _Entry]
+    users: Mapping[str, _Entry]
+
+
+def _from_files(paths: Iterable[Path], name: str | None, clock: Clock) -> RestConfig:
+    merged = _merge(paths)
+    context = _context(merged, name or merged.current)
+    cluster = _named(merged.clusters, context, "cluster")
+    user = _named(merged.users, context, "user")
+    server = cluster.text("server").rstrip("/")
+    if not server.startswith(("https://", "http://")) or "@" in server:
+        raise cluster.error("server", "is no plain http or https URL", "write one")
+    authority = _authority(cluster)
+    if (insecure := cluster.flag(flag := "insecure-skip-tls-verify")) and authority:
+        raise cluster.error(flag, "contradicts its certificate-authority", "drop one")
+    return RestConfig(
+        server=server,
+        ca_data=authority,
+        insecure_skip_tls_verify=insecure,
+        server_name=cluster.text("tls-server-name") or None,
+        client_certificate=_certificate(user, clock),
+        credentials=_credentials(user, clock),
+        namespace=context.text("namespace") or "default",
+        context=context.name,
+        source=merged.files,
+        proxy_url=_proxy(cluster),
+    )
+
+
+def _merge(paths: Iterable[Path]) -> _Kubeconfig:
+    paths = [path.absolute() for path in paths]
+    documents = [(path, _read(path)) for path in paths]
+    current = (document.get("current-context") for _, document in documents)
+    return _Kubeconfig(
+        ", ".join(map(str, paths)),
+        next((str(name) for name in current if name), ""),
+        *(
+            {
+                entry.name: entry
+                for path, document in reversed(documents)
+                for entry in _entries(role, path, document)
+            }
+            for role in ("context", "cluster", "user")
+        ),
+    )
+
+
+def _read(path: Path) -> Mapping[str, object]:
+    try:
+        document = yaml.load(path.read_bytes(), _Loader)  # noqa: S506 -- a safe one
+    except OSError as error:
+        raise ConfigError(
+            f"the kubeconfig {path} cannot be read ({error.strerror}): "
+            "correct its path, or KUBECONFIG"
+        ) from None
+    except yaml.YAMLError as error:
+        # Without the parser's own words, which quote the file.
+        mark = getattr(error, "problem_mark", None)
+        line = f" at line {mark.line + 1}" if mark else ""
+        raise ConfigError(
+            f"the kubeconfig {path} is not YAML{line}: write it with kubectl config"
+        ) from None
+    if document is None:
+        return {}
+    if not isinstance(document, Mapping):
+        raise ConfigError(
+            f"{path} is no kubeconfig, which has clusters, users and contexts: "
+            "name another file"
+        )
+    return document
+
+
+# libyaml is not in every wheel of PyYAML.
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def _entries(role: str, path: Path, document: Mapping[str, object]) -> Iterable[_Entry]:
+    listed = document.get(f"{role}s") or []
+    if not isinstance(listed, list):
+        raise ConfigError(f"{role}s in {path} is no list: write it as kubectl does")
+    # Of two entries with one name the first counts: it is the last to be yielded.
+    for item in reversed(listed):
+        fields = (item.get(role) or {}) if isinstance(item, Mapping) else None
+        if isinstance(fields, Mapping):
+            yield _Entry(role, str(item.get("name", "")), fields, path)
+
+
+def _context(merged: _Kubeconfig, name: str) -> _Entry:
+    names = ", ".join(sorted(merged.contexts)) or "none: there is no context yet"
+    if not name:
+        raise ConfigError(
+            f"current-context is not set in {merged.files}: name one of {names}"
+        )
+    if name not in merged.contexts:
+        raise ConfigError(
+            f"the context {name} is not in {merged.files}: name one of {names}"
+        )
+    return merged.contexts[name]
+
+
+def _named(entries: Mapping[str, _Entry], context: _Entry, role: str) -> _Entry:
+    """Find the cluster or user of a context; a context may do without a user."""
+    name = context.text(role)
+    if not name and role == "user":
+        return _Entry(role, name, {}, context.file)
+    if name not in entries:
+        names = ", ".join(sorted(entries)) or "none, so add it"
+        raise context.error(role, f"is {name!r}, which is not there", f"use {names}")
+    return entries[name]
+
+
+def _authority(cluster: _Entry) -> bytes | None:
+    if (data := cluster.content("certificate-authority")) is None:
+        return None
+    try:
+        RestConfig(server="", ca_data=data).tls()
+    except (ssl.SSLError, UnicodeDecodeError):
+        raise cluster.error(
+            "certificate-authority", "is no PEM certificate", "use the cluster's ca.crt"
+        ) from None
+    return data
+
+
+def _proxy(cluster: _Entry) -> str | None:
+    url = cluster.text("proxy-url")
+    if url and not url.startswith(("http://", "https://")):
+        raise cluster.error("proxy-url", "is no http or https URL", "begin it so")
+    return url or None
+
+
+def _credentials(user: _Entry, clock: Clock) -> Credentials | None:
+    if user.fields.get("as"):
+        raise user.error("as", "is not supported", "use an account of its own")
+    if path := user.path("tokenFile"):
+        if not path.is_file():
+            raise user.error("tokenFile", f"is not at {path}", "correct the path")
+        return TokenFile(path)
+    if token := user.text("token"):
+        return StaticCredentials.bearer(token)
+    if name := user.text("username"):
+        return StaticCredentials.basic(name, user.text("password"))
+    if (settings := user.section("exec")) is not None:
+        _require_plugins(user, "exec")
+        return PluginCredentials(
+            exec_plugin(_located(user, settings), str(user)), clock
+        )
+    if (settings := user.section("auth-provider")) is not None:
+        _require_plugins(user, "auth-provider")
+        return PluginCredentials(auth_provider(settings, str(user)), clock)
+    return None
+
+
+def _require_plugins(
+    user: _Entry, name: str, *, package: str = "kubernetes_asyncio"
+) -> None:
+    if importlib.util.find_spec(package) is None:
+        raise user.error(
+            name, f"needs the package {package}", "pip install 'pilothouse[auth]'"
+        )
+
+
+def _located(user: _Entry, settings: Mapping[str, object]) -> Mapping[str, object]:
+    """Make the command absolute if it is a relative path, as kubectl does."""
+    command = settings.get("command")
+    if not isinstance(command, str) or not command:
+        raise user.error("exec", "has no command", "name the program to run")
+    if "/" not in command:
+        return settings
+    return {**settings, "command": str((user.file.parent / command).absolute())}
+
+
+def _certificate(user: _Entry, clock: Clock) -> ClientCertificate | None:
+    certificate = user.content("client-certificate")
+    key = user.content("client-key")
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        missing = "client-key" if key is None else "client-certificate"
+        raise user.error(missing, "is missing", "a certificate and its key go together")
+    pair = ClientCertificate(certificate, key)
+    _check_pair(user, pair)
+    _check_expiry(user, certificate, clock)
+    return pair
+
+
+def _check_pair(user: _Entry, pair: ClientCertificate) -> None:
+    try:
+        _load_pair(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), pair)
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            problem = "does not belong to the client-certificate"
+        else:
+            problem = "or its client-certificate is not readable PEM without password"
+        raise user.error("client-key", problem, "fetch the pair again") from None
+
+
+def _load_pair(context: ssl.SSLContext, pair: ClientCertificate) -> None:
+    # `ssl` takes a certificate from a file only. The file has mode 0600 and lives
+    # for the length of this call.
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(pair.certificate + b"\n" + pair.key)
+        file.flush()
+        # Without a password function, OpenSSL asks for one on the terminal.
+        context.load_cert_chain(file.name, password=lambda: b"")
+
+
+def _check_expiry(user: _Entry, certificate: bytes, clock: Clock) -> None:
+    if importlib.util.find_spec("cryptography") is None:
+        return  # the server's 401 tells, later and less clearly
+    from cryptography import x509  # noqa: PLC0415
+
+    until = x509.load_pem_x509_certificate(certificate).not_valid_after_utc
+    if until <= clock.now():
+        raise ConfigError(
+            f"the client certificate of {user} expired on {until:%Y-%m-%d %H:%M} UTC: "
+            "renew it, or fetch the kubeconfig again"
+        )

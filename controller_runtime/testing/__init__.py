@@ -1,0 +1,1 @@
+"""What authors of operators test with: a clock, an API server, a control plane."""

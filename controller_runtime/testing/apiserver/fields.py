@@ -1,0 +1,379 @@
+"""Who owns which field: `metadata.managedFields` and server-side apply.
+
+A simplification of sigs.k8s.io/structured-merge-diff that agrees with it on what a
+controller can tell: which manager conflicts over which field, what an apply adds,
+keeps and removes, and what another's write takes away.
+
+A field is a path such as
+
+    ("f:spec", "f:containers", 'k:{"name":"web"}', "f:image")
+
+and a set of fields is the set of its leaves: scalars, lists and objects that are
+replaced whole, and the items of lists that merge by key.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple, cast
+
+import msgspec
+
+from controller_runtime.meta import Json
+from controller_runtime.testing.apiserver.resources import Resource
+from controller_runtime.testing.apiserver.status import StatusError
+
+Path = tuple[str, ...]
+Fields = frozenset[Path]
+
+_ITEM = object()
+"""What stands at the path of a list's item: it is owned apart from its fields."""
+
+_UNOWNED: frozenset[Path] = frozenset(
+    {
+        ("f:apiVersion",),
+        ("f:kind",),
+        *(
+            ("f:metadata", f"f:{name}")
+            for name in (
+                "creationTimestamp",
+                "deletionGracePeriodSeconds",
+                "deletionTimestamp",
+                "generation",
+                "managedFields",
+                "name",
+                "namespace",
+                "resourceVersion",
+                "selfLink",
+                "uid",
+            )
+        ),
+    }
+)
+"""What belongs to the server (apimachinery `managedfields/internal/stripmeta.go`)."""
+
+
+class Writer(NamedTuple):
+    """On whose behalf fields are written."""
+
+    name: str
+    operation: str
+    """`Apply` or `Update`."""
+    api_version: str
+    subresource: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of managedFields."""
+
+    writer: Writer
+    fields: Fields
+    time: str
+
+    @classmethod
+    def read(cls, body: Json) -> Entry:
+        """Read a line as an object carries it."""
+        writer = Writer(
+            body.get("manager", ""),
+            body.get("operation", ""),
+            body.get("apiVersion", ""),
+            body.get("subresource", ""),
+        )
+        fields = frozenset(_read_fields(body.get("fieldsV1") or {}))
+        return cls(writer, fields, body.get("time", ""))
+
+    def body(self) -> Json:
+        """Return the line as an object carries it."""
+        body: Json = {
+            "manager": self.writer.name,
+            "operation": self.writer.operation,
+            "apiVersion": self.writer.api_version,
+            "time": self.time,
+            "fieldsType": "FieldsV1",
+            "fieldsV1": _write_fields(self.fields),
+        }
+        if self.writer.subresource:
+            body["subresource"] = self.writer.subresource
+        return body
+
+
+def track(resource: Resource, old: Json, new: Json, writer: Writer, now: str) -> None:
+    """Write down in `new` that `writer` made it out of `old`; {} for a new object."""
+    before, after = _leaves(resource, old), _leaves(resource, new)
+    changed = frozenset(
+        path
+        for path, value in after.items()
+        if path not in before or before[path] != value
+        if _may_own(resource, writer, path)
+    )
+    present = {path[:depth] for path in after for depth in range(1, len(path) + 1)}
+    entries = []
+    own = Entry(writer, frozenset(), now)
+    for entry in _entries(old):
+        kept = entry.fields & present
+        if entry.writer == writer:
+            own = replace(entry, fields=kept)
+        else:
+            entries.append(replace(entry, fields=kept - changed))
+    if changed:
+        own = replace(own, fields=own.fields | changed, time=now)
+    _write(new, [*entries, own])
+
+
+def _may_own(resource: Resource, writer: Writer, path: Path) -> bool:
+    """Whether a write through that path of the API is about a field at all."""
+    is_status = path[0] == "f:status"
+    return (
+        not resource.has_status
+        or is_status == (writer.subresource == "status")
+        or (writer.subresource == "status" and path[0] == "f:metadata")
+    )
+
+
+def apply(
+    resource: Resource,
+    live: Json,
+    config: Json,
+    writer: Writer,
+    *,
+    force: bool,
+    now: str,
+) -> Json:
+    """Return `live` as `writer` wants it, with what it no longer names removed.
+
+    Raises:
+        StatusError: 409, others own fields that it would change, and `force` is off.
+    """
+    wanted = _leaves(resource, config)
+    current = _leaves(resource, live)
+    entries = _entries(live)
+    others = [entry for entry in entries if entry.writer != writer]
+    conflicts = [
+        (entry.writer, path)
+        for path, value in wanted.items()
+        if value is not _ITEM and current.get(path, value) != value
+        for entry in others
+        if path in entry.fields
+    ]
+    if conflicts and not force:
+        raise _conflict(conflicts)
+    taken = {path for _, path in conflicts}
+    others = [replace(entry, fields=entry.fields - taken) for entry in others]
+    mine = next((e for e in entries if e.writer == writer), None)
+    given_up = (mine.fields if mine else frozenset()) - wanted.keys()
+    merged: Json = copy.deepcopy(live)
+    for name, value in config.items():
+        merged[name] = _overlay(resource, merged.get(name), value, name)
+    for path in sorted(given_up, key=len, reverse=True):
+        if not any(_owns(entry, path) for entry in others):
+            _remove(merged, path)
+    fields = frozenset(wanted)
+    time = mine.time if mine is not None and mine.fields == fields else now
+    _write(merged, [*others, Entry(writer, fields, time)])
+    return merged
+
+
+def _owns(entry: Entry, path: Path) -> bool:
+    """Whether any field at or below `path` belongs to `entry`."""
+    return any(field[: len(path)] == path for field in entry.fields)
+
+
+def _conflict(conflicts: list[tuple[Writer, Path]]) -> StatusError:
+    causes = [
+        {
+            "reason": "FieldManagerConflict",
+            "message": f"conflict with {_describe(writer)}",
+            "field": _dotted(path),
+        }
+        for writer, path in conflicts
+    ]
+    if len(conflicts) == 1:
+        writer, path = conflicts[0]
+        text = f"1 conflict: conflict with {_describe(writer)}: {_dotted(path)}"
+    else:
+        by_writer: dict[str, list[str]] = {}
+        for writer, path in conflicts:
+            by_writer.setdefault(_describe(writer), []).append(f"- {_dotted(path)}")
+        blocks = (
+            "\n".join([f"conflicts with {name}:", *lines])
+            for name, lines in sorted(by_writer.items())
+        )
+        text = f"{len(conflicts)} conflicts: " + "\n".join(blocks)
+    message = f"Apply failed with {text}"
+    return StatusError(409, "Conflict", message, details={"causes": causes})
+
+
+def _describe(writer: Writer) -> str:
+    text = f'"{writer.name}"'
+    if writer.subresource:
+        text += f' with subresource "{writer.subresource}"'
+    if writer.operation == "Update":
+        text += f" using {writer.api_version}"
+    return text
+
+
+def _dotted(path: Path) -> str:
+    """Write a path as messages do: `.spec.containers[name="web"].image`."""
+    return "".join(map(_dotted_part, path))
+
+
+def _dotted_part(part: str) -> str:
+    kind, _, rest = part.partition(":")
+    if kind == "f":
+        return f".{rest}"
+    if kind == "v":
+        return f"[={rest}]"
+    keys = msgspec.json.decode(rest)
+    text = ",".join(
+        f"{name}={msgspec.json.encode(value).decode()}" for name, value in keys.items()
+    )
+    return f"[{text}]"
+
+
+def _entries(object_: Json) -> list[Entry]:
+    managed = object_.get("metadata", {}).get("managedFields") or []
+    return [Entry.read(body) for body in managed]
+
+
+def _write(object_: Json, entries: Iterable[Entry]) -> None:
+    """Put entries in the server's order: applies first, then by time and name."""
+    kept = sorted(
+        (entry for entry in entries if entry.fields),
+        key=lambda entry: (entry.writer.operation, entry.time, entry.writer),
+    )
+    object_["metadata"].pop("managedFields", None)
+    if kept:
+        object_["metadata"]["managedFields"] = [entry.body() for entry in kept]
+
+
+def _read_fields(node: Json, path: Path = ()) -> Iterable[Path]:
+    if path and not node:
+        yield path
+    for part, child in node.items():
+        if part == ".":
+            yield path
+        else:
+            yield from _read_fields(child, (*path, part))
+
+
+def _write_fields(fields: Fields) -> Json:
+    root: Json = {}
+    for path in sorted(fields):
+        node = root
+        for part in path:
+            node = node.setdefault(part, {})
+    for path in fields:
+        node = root
+        for part in path:
+            node = node[part]
+        if node:
+            node["."] = {}
+    return root
+
+
+def _leaves(resource: Resource, object_: Json) -> dict[Path, object]:
+    found: dict[Path, object] = {}
+    for name, value in object_.items():
+        _walk(resource, (f"f:{name}",), name, value, found)
+    return found
+
+
+def _walk(
+    resource: Resource, path: Path, name: str, value: object, found: dict[Path, object]
+) -> None:
+    if path in _UNOWNED:
+        return
+    keys = resource.merge_keys.get(name)
+    if isinstance(value, dict) and value and name not in resource.atomic:
+        for key, child in value.items():
+            _walk(resource, (*path, f"f:{key}"), key, child, found)
+    elif isinstance(value, list) and value and keys is not None:
+        for item in value:
+            _walk_item(resource, path, item, keys, found)
+    else:
+        found[path] = value
+
+
+def _walk_item(
+    resource: Resource,
+    path: Path,
+    item: object,
+    keys: tuple[str, ...],
+    found: dict[Path, object],
+) -> None:
+    here = (*path, _item_part(item, keys))
+    found[here] = _ITEM
+    if isinstance(item, dict):
+        for key, child in item.items():
+            _walk(resource, (*here, f"f:{key}"), key, child, found)
+
+
+_KEY_DEFAULTS: Mapping[str, str] = {"protocol": "TCP"}
+
+
+def _item_part(item: object, keys: tuple[str, ...]) -> str:
+    if not isinstance(item, dict):
+        return f"v:{msgspec.json.encode(item).decode()}"
+    identity = {key: item.get(key, _KEY_DEFAULTS.get(key)) for key in sorted(keys)}
+    return f"k:{msgspec.json.encode(identity).decode()}"
+
+
+def _overlay(resource: Resource, live: object, config: object, name: str) -> object:
+    """Return `live`, changed in place as far as it can be, with `config` on top."""
+    keys = resource.merge_keys.get(name)
+    if isinstance(config, dict) and isinstance(live, dict):
+        if name not in resource.atomic:
+            for key, value in config.items():
+                live[key] = _overlay(resource, live.get(key), value, key)
+            return live
+    elif isinstance(config, list) and isinstance(live, list) and keys is not None:
+        return _overlay_items(resource, live, config, keys)
+    return copy.deepcopy(config)
+
+
+def _overlay_items(
+    resource: Resource, live: list[object], config: list[object], keys: tuple[str, ...]
+) -> list[object]:
+    at = {_item_part(item, keys): index for index, item in enumerate(live)}
+    for item in config:
+        index = at.get(_item_part(item, keys))
+        if index is None:
+            live.append(copy.deepcopy(item))
+        else:
+            live[index] = _overlay(resource, live[index], item, "")
+    return live
+
+
+def _remove(node: object, path: Path) -> bool:
+    """Remove the value at `path`, and the objects and lists that it leaves empty.
+
+    Returns:
+        Whether `node` itself is empty now.
+    """
+    place = _locate(node, path[0])
+    if place is None:
+        return False
+    # A list is a mapping from its indexes, as far as this goes.
+    container = cast("dict[str | int, object]", node)
+    if len(path) == 1 or _remove(container[place], path[1:]):
+        del container[place]
+    return not container
+
+
+def _locate(node: object, part: str) -> str | int | None:
+    """Return the key or index in `node` that `part` of a path means."""
+    kind, _, rest = part.partition(":")
+    if kind == "f":
+        return rest if isinstance(node, dict) and rest in node else None
+    if not isinstance(node, list):
+        return None
+    wanted = msgspec.json.decode(rest)
+    for index, item in enumerate(node):
+        if kind == "v" and item == wanted:
+            return index
+        if kind == "k" and _item_part(item, tuple(wanted)) == part:
+            return index
+    return None

@@ -1,0 +1,123 @@
+"""A cluster that somebody else runs: `USE_EXISTING_CLUSTER=true`, as in Go's envtest.
+
+It has the surface of a control plane of ours, and starts and stops nothing. Whoever
+asks for another user's kubeconfig gets one that impersonates, which the account of the
+current context must be allowed to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from controller_runtime.errors import ConfigError
+from controller_runtime.testing.envtest.access import Cluster
+from controller_runtime.testing.envtest.api import Api
+from controller_runtime.testing.envtest.assets import AssetsOptions
+from controller_runtime.testing.envtest.certificates import KeyPair, write_private
+from controller_runtime.testing.envtest.controlplane import (
+    ControlPlane,
+    ControlPlaneOptions,
+)
+from controller_runtime.testing.envtest.kubeconfig import (
+    CurrentContext,
+    current_kubeconfig,
+)
+from controller_runtime.testing.envtest.progress import Progress, progress_for
+
+
+class ExistingCluster:
+    """The cluster of the current context."""
+
+    def __init__(self, context: CurrentContext) -> None:
+        """Blocks on the disk."""
+        self._context = context
+        self._ca = context.ca
+        try:
+            self._api: Api | ConfigError = context.api()
+        except ConfigError as problem:
+            self._api = problem  # matters only to who wants to ask through us
+
+    @property
+    def url(self) -> str:
+        return self._context.url
+
+    @property
+    def ca_pem(self) -> bytes | None:
+        return self._ca
+
+    @property
+    def api(self) -> Api:
+        if isinstance(self._api, ConfigError):
+            raise self._api
+        return self._api
+
+    def client_certificate(
+        self, user: str, groups: Sequence[str] = (), *, expired: bool = False
+    ) -> KeyPair:
+        raise ConfigError(
+            f"{self.url} is an existing cluster, whose authority signs nothing for us: "
+            f"no {'expired ' if expired else ''}certificate for {user} {list(groups)}"
+        )
+
+    def kubeconfig(
+        self,
+        *,
+        user: str | None = None,
+        groups: Sequence[str] | None = None,
+        expired: bool = False,
+    ) -> str:
+        if expired:
+            self.client_certificate(user or "the administrator", expired=True)
+        if user is None:
+            return self._context.text()
+        return self._context.acting_as(user, groups or ())
+
+    async def write_kubeconfig(
+        self,
+        path: Path,
+        *,
+        user: str | None = None,
+        groups: Sequence[str] | None = None,
+        expired: bool = False,
+    ) -> Path:
+        text = self.kubeconfig(user=user, groups=groups, expired=expired)
+        await asyncio.to_thread(write_private, path, text.encode())
+        return path
+
+
+def uses_existing_cluster(environ: Mapping[str, str]) -> bool:
+    """Whether `USE_EXISTING_CLUSTER` is true, in any of Go's spellings."""
+    return environ.get("USE_EXISTING_CLUSTER", "").lower() in {"1", "t", "true"}
+
+
+@asynccontextmanager
+async def cluster(
+    options: ControlPlaneOptions | None = None,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    progress: Progress | None = None,
+) -> AsyncIterator[Cluster]:
+    """Lend a cluster: the existing one if the environment says so, or one of ours.
+
+    Raises:
+        ConfigError: There is to be an existing cluster, and no kubeconfig names one.
+        ControlPlaneError: Ours did not start.
+    """
+    progress = progress or progress_for(sys.stderr)
+    if uses_existing_cluster(environ):
+        path = current_kubeconfig(environ)
+        existing = await asyncio.to_thread(
+            lambda: ExistingCluster(CurrentContext(path))
+        )
+        progress.say(f"using the existing cluster at {existing.url}, from {path}")
+        yield existing
+        return
+    if options is None:
+        options = ControlPlaneOptions(assets=AssetsOptions.from_environ(environ))
+    async with ControlPlane(options, progress=progress) as ours:
+        yield ours

@@ -1,0 +1,194 @@
+"""Lists and watch streams as the API server sends them: bytes in, objects out.
+
+Nothing here parses an object. The envelope is decoded around it, its metadata is
+decoded once into `Meta`, and the rest stays the bytes that came.
+
+The server frames a watch stream as one JSON value a line, of any length: a line
+may exceed the limits that stream readers usually have, so `Lines` joins raw chunks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, TypeAlias
+
+import msgspec
+import structlog
+
+from controller_runtime.errors import ApiError, DecodeError, error_for
+from controller_runtime.meta import GroupVersionKind, Meta, RawObject, read_meta
+from controller_runtime.watch import Change
+
+log = structlog.get_logger(__name__)
+
+Transform: TypeAlias = Callable[[bytes], bytes]
+"""Reduces an object before it is stored; must keep `metadata` name, namespace,
+uid and resourceVersion. It is not called for objects that are gone."""
+
+_INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+
+
+class _ListMeta(msgspec.Struct, rename="camel"):
+    resource_version: str = ""
+    continue_: str = msgspec.field(default="", name="continue")
+
+
+class _List(msgspec.Struct):
+    metadata: _ListMeta = msgspec.field(default_factory=_ListMeta)
+    items: list[msgspec.Raw] | None = None  # nil slices of Go arrive as null
+
+
+class _WatchEvent(msgspec.Struct):
+    type: str
+    object: msgspec.Raw
+
+
+class _Typed(msgspec.Struct, rename="camel"):
+    api_version: str = ""
+    kind: str = ""
+    metadata: Meta = msgspec.field(default_factory=Meta)
+
+
+class _Status(msgspec.Struct):
+    message: str = ""
+    reason: str = ""
+    code: int = 500
+    details: dict[str, object] | None = None
+
+
+_list_decoder = msgspec.json.Decoder(_List)
+_event_decoder = msgspec.json.Decoder(_WatchEvent)
+_typed_decoder = msgspec.json.Decoder(_Typed)
+_status_decoder = msgspec.json.Decoder(_Status)
+
+
+class RawPage(NamedTuple):
+    """A list whose items nobody has looked at yet."""
+
+    items: list[msgspec.Raw]
+    """Views of the whole answer's buffer: each keeps all of it alive."""
+    resource_version: str
+    continue_token: str
+
+
+class Bookmark(NamedTuple):
+    """The stream has reached a version; no object changed."""
+
+    resource_version: str
+    ends_initial_events: bool = False
+
+
+def read_page(body: bytes) -> RawPage:
+    """Decode the envelope of a list.
+
+    Raises:
+        DecodeError: The body is not a list.
+    """
+    try:
+        page = _list_decoder.decode(body)
+    except msgspec.MsgspecError as error:
+        raise DecodeError(f"cannot read a list: {error}") from error
+    return RawPage(
+        page.items or [], page.metadata.resource_version, page.metadata.continue_
+    )
+
+
+def read_object(raw: bytes | msgspec.Raw, transform: Transform | None) -> RawObject:
+    """Detach an object from the answer that it came in.
+
+    Raises:
+        DecodeError: It has no readable metadata.
+    """
+    data = bytes(raw)
+    if transform is not None:
+        data = transform(data)
+    return RawObject(read_meta(data), data)
+
+
+def read_event(
+    line: bytes, gvk: GroupVersionKind, transform: Transform | None
+) -> Change | Bookmark | None:
+    """Decode one line of a watch; `None` for what does not belong in the stream.
+
+    Raises:
+        ApiError: The server reports an error in the stream, such as a version that
+            is too old.
+        DecodeError: The line is not a watch event.
+    """
+    try:
+        event = _event_decoder.decode(line)
+        if event.type == "ERROR":
+            raise _stream_error(event.object)
+        head = _typed_decoder.decode(event.object)
+    except msgspec.MsgspecError as error:
+        raise DecodeError(f"cannot read a watch event of {gvk}: {error}") from error
+    if head.kind != gvk.kind or head.api_version != gvk.api_version:
+        log.warning("watch sent another kind", wanted=str(gvk), got=head.kind)
+        return None
+    if event.type == "BOOKMARK":
+        ends = head.metadata.annotations.get(_INITIAL_EVENTS_END) == "true"
+        return Bookmark(head.metadata.resource_version, ends)
+    return _read_change(event, head.metadata, transform)
+
+
+def _read_change(
+    event: _WatchEvent, meta: Meta, transform: Transform | None
+) -> Change | None:
+    if event.type == "DELETED":
+        return Change(RawObject(meta, bytes(event.object)), gone=True)
+    if event.type not in {"ADDED", "MODIFIED"}:
+        log.warning("watch sent an unknown event", type=event.type)
+        return None
+    if transform is None:
+        return Change(RawObject(meta, bytes(event.object)))
+    return Change(read_object(event.object, transform))
+
+
+def _stream_error(raw: msgspec.Raw) -> ApiError:
+    status = _status_decoder.decode(raw)
+    return error_for(status.code, status.reason)(
+        status.message,
+        status=status.code,
+        reason=status.reason,
+        details=status.details,
+    )
+
+
+class Lines:
+    """Splits a stream of chunks into lines, without a limit on their length."""
+
+    def __init__(self) -> None:
+        self._rest: list[bytes] = []
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """Yield the lines that `chunk` completes, without their ends, not empty."""
+        head, newline, tail = chunk.partition(b"\n")
+        self._rest.append(head)
+        if not newline:
+            return
+        first = b"".join(self._rest)
+        *complete, rest = tail.split(b"\n")
+        self._rest = [rest]
+        if first:
+            yield first
+        yield from filter(None, complete)
+
+
+def strip_managed_fields(raw: bytes) -> bytes:
+    """Drop `metadata.managedFields`, about a third of a pod, without a full parse.
+
+    A `Transform`. The server keeps what it manages: an object that was stripped may
+    still be written back whole.
+    """
+    try:
+        whole = _shallow.decode(raw)
+        metadata = _shallow.decode(whole["metadata"])
+        if metadata.pop("managedFields", None) is None:
+            return raw
+        whole["metadata"] = msgspec.Raw(msgspec.json.encode(metadata))
+        return msgspec.json.encode(whole)
+    except (msgspec.MsgspecError, KeyError) as error:
+        raise DecodeError(f"cannot read an object: {error}") from error
+
+
+_shallow = msgspec.json.Decoder(dict[str, msgspec.Raw])

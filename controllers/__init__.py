@@ -1,0 +1,1 @@
+"""The controllers that this manager runs, and the commands that run them."""

@@ -1,0 +1,228 @@
+"""How kinds are found, and how seldom the server is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
+
+import pytest
+
+from controller_runtime.discovery import ApiResource, Discovery
+from controller_runtime.errors import (
+    ApiError,
+    BadRequestError,
+    DecodeError,
+    ForbiddenError,
+    NoKindMatchError,
+    NotFoundError,
+)
+from controller_runtime.meta import GroupVersionKind
+from controller_runtime.transport import Response
+
+POD = GroupVersionKind("", "v1", "Pod")
+NODE = GroupVersionKind("", "v1", "Node")
+DEPLOYMENT = GroupVersionKind("apps", "v1", "Deployment")
+SCALE = GroupVersionKind("autoscaling", "v1", "Scale")
+
+CORE = [
+    {"name": "pods", "kind": "Pod", "namespaced": True, "verbs": ["get", "list"]},
+    {"name": "pods/status", "kind": "Pod", "namespaced": True, "verbs": ["get"]},
+    {"name": "pods/log", "kind": "Pod", "namespaced": True, "verbs": ["get"]},
+    {"name": "nodes", "kind": "Node", "namespaced": False, "verbs": ["get"]},
+    {"name": "bindings", "kind": "Binding", "namespaced": True},
+]
+APPS = [
+    {"name": "deployments", "kind": "Deployment", "namespaced": True, "verbs": ["get"]},
+    {
+        "name": "deployments/scale",
+        "kind": "Scale",
+        "group": "autoscaling",
+        "version": "v1",
+        "namespaced": True,
+        "verbs": ["get"],
+    },
+]
+
+
+class Server:
+    """Answers discovery from a table; the paths that were asked are in `asked`."""
+
+    def __init__(self, served: Mapping[str, object]) -> None:
+        self.served = dict(served)
+        self.asked: list[str] = []
+        self.failure: ApiError | None = None
+
+    async def request(self, method: str, path: str, **options: object) -> Response:
+        self.asked.append(path)
+        await asyncio.sleep(1)
+        if self.failure is not None:
+            raise self.failure
+        if path not in self.served:
+            raise NotFoundError("no", status=404)
+        return Response(200, {}, json.dumps({"resources": self.served[path]}).encode())
+
+    def stream(
+        self, path: str, *, params: Mapping[str, str], idle_timeout: float
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        raise NotImplementedError
+
+
+def server() -> Server:
+    return Server({"/api/v1": CORE, "/apis/apps/v1": APPS})
+
+
+async def test_a_kind_is_found_with_its_scope_verbs_and_subresources() -> None:
+    discovery = Discovery(server())
+
+    pod = await discovery.resource(POD)
+
+    assert pod == ApiResource(
+        gvk=POD,
+        plural="pods",
+        namespaced=True,
+        verbs=frozenset({"get", "list"}),
+        subresources=frozenset({"status", "log"}),
+    )
+
+
+async def test_the_kind_of_a_subresource_is_no_kind_of_its_own() -> None:
+    discovery = Discovery(server())
+    await discovery.resource(DEPLOYMENT)
+
+    with pytest.raises(NoKindMatchError):
+        await discovery.resource(DEPLOYMENT._replace(kind="Scale"))
+    with pytest.raises(NoKindMatchError):
+        await discovery.resource(SCALE)
+
+
+async def test_all_kinds_of_a_group_and_version_take_one_request() -> None:
+    api = server()
+    discovery = Discovery(api)
+
+    async with asyncio.TaskGroup() as tasks:
+        for gvk in (POD, NODE, POD, DEPLOYMENT):
+            tasks.create_task(discovery.resource(gvk))
+    await discovery.resource(NODE)
+
+    assert sorted(api.asked) == ["/api/v1", "/apis/apps/v1"]
+
+
+async def test_a_kind_that_appears_later_is_found() -> None:
+    api = server()
+    discovery = Discovery(api)
+    widget = GroupVersionKind("example.com", "v1", "Widget")
+    with pytest.raises(NoKindMatchError, match=r"Widget \(example.com/v1\)"):
+        await discovery.resource(widget)
+
+    api.served["/apis/example.com/v1"] = [
+        {"name": "widgets", "kind": "Widget", "namespaced": False}
+    ]
+    await asyncio.sleep(5)
+
+    assert (await discovery.resource(widget)).plural == "widgets"
+
+
+async def test_a_kind_that_is_missing_is_asked_for_every_five_seconds_at_most() -> None:
+    api = server()
+    discovery = Discovery(api)
+    job = POD._replace(kind="Job")
+
+    for _ in range(10):
+        with pytest.raises(NoKindMatchError):
+            await discovery.resource(job)
+    asked_at_once = len(api.asked)
+    await asyncio.sleep(5)
+    with pytest.raises(NoKindMatchError):
+        await discovery.resource(job)
+
+    assert (asked_at_once, len(api.asked)) == (1, 2)
+
+
+async def test_one_missing_kind_does_not_delay_the_search_for_another() -> None:
+    api = Server({"/api/v1": CORE[:1]})
+    discovery = Discovery(api)
+    with pytest.raises(NoKindMatchError):
+        await discovery.resource(POD._replace(kind="Job"))
+
+    api.served["/api/v1"] = CORE
+
+    assert (await discovery.resource(NODE)).plural == "nodes"
+
+
+async def test_a_kind_that_was_forgotten_is_asked_for_again() -> None:
+    api = server()
+    discovery = Discovery(api)
+    await discovery.resource(POD)
+
+    discovery.forget(POD)
+    await discovery.resource(POD)
+
+    assert api.asked == ["/api/v1", "/api/v1"]
+
+
+async def test_a_server_that_does_not_tell_is_asked_again_at_once() -> None:
+    api = server()
+    discovery = Discovery(api)
+    api.failure = ForbiddenError("no", status=403)
+    with pytest.raises(ForbiddenError):
+        await discovery.resource(POD)
+
+    api.failure = None
+
+    assert (await discovery.resource(POD)).plural == "pods"
+
+
+async def test_an_answer_that_is_no_list_of_resources_is_an_error() -> None:
+    discovery = Discovery(Server({"/api/v1": "none"}))
+
+    with pytest.raises(DecodeError, match="what /v1 serves"):
+        await discovery.resource(POD)
+
+
+async def test_a_caller_who_gives_up_does_not_take_the_others_with_him() -> None:
+    discovery = Discovery(server())
+
+    async with asyncio.TaskGroup() as tasks:
+        impatient = tasks.create_task(discovery.resource(POD))
+        patient = tasks.create_task(discovery.resource(POD))
+        await asyncio.sleep(0.5)
+        impatient.cancel()
+
+    assert patient.result().plural == "pods"
+
+
+NAMESPACED = ApiResource(DEPLOYMENT, "deployments", True, frozenset(), frozenset())
+CLUSTER_SCOPED = ApiResource(NODE, "nodes", False, frozenset(), frozenset())
+
+
+@pytest.mark.parametrize(
+    ("resource", "place", "path"),
+    [
+        (NAMESPACED, (), "/apis/apps/v1/deployments"),
+        (NAMESPACED, ("ns",), "/apis/apps/v1/namespaces/ns/deployments"),
+        (NAMESPACED, ("ns", "a"), "/apis/apps/v1/namespaces/ns/deployments/a"),
+        (
+            NAMESPACED,
+            ("ns", "a", "scale"),
+            "/apis/apps/v1/namespaces/ns/deployments/a/scale",
+        ),
+        (CLUSTER_SCOPED, (), "/api/v1/nodes"),
+        (CLUSTER_SCOPED, ("", "a", "status"), "/api/v1/nodes/a/status"),
+        (CLUSTER_SCOPED, ("ignored", "a"), "/api/v1/nodes/a"),
+    ],
+)
+def test_a_path_leads_to_the_object(
+    resource: ApiResource, place: tuple[str, ...], path: str
+) -> None:
+    assert resource.path(*place) == path
+
+
+@pytest.mark.parametrize(
+    "place",
+    [("ns", ".."), ("ns", "."), ("ns", "a/b"), ("ns", "a%2fb"), ("..", "a"), ("", "a")],
+)
+def test_a_name_that_would_lead_elsewhere_is_refused(place: tuple[str, str]) -> None:
+    with pytest.raises(BadRequestError):
+        NAMESPACED.path(*place)

@@ -1,0 +1,44 @@
+"""The public names: a change here is a change that users notice."""
+
+from __future__ import annotations
+
+import controller_runtime
+from controller_runtime import __all__ as exported
+
+PUBLIC = """
+AlreadyExistsError AlreadyOwnedError AlreadyStartedError ApiError ApiModel ApiResource
+Backoff BadRequestError BucketLimiter Cache CacheNotStartedError CacheOptions
+ChannelSource Client Clock Condition ConfigError ConflictError Controller
+ControllerOptions ControllerRuntimeError Created DONE DecodeError Deleted Discovery
+Event EventRecorder ExpiredError ExponentialLimiter FastSlowLimiter FieldSelector
+ForbiddenError Generic Group GroupVersionKind Handler HttpServer HttpTransport
+InvalidError Json Kind KindSource KubeObject LOW_PRIORITY LabelSelector Limiter
+Manager ManagerOptions MaxOfLimiter Meta Metrics NamespacedName NoKindMatchError
+NotCachedError NotFoundError NotIndexedError ObjectList ObjectMeta ObjectReference
+OwnerReference OwnershipError Patch Predicate Probes RawObject Reconciler Reflector
+ReflectorOptions Request Response RestConfig Result Runnable Scheme SelectorError
+ServerError ShutDownError Source StalledError Stoppable Store SyncTimeoutError
+SystemClock TRANSPORT_ERRORS TerminalError TokenBucket TooManyRequestsError Transport
+UnauthorizedError Updated WatchOptions WorkQueue annotation_changed apply_patch
+by_object configure_logging find_condition find_controller for_event for_object
+for_owner generation_changed has_owner_reference is_condition_true is_controlled_by
+json_patch kind_of label_changed label_selector load_restconfig mapped merge_patch
+merge_patch_from on_stop_signal owner_references reference remove_condition
+remove_controller_reference remove_owner_reference resource_version_changed
+set_condition set_controller_reference set_owner_reference strategic_merge_patch
+strip_managed_fields
+"""
+
+
+def test_the_public_names_are_these() -> None:
+    assert sorted(exported) == PUBLIC.split()
+
+
+def test_every_public_name_is_there_and_says_what_it_is() -> None:
+    nameless = [
+        name
+        for name in exported
+        if callable(value := getattr(controller_runtime, name)) and not value.__doc__
+    ]
+
+    assert nameless == []

@@ -1,0 +1,281 @@
+"""What kubelet, Prometheus and `kubectl get --raw` see of a process."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+import aiohttp
+import pytest
+
+from controller_runtime.errors import AlreadyStartedError, ConfigError
+from controller_runtime.httpserver import HttpServer, Probes, Query, Reply
+
+FLAG = "--health-probe-bind-address"
+
+
+class Answer(NamedTuple):
+    status: int
+    text: str
+
+
+def fail() -> None:
+    raise OSError("the database password is hunter2")
+
+
+async def fail_later() -> None:
+    await asyncio.sleep(1)
+    fail()
+
+
+async def pass_later() -> None:
+    await asyncio.sleep(1)
+
+
+async def hang() -> None:
+    await asyncio.Event().wait()
+
+
+def on_loopback(name: str = "health probes") -> HttpServer:
+    return HttpServer("127.0.0.1:0", name=name, flag=FLAG)
+
+
+@asynccontextmanager
+async def serving(server: HttpServer) -> AsyncIterator[HttpServer]:
+    await server.bind()
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(server.run())
+        yield server
+        running.cancel()
+    await server.close()  # it may not even have begun to run
+
+
+async def get(server: HttpServer, path: str, *, method: str = "GET") -> Answer:
+    async with (
+        aiohttp.ClientSession(server.url) as session,
+        session.request(method, path) as response,
+    ):
+        return Answer(response.status, await response.text())
+
+
+async def ask(prepare: Callable[[Probes], None], path: str) -> Answer:
+    probes, server = Probes(), on_loopback()
+    prepare(probes)
+    server.add_probes(probes)
+    async with serving(server):
+        return await get(server, path)
+
+
+async def test_probes_without_checks_of_ours_answer_ok() -> None:
+    def nothing(probes: Probes) -> None:
+        pass
+
+    assert await ask(nothing, "/healthz") == (200, "ok")
+    assert await ask(nothing, "/readyz") == (200, "ok")
+    verbose = await ask(nothing, "/readyz?verbose")
+    assert verbose == (200, "[+]ping ok\nreadyz check passed\n")
+
+
+async def test_a_failed_check_fails_the_probe_and_withholds_the_reason() -> None:
+    def prepare(probes: Probes) -> None:
+        probes.add_ready_check("cache-sync", pass_later)
+        probes.add_ready_check("database", fail)
+        probes.add_ready_check("webhook", fail_later)
+
+    status, text = await ask(prepare, "/readyz")
+    assert status == 500
+    assert text == (
+        "[+]cache-sync ok\n"
+        "[-]database failed: reason withheld\n"
+        "[-]webhook failed: reason withheld\n"
+        "readyz check failed\n"
+    )
+    assert await ask(prepare, "/healthz") == (200, "ok")
+
+
+async def test_a_check_can_be_left_out() -> None:
+    def prepare(probes: Probes) -> None:
+        probes.add_ready_check("cache-sync", pass_later)
+        probes.add_ready_check("database", fail)
+        probes.add_ready_check("webhook", fail)
+
+    status, text = await ask(
+        prepare, "/readyz?verbose&exclude=database&exclude=webhook&exclude=nonsense"
+    )
+
+    assert status == 200
+    assert text == (
+        "[+]cache-sync ok\n"
+        "[+]database excluded: ok\n"
+        "[+]webhook excluded: ok\n"
+        'warn: some health checks cannot be excluded: no matches for "nonsense"\n'
+        "readyz check passed\n"
+    )
+
+
+async def test_every_check_has_a_path_of_its_own() -> None:
+    def prepare(probes: Probes) -> None:
+        probes.add_health_check("database", fail)
+        probes.add_health_check("disk", pass_later)
+
+    assert await ask(prepare, "/healthz/disk") == (200, "ok")
+    assert await ask(prepare, "/healthz/ping") == (200, "ok")
+    status, text = await ask(prepare, "/healthz/database")
+    assert status == 500
+    assert "hunter2" not in text
+    assert (await ask(prepare, "/healthz/nonsense")).status == 404
+    assert (await ask(prepare, "/readyz/database")).status == 404
+
+
+async def test_a_check_that_hangs_fails_after_ten_seconds() -> None:
+    probes, server = Probes(), on_loopback()
+    probes.add_ready_check("stuck", hang)
+    server.add_probes(probes)
+    loop = asyncio.get_running_loop()
+
+    async with serving(server):
+        began = loop.time()
+        answer = await get(server, "/readyz")
+
+        assert answer.status == 500
+        assert loop.time() - began == pytest.approx(10)
+
+
+@pytest.mark.behaviour("M9")
+async def test_checks_come_before_the_server_starts() -> None:
+    probes, server = Probes(), on_loopback()
+    server.add_probes(probes)
+    probes.add_ready_check("once", pass_later)
+
+    with pytest.raises(AlreadyStartedError, match="already"):
+        probes.add_ready_check("once", pass_later)
+    await server.bind()
+    with pytest.raises(AlreadyStartedError, match="late"):
+        probes.add_ready_check("late", pass_later)
+    with pytest.raises(AlreadyStartedError, match="late"):
+        probes.add_health_check("late", pass_later)
+    with pytest.raises(AlreadyStartedError, match="/debug"):
+        server.add_route("/debug", echo)
+    await server.close()
+
+
+async def echo(path: str, query: Query) -> Reply:
+    return Reply(f"{path} {dict(query)}".encode(), status=202, content_type="a/b")
+
+
+async def test_metrics_are_served_as_prometheus_text() -> None:
+    server = on_loopback("metrics")
+    server.add_metrics(lambda: b"up 1\n")
+
+    async with (
+        serving(server),
+        aiohttp.ClientSession(server.url) as session,
+        session.get("/metrics") as response,
+    ):
+        assert response.status == 200
+        assert await response.text() == "up 1\n"
+        assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_a_route_takes_what_is_below_it_and_the_query() -> None:
+    server = on_loopback()
+    server.add_route("/debug", echo)
+
+    async with serving(server):
+        below = await get(server, "/debug/keys/a?x=1&x=2")
+        assert below == (202, "keys/a {'x': ['1', '2']}")
+        assert (await get(server, "/debug")).status == 202
+        assert (await get(server, "/debugger")).status == 404
+        assert (await get(server, "/")).status == 404
+        assert (await get(server, "/debug", method="POST")).status == 405
+
+
+async def test_a_taken_path_is_an_error() -> None:
+    server = on_loopback()
+    server.add_route("/debug", echo)
+
+    with pytest.raises(AlreadyStartedError, match="/debug already"):
+        server.add_route("/debug", echo)
+
+
+async def test_a_taken_port_is_an_early_error_that_names_flag_and_remedy() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        server = HttpServer(
+            f"127.0.0.1:{port}", name="metrics", flag="--metrics-bind-address"
+        )
+
+        with pytest.raises(ConfigError) as caught:
+            await server.bind()
+
+    assert str(caught.value) == (
+        f"cannot listen on 127.0.0.1:{port} for metrics: the address is in use; "
+        "choose another with --metrics-bind-address"
+    )
+
+
+async def test_port_0_takes_a_free_one_and_tells_which() -> None:
+    one, two = on_loopback(), HttpServer(":0", name="metrics", flag="--m")
+    assert (one.port, one.url) == (0, "")
+
+    await one.bind()
+    await two.bind()
+
+    assert 0 < one.port != two.port > 0
+    assert one.url == f"http://127.0.0.1:{one.port}"
+    await one.close()
+    await two.close()
+
+
+@pytest.mark.parametrize("address", ["", "0"])
+async def test_a_server_that_is_off_takes_no_port(address: str) -> None:
+    server = HttpServer(address, name="metrics", flag="--metrics-bind-address")
+
+    await server.run()
+
+    assert not server.is_on
+    assert server.port == 0
+
+
+@pytest.mark.parametrize("address", ["8080", "nonsense", ":70000", ":http", "::1"])
+def test_an_address_that_cannot_be_read_is_an_error_with_the_flag(address: str) -> None:
+    with pytest.raises(ConfigError, match=f"{FLAG}={address}"):
+        HttpServer(address, name="health probes", flag=FLAG)
+
+
+@pytest.mark.behaviour("W7")
+async def test_a_request_in_flight_ends_before_the_server_does() -> None:
+    server = on_loopback()
+    loop = asyncio.get_running_loop()
+
+    async def slow(path: str, query: Query) -> Reply:
+        await asyncio.sleep(3)
+        return Reply(b"done")
+
+    server.add_route("/slow", slow)
+    await server.bind()
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(server.run())
+        answer = tasks.create_task(get(server, "/slow"))
+        await asyncio.sleep(1)
+        running.cancel()
+
+    assert answer.result() == (200, "done")
+    assert loop.time() == pytest.approx(3, abs=0.5)
+
+
+@pytest.mark.behaviour("M7")
+async def test_the_port_is_free_again_afterwards() -> None:
+    first = on_loopback()
+    async with serving(first):
+        port = first.port
+
+    again = HttpServer(f"127.0.0.1:{port}", name="again", flag=FLAG)
+    await again.bind()
+
+    assert again.port == port
+    await again.close()

@@ -1,0 +1,189 @@
+"""Waiting for an object: what ends the wait, and what a failure says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import ClassVar
+
+import pytest
+
+from controller_runtime.client import Client
+from controller_runtime.meta import GroupVersionKind, Json, KubeObject
+from controller_runtime.patch import merge_patch
+from controller_runtime.scheme import Scheme
+from controller_runtime.testing.apiserver import ApiServer
+from controller_runtime.testing.eventually import eventually, eventually_gone
+from controller_runtime.transport import HttpTransport
+
+CONFIG_MAP = GroupVersionKind("", "v1", "ConfigMap")
+
+
+class ConfigMap(KubeObject):
+    gvk: ClassVar = CONFIG_MAP
+    data: dict[str, str] = {}  # noqa: RUF012 - pydantic copies it
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ApiServer]:
+    async with ApiServer() as server:
+        yield server
+
+
+@pytest.fixture
+async def client(server: ApiServer) -> AsyncIterator[Client]:
+    async with HttpTransport(server.config()) as transport:
+        yield Client(transport, scheme=Scheme(ConfigMap))
+
+
+def config_map(name: str = "web", **data: str) -> Json:
+    metadata = {"name": name, "namespace": "shop"}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+
+
+def is_done(object_: Json) -> bool:
+    return bool(object_.get("data", {}).get("done") == "yes")
+
+
+async def after(seconds: float, client: Client, **data: str) -> None:
+    await asyncio.sleep(seconds)
+    await client.patch(CONFIG_MAP, "web", "shop", patch=merge_patch({"data": data}))
+
+
+async def test_an_object_that_is_as_it_should_be_is_returned_at_once(
+    server: ApiServer, client: Client
+) -> None:
+    server.create(config_map(done="yes"))
+
+    found = await eventually(client, CONFIG_MAP, "web", "shop", is_done)
+
+    assert found["data"] == {"done": "yes"}
+    assert server.requests.of("watch") == []
+
+
+async def test_an_object_is_waited_for_until_it_changes(
+    server: ApiServer, client: Client
+) -> None:
+    server.create(config_map(done="no"))
+    server.create(config_map("other", done="yes"))
+    loop = asyncio.get_running_loop()
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(after(1, client, done="almost"))
+        tasks.create_task(after(5, client, done="yes"))
+        found = await eventually(client, CONFIG_MAP, "web", "shop", is_done)
+
+    assert found["metadata"]["name"] == "web"
+    assert loop.time() == pytest.approx(5)
+    assert len(server.requests.of("list")) == len(server.requests.of("watch")) == 1
+
+
+async def test_an_object_that_is_not_there_yet_is_waited_for(
+    server: ApiServer, client: Client
+) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        waiting = tasks.create_task(
+            eventually(client, ConfigMap, "web", "shop", lambda found: found.data)
+        )
+        await asyncio.sleep(3)
+        server.create(config_map(done="yes"))
+
+    assert waiting.result().data == {"done": "yes"}
+
+
+async def test_a_watch_that_ends_is_started_again(
+    server: ApiServer, client: Client
+) -> None:
+    server.create(config_map(done="no"))
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(eventually(client, CONFIG_MAP, "web", "shop", is_done))
+        await asyncio.sleep(1)
+        server.disconnect_watches()
+        tasks.create_task(after(5, client, done="yes"))
+
+    assert len(server.requests.of("watch")) == 2
+
+
+async def test_no_watch_is_left_open(server: ApiServer, client: Client) -> None:
+    server.create(config_map(done="no"))
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(after(1, client, done="yes"))
+        await eventually(client, CONFIG_MAP, "web", "shop", is_done)
+
+    async with asyncio.timeout(1):
+        while server.watch_count:  # noqa: ASYNC110 - the server is told by its socket
+            await asyncio.sleep(0.01)
+
+
+async def test_a_failure_says_which_object_what_was_expected_and_what_was_seen(
+    server: ApiServer, client: Client
+) -> None:
+    server.create(config_map(done="no"))
+    loop = asyncio.get_running_loop()
+
+    with pytest.raises(AssertionError) as caught:
+        await eventually(client, CONFIG_MAP, "web", "shop", is_done, timeout=7)
+
+    text = str(caught.value)
+    assert "ConfigMap (v1) shop/web: not within 7 s: is_done" in text
+    assert '"done": "no"' in text
+    assert "managedFields" not in text
+    assert loop.time() == pytest.approx(7)
+
+
+async def test_a_failure_shows_the_source_of_a_lambda(client: Client) -> None:
+    with pytest.raises(AssertionError) as caught:
+        await eventually(
+            client,
+            CONFIG_MAP,
+            "web",
+            "shop",
+            lambda found: found["data"]["colour"] == "blue",
+            timeout=1,
+        )
+
+    text = str(caught.value)
+    assert 'found["data"]["colour"] == "blue"' in text
+    assert "last seen: nothing" in text
+
+
+async def test_a_failure_does_not_show_what_is_in_a_secret(
+    server: ApiServer, client: Client
+) -> None:
+    applied = {"kubectl.kubernetes.io/last-applied-configuration": "aHVudGVyMg=="}
+    metadata = {"name": "login", "namespace": "shop", "annotations": applied}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata}
+    server.create({**secret, "data": {"password": "aHVudGVyMg=="}})
+
+    gvk = GroupVersionKind("", "v1", "Secret")
+    with pytest.raises(AssertionError) as caught:
+        await eventually(client, gvk, "login", "shop", is_done, timeout=1)
+
+    assert "aHVudGVyMg==" not in str(caught.value)
+    assert "login" in str(caught.value)
+
+
+async def test_an_object_that_goes_is_waited_for(
+    server: ApiServer, client: Client
+) -> None:
+    server.create(config_map())
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(eventually_gone(client, CONFIG_MAP, "web", "shop"))
+        await asyncio.sleep(4)
+        await client.delete(CONFIG_MAP, "web", "shop")
+
+    await eventually_gone(client, CONFIG_MAP, "web", "shop")
+
+
+async def test_an_object_that_stays_is_a_failure(
+    server: ApiServer, client: Client
+) -> None:
+    server.create(config_map(colour="blue"))
+
+    with pytest.raises(AssertionError, match="still there after 2 s") as caught:
+        await eventually_gone(client, CONFIG_MAP, "web", "shop", timeout=2)
+
+    assert "blue" in str(caught.value)
