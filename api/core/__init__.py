@@ -1,0 +1,1 @@
+"""Kinds of the core group: the fields of them that we read."""

@@ -1,0 +1,85 @@
+"""Workloads restart when the ConfigMaps and Secrets that they use change.
+
+    annotations   what a workload asks for        digest     content → hashes
+    references    what its pods use               sources    hashed, then dropped
+    rollout       what to write, if anything      workloads  all kinds in one view
+    observe       the cache, in these words       controller one look at one workload
+
+The annotations, and the marks left in pod templates, are stakater/Reloader's: a
+cluster can change over without a restart. Unlike it, this controller remembers on the
+workload what it runs with, so that no change is missed or told twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from controller_runtime import (
+    Backoff,
+    Cache,
+    Controller,
+    ControllerOptions,
+    ExponentialLimiter,
+    KindSource,
+    Manager,
+    RawObject,
+    annotation_changed,
+    generation_changed,
+    mapped,
+)
+from controllers.reload.controller import Reloader
+from controllers.reload.observe import Observer
+from controllers.reload.options import ReloadOptions as ReloadOptions
+from controllers.reload.sources import SourceKind, is_news, source_key
+from controllers.reload.workloads import WORKLOADS, WorkloadKey, workload_key
+
+_NAME = "reload"
+
+_AFTER_FAILURE = Backoff(base=1.0, ceiling=300.0)
+"""Seconds until a refused write is tried again: what refuses it takes a human."""
+
+
+def setup(manager: Manager, options: ReloadOptions) -> None:
+    """Add the reload controller to a manager that has not started."""
+    observer = Observer.declare(manager.cache, options)
+    reloader = Reloader(
+        observer, manager.client, manager.recorder, resync=options.resync
+    )
+    controller = Controller(
+        _NAME,
+        reloader,
+        sources=[
+            *(_of_workloads(manager.cache, kind, observer) for kind in WORKLOADS),
+            *(_of_sources(manager.cache, kind, observer) for kind in SourceKind),
+        ],
+        options=ControllerOptions(max_concurrent_reconciles=options.workers),
+        limiter=ExponentialLimiter(_AFTER_FAILURE),
+        metrics=manager.metrics,
+        randomness=manager.random,
+    )
+    manager.add(controller)
+
+
+def _of_workloads(
+    cache: Cache, kind: str, observer: Observer
+) -> KindSource[WorkloadKey]:
+    """Look at a workload when its spec or an annotation changes, not its status."""
+
+    def requests(entry: RawObject) -> Iterator[WorkloadKey]:
+        if observer.may_reload(entry):
+            yield workload_key(kind, entry)
+
+    predicate = generation_changed() | annotation_changed()
+    return KindSource(cache, WORKLOADS[kind], mapped(requests), [predicate])
+
+
+def _of_sources(
+    cache: Cache, kind: SourceKind, observer: Observer
+) -> KindSource[WorkloadKey]:
+    """Look at the workloads that a source may concern when there is news of it."""
+
+    def requests(entry: RawObject) -> Iterator[WorkloadKey]:
+        return observer.affected(source_key(kind, entry))
+
+    return KindSource(cache, kind.model, mapped(requests), [partial(is_news, kind)])

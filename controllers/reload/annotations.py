@@ -1,0 +1,240 @@
+"""What a workload's annotations ask for: metadata → `ReloadPolicy`, and no effects.
+
+Users write in two places, the workload and its pod template; the template is asked
+for a kind of source only if the workload says nothing about it. Then, for a source,
+in this order:
+
+    ignored, by the source or by the workload    never
+    in the list of excluded names                never
+    in the list of names                         EXPLICIT  used by the pods or not
+    `search` here, `match` on the source         AUTO      if the pods use it
+    `auto`, for its kind or for all              AUTO      if the pods use it
+
+What cannot be read is left out, and named in `problems`; the rest counts. Names are
+regular expressions of strangers: RE2 matches them in linear time, and long ones are
+refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from enum import StrEnum, auto
+from typing import NamedTuple, Protocol, assert_never
+
+import re2  # type: ignore[import-untyped]  # ships no types
+
+from controllers.reload.options import AnnotationKeys, ReloadOptions
+from controllers.reload.sources import Source, SourceKind
+
+PATTERN_MAX = 1024
+"""Longest pattern in characters; names of objects have at most 253."""
+
+PATTERNS_MAX = 100
+"""Patterns in one annotation, which may have 256 KiB of them; plain names are free."""
+
+_PATTERN_MEMORY = 1 << 20
+"""Bytes that a compiled pattern may take; RE2's default is eight times as much."""
+
+_LITERAL = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
+"""Characters that stand for themselves; of those in names only the dot does not."""
+
+_TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
+_FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
+"""Go's `strconv.ParseBool`."""
+
+
+class Match(StrEnum):
+    """Why a workload reloads for a source."""
+
+    EXPLICIT = auto()
+    """It is listed by name: whether the pods refer to it does not matter."""
+
+    AUTO = auto()
+    """The pods refer to it."""
+
+
+class Problem(NamedTuple):
+    """An annotation, or an item of one, that is left out."""
+
+    annotation: str
+    reason: str
+
+
+class Pattern(Protocol):
+    """A compiled regular expression."""
+
+    def fullmatch(self, text: str, /) -> object | None:
+        """Match all of `text`, as if the pattern were `^(?:…)$`."""
+        ...
+
+
+class NameList(NamedTuple):
+    """Names and patterns of sources, each matched against the whole name."""
+
+    literals: frozenset[str] = frozenset()
+    patterns: tuple[Pattern, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.literals or self.patterns)
+
+    def matches(self, name: str) -> bool:
+        """Tell whether a name is listed."""
+        return name in self.literals or any(p.fullmatch(name) for p in self.patterns)
+
+
+class Rules(NamedTuple):
+    """What a workload says about one kind of source."""
+
+    names: NameList = NameList()
+    excluded: frozenset[str] = frozenset()
+    search: bool = False
+    auto: bool = False
+
+
+class ReloadPolicy(NamedTuple):
+    """What a workload says about all of them."""
+
+    rules: Mapping[SourceKind, Rules]
+    """For each kind; empty when the workload is ignored or asks for nothing."""
+
+    keys: AnnotationKeys
+    """The annotations to look for on sources."""
+
+    problems: tuple[Problem, ...] = ()
+
+    def match(self, source: Source) -> Match | None:
+        """Decide whether a source concerns the workload, references apart."""
+        rules = self.rules.get(source.key.kind)
+        if rules is None or source.annotations.get(self.keys.ignore) == "true":
+            return None
+        name = source.key.name
+        if name in rules.excluded:
+            return None
+        if rules.names.matches(name):
+            return Match.EXPLICIT
+        is_found = rules.search and source.annotations.get(self.keys.match) == "true"
+        return Match.AUTO if is_found or rules.auto else None
+
+
+def read_policy(
+    metadata: Mapping[str, str], template: Mapping[str, str], options: ReloadOptions
+) -> ReloadPolicy:
+    """Read the annotations of a workload and of its pod template."""
+    keys = options.keys
+    if "true" in {metadata.get(keys.ignore), template.get(keys.ignore)}:
+        return ReloadPolicy({}, keys)
+    reader = _Reader(metadata, template, options)
+    rules = {kind: reader.rules(_keys_of(kind, keys)) for kind in SourceKind}
+    return ReloadPolicy(
+        {kind: r for kind, r in rules.items() if r.names or r.search or r.auto},
+        keys,
+        # What both kinds read, such as `auto`, is one problem.
+        tuple(dict.fromkeys(reader.problems)),
+    )
+
+
+class _KindKeys(NamedTuple):
+    """The annotations of one kind of source."""
+
+    reload: str
+    auto: str
+    exclude: str
+
+
+def _keys_of(kind: SourceKind, keys: AnnotationKeys) -> _KindKeys:
+    match kind:
+        case SourceKind.CONFIG_MAP:
+            return _KindKeys(
+                keys.configmap_reload, keys.configmap_auto, keys.configmap_exclude
+            )
+        case SourceKind.SECRET:
+            return _KindKeys(keys.secret_reload, keys.secret_auto, keys.secret_exclude)
+        case _:
+            assert_never(kind)
+
+
+class _Reader:
+    """Reads the annotations of one workload, and gathers what it cannot read."""
+
+    def __init__(
+        self,
+        metadata: Mapping[str, str],
+        template: Mapping[str, str],
+        options: ReloadOptions,
+    ) -> None:
+        self._metadata = metadata
+        self._template = template
+        self._options = options
+        self.problems: list[Problem] = []
+
+    def rules(self, own: _KindKeys) -> Rules:
+        keys = self._options.keys
+        asked = (own.reload, own.auto, keys.search, keys.auto)
+        # All or nothing: one of them on the workload hides those of the template.
+        is_silent = self._metadata.keys().isdisjoint(asked)
+        where = self._template if is_silent else self._metadata
+        return Rules(
+            names=self._names(own.reload, where),
+            excluded=frozenset(
+                name
+                for place in (self._metadata, self._template)
+                for name in _items(place.get(own.exclude, ""))
+            ),
+            search=where.get(keys.search) == "true",
+            auto=self._auto(own.auto, where),
+        )
+
+    def _auto(self, own: str, where: Mapping[str, str]) -> bool:
+        general = self._options.keys.auto
+        if not where.get(general) and not where.get(own):
+            return self._options.auto_reload_all
+        is_auto = self._flag(own, where)  # read in any case, and so checked
+        return self._flag(general, where) or is_auto
+
+    def _flag(self, annotation: str, where: Mapping[str, str]) -> bool:
+        text = where.get(annotation, "")
+        if text and text not in _TRUE | _FALSE:
+            self._refuse(annotation, f"{_shown(text)} is not `true` or `false`")
+        return text in _TRUE
+
+    def _names(self, annotation: str, where: Mapping[str, str]) -> NameList:
+        literals: set[str] = set()
+        patterns: list[Pattern] = []
+        for item in _items(where.get(annotation, "")):
+            if _LITERAL.issuperset(item):
+                literals.add(item)
+            elif len(patterns) == PATTERNS_MAX:
+                self._refuse(annotation, f"more than {PATTERNS_MAX} patterns")
+            elif (pattern := self._pattern(annotation, item)) is not None:
+                patterns.append(pattern)
+        return NameList(frozenset(literals), tuple(patterns))
+
+    def _pattern(self, annotation: str, text: str) -> Pattern | None:
+        if len(text) > PATTERN_MAX:
+            reason = f"is longer than {PATTERN_MAX} characters"
+        else:
+            try:
+                return _compile(text)
+            except re2.error as error:
+                reason = f"is not a regular expression: {error.args[0].decode()}"
+        self._refuse(annotation, f"pattern {_shown(text)} {reason}")
+        return None
+
+    def _refuse(self, annotation: str, reason: str) -> None:
+        self.problems.append(Problem(annotation, reason))
+
+
+def _compile(text: str) -> Pattern:
+    options = re2.Options()
+    options.log_errors = False  # RE2 would print them to stderr
+    options.max_mem = _PATTERN_MEMORY
+    pattern: Pattern = re2.compile(text, options)
+    return pattern
+
+
+def _items(text: str) -> Iterator[str]:
+    return filter(None, (item.strip() for item in text.split(",")))
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 64 else f"{text[:64]}…")

@@ -1,0 +1,156 @@
+"""One look at one workload: fetch, observe, decide, act.
+
+    event of a source ──index──▶ keys ─┐
+    event of a workload ───────▶ key ──┴▶ queue ──▶ Reloader.reconcile
+                                                      fetch    workload, from the cache
+                                                      observe  policy and sources
+                                                      decide   `rollout.decide`
+                                                      act      one patch, one Event
+
+Reading is free: it never leaves the process. Writing is safe to repeat: a patch names
+the version that it was decided for, so while the cache lags behind a write of ours
+the server refuses a second one, and the look that follows finds nothing left to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import structlog
+
+from controller_runtime import (
+    LOW_PRIORITY,
+    ApiError,
+    Backoff,
+    Client,
+    ConflictError,
+    EventRecorder,
+    ExponentialLimiter,
+    NotFoundError,
+    Result,
+    reference,
+)
+from controllers.reload.annotations import Problem
+from controllers.reload.observe import Observer
+from controllers.reload.rollout import Plan, decide, describe, patch_for, problems
+from controllers.reload.sources import SourceKind
+from controllers.reload.workloads import WORKLOADS, Workload, WorkloadKey
+
+log = structlog.get_logger(__name__)
+
+_FIELD_MANAGER = "Reloader"
+"""Owner of what is written: GitOps tools are told to ignore it by this name."""
+
+_CACHE_LAG = Backoff(base=0.02, ceiling=5.0)
+"""Seconds until a workload is looked at again that was not what the cache had. A watch
+is tens of milliseconds behind, unless it is broken."""
+
+
+class Reloader:
+    """Reconciles workloads of every kind that can reload."""
+
+    def __init__(
+        self,
+        observer: Observer,
+        client: Client,
+        recorder: Callable[[str], EventRecorder],
+        *,
+        resync: timedelta,
+    ) -> None:
+        self._observer = observer
+        self._client = client
+        self._recorder = recorder("reloader")
+        self._recorders = {kind: recorder(kind.component) for kind in SourceKind}
+        self._later = Result(requeue_after=resync, priority=LOW_PRIORITY)
+        self._conflicts: ExponentialLimiter[WorkloadKey] = ExponentialLimiter(
+            _CACHE_LAG
+        )
+        self._told: dict[WorkloadKey, tuple[Problem, ...]] = {}
+        """Problems that an Event was written about, for as long as they last."""
+
+    async def reconcile(self, key: WorkloadKey) -> Result | None:
+        workload = self._observer.workload(key)
+        if workload is None:
+            self._forget(key)
+            return None
+        policy = self._observer.policy(workload)
+        self._tell_of_problems(workload, problems(workload, policy))
+        if not policy.rules:
+            return None
+        sources = self._observer.sources(workload, policy)
+        plan = decide(workload, policy, sources)
+        try:
+            if plan is not None:
+                await self._carry_out(workload, plan)
+        except ConflictError:
+            # Not the version that was decided for. No failure: the next look will do.
+            seconds = self._conflicts.when(key, now=0)
+            return Result(requeue_after=timedelta(seconds=seconds))
+        self._conflicts.forget(key)
+        return self._later
+
+    async def _carry_out(self, workload: Workload, plan: Plan) -> None:
+        kind, namespace, name = workload.key
+        try:
+            await self._client.patch(
+                WORKLOADS[kind].gvk,
+                name,
+                namespace,
+                patch=patch_for(workload, plan),
+                field_owner=_FIELD_MANAGER,
+            )
+        except NotFoundError:
+            return  # gone meanwhile, and the cache will say so
+        except ConflictError:
+            raise
+        except ApiError as error:
+            self._tell_of_reload(workload, plan, error=str(error))
+            raise
+        if plan.markers:
+            log.info(
+                "Successfully triggered reload",
+                kind=kind,
+                namespace=namespace,
+                name=name,
+                strategy="env-vars",
+            )
+        else:
+            log.debug("adopted", sources=len(plan.record))
+        self._tell_of_reload(workload, plan)
+
+    def _tell_of_reload(
+        self, workload: Workload, plan: Plan, *, error: str = ""
+    ) -> None:
+        """Write an Event, unless all that there was to do was to adopt."""
+        if not plan.markers:
+            return
+        self._recorders[plan.markers[0].source.kind].event(
+            reference(WORKLOADS[workload.key.kind], workload.meta),
+            type="Warning" if error else "Normal",
+            reason="ReloadFail" if error else "Reloaded",
+            action="Reload",
+            note=describe(plan, workload.key, error=error),
+        )
+
+    def _tell_of_problems(self, workload: Workload, found: tuple[Problem, ...]) -> None:
+        """Write an Event about annotations that cannot be read, until they change."""
+        if found == self._told.get(workload.key, ()):
+            return
+        if not found:
+            del self._told[workload.key]
+            return
+        self._told[workload.key] = found
+        note = "; ".join(f"{p.annotation}: {p.reason}" for p in found)
+        log.warning("annotations cannot be read", problems=note)
+        self._recorder.event(
+            reference(WORKLOADS[workload.key.kind], workload.meta),
+            type="Warning",
+            reason="InvalidReloadAnnotation",
+            action="ReadAnnotations",
+            note=note,
+        )
+
+    def _forget(self, key: WorkloadKey) -> None:
+        self._told.pop(key, None)
+        self._conflicts.forget(key)

@@ -1,0 +1,150 @@
+"""The cache, in the words of this controller.
+
+    declare      ──────────────────▶ stores: sources hashed, workloads indexed
+    may_reload   entry ────────────▶ bool             does it have to look at all?
+    affected     source ───index───▶ workload keys    which have to look again?
+    workload     key ──────────────▶ Workload         what is there?
+    sources      Workload, policy ─▶ Source …         what may it run with?
+
+Nothing here asks the API server, and nothing is kept besides the stores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import astuple
+from functools import partial
+
+from controller_runtime import (
+    Cache,
+    NamespacedName,
+    RawObject,
+    ReflectorOptions,
+    Store,
+    strip_managed_fields,
+)
+from controllers.reload.annotations import ReloadPolicy, Rules, read_policy
+from controllers.reload.options import ReloadOptions
+from controllers.reload.references import index_values, lookup_values, references
+from controllers.reload.sources import (
+    Source,
+    SourceKey,
+    SourceKind,
+    read_source,
+    reducer,
+)
+from controllers.reload.workloads import (
+    WORKLOADS,
+    Workload,
+    WorkloadKey,
+    read_workload,
+    workload_key,
+)
+
+_INDEX = "reload"
+
+_NO_HELM_RELEASES = "type!=helm.sh/release.v1"
+"""Secrets that Helm keeps its history in: many, large, and used by no pod."""
+
+
+class Observer:
+    """Reads workloads and sources from their stores."""
+
+    def __init__(
+        self,
+        workloads: Mapping[str, Store],
+        sources: Mapping[SourceKind, Store],
+        options: ReloadOptions,
+    ) -> None:
+        self._workloads = workloads
+        self._sources = sources
+        self._options = options
+        self._all = options.auto_reload_all
+        self._keys = tuple(key.encode() for key in astuple(options.keys))
+
+    @classmethod
+    def declare(cls, cache: Cache, options: ReloadOptions) -> Observer:
+        """Have the cache keep what this controller reads; before the cache runs."""
+        keep = {options.keys.match, options.keys.ignore}
+        sources = {
+            kind: cache.declare(
+                kind.model,
+                ReflectorOptions(
+                    namespace=options.namespace,
+                    transform=reducer(kind, keep),
+                    field_selector=_field_selector(kind),
+                ),
+            ).store
+            for kind in SourceKind
+        }
+        workloads = {
+            kind: cache.declare(
+                model,
+                ReflectorOptions(
+                    namespace=options.namespace, transform=strip_managed_fields
+                ),
+            ).store
+            for kind, model in WORKLOADS.items()
+        }
+        observer = cls(workloads, sources, options)
+        observer.add_indexes(workloads)
+        return observer
+
+    def add_indexes(self, workloads: Mapping[str, Store]) -> None:
+        """Have stores find workloads by what may concern them."""
+        for kind, store in workloads.items():
+            store.add_index(_INDEX, partial(self._index, kind))
+
+    def may_reload(self, entry: RawObject) -> bool:
+        """Tell whether a workload has any annotation of ours, without parsing it.
+
+        Most have none. A key that stands elsewhere in the object does no harm.
+        """
+        return self._all or any(key in entry.raw for key in self._keys)
+
+    def affected(self, source: SourceKey) -> Iterator[WorkloadKey]:
+        """Yield the workloads that a source may concern."""
+        for kind, store in self._workloads.items():
+            for value in lookup_values(source):
+                for entry in store.by_index(_INDEX, value):
+                    yield workload_key(kind, entry)
+
+    def workload(self, key: WorkloadKey) -> Workload | None:
+        """Return what the cache has of a workload, if it has it."""
+        entry = self._workloads[key.kind].get(key.object_key)
+        return None if entry is None else read_workload(key.kind, entry)
+
+    def policy(self, workload: Workload) -> ReloadPolicy:
+        """Return what a workload asks for."""
+        template = workload.template.metadata.annotations
+        return read_policy(workload.meta.annotations, template, self._options)
+
+    def sources(self, workload: Workload, policy: ReloadPolicy) -> Iterator[Source]:
+        """Yield the sources that exist and may concern a workload."""
+        for kind, rules in policy.rules.items():
+            for name in self._names(workload, kind, rules):
+                key = NamespacedName(workload.key.namespace, name)
+                entry = self._sources[kind].get(key)
+                if entry is not None:
+                    yield read_source(kind, entry)
+
+    def _index(self, kind: str, entry: RawObject) -> Iterable[str]:
+        if not self.may_reload(entry):
+            return ()
+        workload = read_workload(kind, entry)
+        return sorted(set(index_values(workload, self.policy(workload))))
+
+    def _names(self, workload: Workload, kind: SourceKind, rules: Rules) -> set[str]:
+        names = set(rules.names.literals)
+        if rules.auto or rules.search:
+            used = references(workload.template.spec)
+            names.update(reference.name for reference in used if reference.kind is kind)
+        if rules.names.patterns:
+            there = self._sources[kind].list(workload.key.namespace)
+            found = (entry.meta.name for entry in there)
+            names.update(name for name in found if rules.names.matches(name))
+        return names
+
+
+def _field_selector(kind: SourceKind) -> str:
+    return _NO_HELM_RELEASES if kind is SourceKind.SECRET else ""

@@ -1,0 +1,236 @@
+"""Policy, sources and record → what one patch of a workload has to say, if anything.
+
+For each source that concerns the workload, what it holds is compared with the record
+that the workload carries (an annotation of its metadata, which restarts nothing):
+
+    the record has its hash                            nothing
+    the record has another hash                        reload
+    no record, but a marker of other content           reload
+    no record, and a marker of this content, or none   adopt: write the record alone
+
+A marker is what the original Reloader left in the pod template: changing over to
+this controller neither restarts pods nor misses a change.
+
+The comparison needs no memory. After a restart, a missed event or a source that was
+deleted and created again it gives the same answer, and gives it once: marker and
+record travel in one patch, which the server refuses if the workload is no longer the
+version that was looked at.
+
+`kubectl rollout undo` restores annotations of the metadata too, so the record goes
+back in time with the template. Telling that from a change takes a memory of what was
+written last; it belongs into `_is_change`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from hashlib import sha256
+from typing import NamedTuple
+
+import msgspec
+
+from api.core.v1 import Container, PodSpec
+from controller_runtime import Patch, strategic_merge_patch
+from controllers.reload.annotations import Problem, ReloadPolicy
+from controllers.reload.references import Reference, container_for
+from controllers.reload.sources import Source, SourceKey
+from controllers.reload.workloads import Workload, WorkloadKey
+
+RECORD = "reloader.stakater.com/applied-hashes"
+"""Annotation of a workload: JSON, source → 20 hex digits of its canonical hash."""
+
+LAST_RELOADED_FROM = "reloader.stakater.com/last-reloaded-from"
+"""Annotation of a pod template: the original's marker where it writes no variable."""
+
+
+class Marker(NamedTuple):
+    """A change of the pod template that makes the pods new."""
+
+    source: SourceKey
+    container: str
+    variable: str
+    value: str
+
+
+class Plan(NamedTuple):
+    """What to write to a workload."""
+
+    record: Mapping[str, str]
+    """All of the new record, with sources that do not concern the workload now."""
+
+    markers: tuple[Marker, ...] = ()
+    """One for each changed source; none when there is only something to adopt."""
+
+
+class _Target(NamedTuple):
+    source: Source
+    container: str
+    variable: str
+    seen: frozenset[str]
+    """Markers of the source that the pod template has; two are rare, and both old."""
+
+
+def decide(
+    workload: Workload, policy: ReloadPolicy, sources: Iterable[Source]
+) -> Plan | None:
+    """Compare what a workload runs with what there is.
+
+    Args:
+        workload: The version that the plan is for.
+        policy: What its annotations ask for.
+        sources: At least those that may concern it, in any order.
+
+    Returns:
+        What to write, or `None` when the record is up to date.
+    """
+    record = read_record(workload) or {}
+    applied = dict(record)
+    markers: list[Marker] = []
+    for target in _targets(workload, policy, sources):
+        key, digest = target.source.key, target.source.digest
+        had = record.get(key.recorded)
+        if had == digest.recorded:
+            continue
+        applied[key.recorded] = digest.recorded
+        if _is_change(target, had):
+            value = _fresh_marker(workload.template.spec, target)
+            markers.append(Marker(key, target.container, target.variable, value))
+    return Plan(applied, tuple(markers)) if applied != record else None
+
+
+def patch_for(workload: Workload, plan: Plan) -> Patch:
+    """Build the one patch that carries out a plan.
+
+    It names the resource version: the server answers with a conflict when the
+    workload has changed since, and then all of it has to be decided again.
+    """
+    body: dict[str, object] = {
+        "metadata": {
+            "resourceVersion": workload.meta.resource_version,
+            "annotations": {RECORD: _compact(plan.record)},
+        }
+    }
+    if plan.markers:
+        variables: dict[str, list[Mapping[str, str]]] = {}
+        for marker in plan.markers:
+            variable = {"name": marker.variable, "value": marker.value}
+            variables.setdefault(marker.container, []).append(variable)
+        containers = [{"name": c, "env": env} for c, env in variables.items()]
+        body["spec"] = {"template": {"spec": {"containers": containers}}}
+    return strategic_merge_patch(body)
+
+
+def describe(plan: Plan, workload: WorkloadKey, *, error: str = "") -> str:
+    """Say in an Event which sources changed, and what came of it for a workload."""
+    sources = ", ".join(
+        f"'{s.name}' of type '{s.kind.type_name}' in namespace '{s.namespace}'"
+        for s in (marker.source for marker in plan.markers)
+    )
+    kind, namespace, name = workload
+    subject = f"'{name}' of type '{kind}' in namespace '{namespace}'"
+    outcome = f"cannot be reloaded: {error}" if error else "reloads"
+    return f"{sources} changed: {subject} {outcome}"
+
+
+def problems(workload: Workload, policy: ReloadPolicy) -> tuple[Problem, ...]:
+    """Name the annotations of a workload that cannot be read."""
+    if read_record(workload) is None:
+        broken = Problem(RECORD, "is no JSON object of strings; begun again")
+        return (*policy.problems, broken)
+    return policy.problems
+
+
+def read_record(workload: Workload) -> Mapping[str, str] | None:
+    """Return which content the workload runs with; `None` if it is unreadable."""
+    try:
+        return _record_decoder.decode(workload.meta.annotations.get(RECORD, "{}"))
+    except msgspec.MsgspecError:
+        return None
+
+
+def variable_name(source: SourceKey) -> str:
+    """Name the variable for a source as stakater/Reloader does; others may share it."""
+    name = re.sub(r"[^A-Z0-9]+", "_", source.name.upper()).lstrip("_")
+    return f"STAKATER_{name}_{source.kind.type_name}"
+
+
+class _LastReloadedFrom(msgspec.Struct):
+    type: str = ""
+    name: str = ""
+    namespace: str = ""
+    hash: str = ""
+
+
+_record_decoder = msgspec.json.Decoder(dict[str, str])
+_last_decoder = msgspec.json.Decoder(_LastReloadedFrom)
+
+
+def _targets(
+    workload: Workload, policy: ReloadPolicy, sources: Iterable[Source]
+) -> Iterator[_Target]:
+    """Yield what concerns the workload, in the order of names."""
+    pod = workload.template.spec
+    chosen = [
+        (source, container)
+        for source in sorted(sources, key=lambda source: source.key)
+        if (container := _container(pod, policy, source)) is not None
+    ]
+    uses = Counter(variable_name(source.key) for source, _ in chosen)
+    taken: set[str] = set()
+    for source, container in chosen:
+        variable = variable_name(source.key)
+        seen = _last_reloaded_from(workload, source.key)
+        if uses[variable] == 1:  # else it is the marker of neither
+            seen |= _values(pod.containers, variable)
+        if variable in taken:
+            variable += f"_{sha256(source.key.name.encode()).hexdigest()[:6]}"
+        taken.add(variable)
+        yield _Target(source, container, variable, seen)
+
+
+def _container(pod: PodSpec, policy: ReloadPolicy, source: Source) -> str | None:
+    match = policy.match(source)
+    if match is None:
+        return None
+    return container_for(pod, Reference(source.key.kind, source.key.name), match)
+
+
+def _is_change(target: _Target, had: str | None) -> bool:
+    """Tell a change from a first sight, when the record lacks this content."""
+    if had is not None:
+        return True
+    digest = target.source.digest
+    return bool(target.seen) and target.seen.isdisjoint(
+        {digest.marker, digest.other_marker}
+    )
+
+
+def _fresh_marker(pod: PodSpec, target: _Target) -> str:
+    """Return a marker that the container does not have yet, or nothing would roll."""
+    digest = target.source.digest
+    container = [c for c in pod.containers if c.name == target.container]
+    is_there = digest.marker in _values(container, target.variable)
+    return digest.other_marker if is_there else digest.marker
+
+
+def _values(containers: Iterable[Container], variable: str) -> frozenset[str]:
+    return frozenset(
+        one.value for c in containers for one in c.env if one.name == variable
+    ) - {""}
+
+
+def _last_reloaded_from(workload: Workload, source: SourceKey) -> frozenset[str]:
+    text = workload.template.metadata.annotations.get(LAST_RELOADED_FROM, "{}")
+    try:
+        last = _last_decoder.decode(text)
+    except msgspec.MsgspecError:
+        return frozenset()
+    named = (last.type, last.namespace, last.name)
+    is_it = named == (source.kind.type_name, source.namespace, source.name)
+    return frozenset({last.hash} if is_it else ())
+
+
+def _compact(record: Mapping[str, str]) -> str:
+    return msgspec.json.encode(record, order="sorted").decode()
