@@ -1,0 +1,153 @@
+"""`python -m controllers`: the manager, and the commands around it.
+
+    run       the manager, against a cluster
+    up        a local control plane, the manager and samples on it
+    version   what this is
+
+Whatever goes wrong for a reason that a user can mend ends with one sentence on
+stderr and exit code 1; only a defect of ours shows a traceback. What a command
+needs is imported when it runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from controller_runtime.errors import ControllerRuntimeError
+
+app = typer.Typer(
+    name="pilothouse",
+    help="A cluster's platform jobs in one manager.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+def run(
+    *,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file of settings.", show_default=False)
+    ] = None,
+    controllers: Annotated[
+        str | None, typer.Option(help="Which to run, such as reload. [default: all]")
+    ] = None,
+    kubeconfig: Annotated[
+        str | None, typer.Option(help="File with the cluster's address.")
+    ] = None,
+    context: Annotated[
+        str | None, typer.Option(help="Context of the kubeconfig.")
+    ] = None,
+    metrics_bind_address: Annotated[
+        str | None, typer.Option(help="host:port of /metrics, 0 for none. [:8080]")
+    ] = None,
+    health_probe_bind_address: Annotated[
+        str | None, typer.Option(help="host:port of the probes, 0 for none. [:8081]")
+    ] = None,
+    graceful_shutdown_timeout: Annotated[
+        float | None, typer.Option(help="Seconds to end running work. [30]")
+    ] = None,
+    log_format: Annotated[
+        str | None, typer.Option(help="json or console. [json]")
+    ] = None,
+    log_level: Annotated[
+        str | None, typer.Option(help="debug, info, warning or error. [info]")
+    ] = None,
+    reload_workers: Annotated[
+        int | None, typer.Option(help="Workloads looked at at once. [10]")
+    ] = None,
+    ask: Annotated[
+        bool, typer.Option("--ask", help="Show the cluster and ask before starting.")
+    ] = False,
+) -> None:
+    """Run the manager until SIGTERM or Ctrl-C."""
+    from controllers.run import run_manager  # noqa: PLC0415 - lazy
+    from controllers.settings import load  # noqa: PLC0415 - lazy
+
+    flags: dict[str, object] = {
+        "controllers": controllers,
+        "kubeconfig": kubeconfig,
+        "context": context,
+        "metrics_bind_address": metrics_bind_address,
+        "health_probe_bind_address": health_probe_bind_address,
+        "graceful_shutdown_timeout": graceful_shutdown_timeout,
+        "log_format": log_format,
+        "log_level": log_level,
+        "reload.workers": reload_workers,
+    }
+    _sentence_on_error(lambda: run_manager(load(flags, os.environ, config), ask=ask))
+
+
+@app.command()
+def up(
+    *,
+    once: Annotated[
+        bool, typer.Option("--once", help="End when the samples have been shown.")
+    ] = False,
+    state: Annotated[Path, typer.Option(help="Folder of the cluster's state.")] = Path(
+        ".pilothouse"
+    ),
+    log_level: Annotated[
+        str, typer.Option(help="debug, info, warning or error.")
+    ] = "warning",
+) -> None:
+    """Start a local control plane with the manager on it, and show it at work."""
+    from controllers.up import show  # noqa: PLC0415 - lazy
+
+    _sentence_on_error(lambda: show(once=once, state=state, log_level=log_level))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from controllers.settings import version as ours  # noqa: PLC0415 - lazy
+
+    typer.echo(f"pilothouse {ours()}")
+
+
+def _sentence_on_error(make: Callable[[], Coroutine[Any, Any, int]]) -> None:
+    """Run a command; end the process with its exit code, or with a sentence."""
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            code = runner.run(make())
+    except (ControllerRuntimeError, ExceptionGroup) as error:
+        sentences = list(_sentences(error))
+        if not sentences:
+            raise
+        for sentence in sentences:
+            typer.echo(f"pilothouse: {sentence}", err=True)
+        code = 1
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code)
+
+
+def _sentences(error: Exception) -> Iterator[str]:
+    """Yield what to tell the user; nothing if any part of it is a defect of ours."""
+    if isinstance(error, ControllerRuntimeError):
+        yield str(error)
+    if isinstance(error, ExceptionGroup):
+        expected, unexpected = error.split(ControllerRuntimeError)
+        if expected is not None and unexpected is None:
+            for part in expected.exceptions:
+                yield from _sentences(part)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop  # noqa: PLC0415 - an extra
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+if __name__ == "__main__":
+    app()

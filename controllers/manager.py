@@ -1,0 +1,50 @@
+"""The composition root: the only place that knows every controller.
+
+    Settings ─▶ build ─▶ Manager with the controllers in it ─▶ start
+
+A controller is imported when it is asked for, so that one that does not run costs
+neither memory nor start-up time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from api.apps.v1 import DaemonSet, Deployment, StatefulSet
+from api.core.v1 import ConfigMap, Secret
+from controller_runtime import Manager, ManagerOptions, Metrics, Scheme, Transport
+from controllers.settings import Settings
+
+
+def scheme() -> Scheme:
+    """Return the kinds that have a model."""
+    scheme = Scheme()
+    for model in (ConfigMap, Secret, Deployment, StatefulSet, DaemonSet):
+        scheme.register(model)
+    return scheme
+
+
+def build(settings: Settings, transport: Transport, metrics: Metrics) -> Manager:
+    """Set up a manager with the controllers that the settings name."""
+    manager = Manager(
+        transport,
+        scheme=scheme(),
+        metrics=metrics,
+        options=ManagerOptions(
+            metrics_bind_address=settings.metrics_bind_address,
+            health_probe_bind_address=settings.health_probe_bind_address,
+            graceful_shutdown_timeout=settings.graceful_shutdown_timeout,
+        ),
+    )
+    for name in settings.controllers:
+        _SETUPS[name](manager, settings)
+    return manager
+
+
+def _reload(manager: Manager, settings: Settings) -> None:
+    from controllers.reload import ReloadOptions, setup  # noqa: PLC0415 - lazy
+
+    setup(manager, ReloadOptions(workers=settings.reload.workers))
+
+
+_SETUPS: Mapping[str, Callable[[Manager, Settings], None]] = {"reload": _reload}

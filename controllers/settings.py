@@ -1,0 +1,170 @@
+"""Settings of the manager, parsed once: flag beats environment, file, default.
+
+    flag          --reload-workers 4      --metrics-bind-address :9090
+    environment   PILOTHOUSE_RELOAD_WORKERS=4
+    file          {"reload": {"workers": 4}} as YAML, named by --config
+
+A setting of controller X has the prefix `X` everywhere. Whatever cannot be used is
+refused with one sentence that names the setting, where it came from, and what fits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from controller_runtime.errors import ConfigError
+
+ENVIRONMENT_PREFIX = "PILOTHOUSE_"
+
+CONTROLLERS = ("reload",)
+"""Every controller, in the order in which they are set up."""
+
+Values: TypeAlias = Mapping[str, object]
+"""Dotted name of a setting → its value; `None` means that it was not given."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ReloadSettings(_Section):
+    """Settings of the reload controller."""
+
+    workers: int = Field(default=10, ge=1, le=1000)
+    """Workloads that are looked at at once."""
+
+
+class Settings(_Section):
+    """Everything that can be set."""
+
+    controllers: tuple[str, ...] = CONTROLLERS
+    """Which controllers run."""
+
+    kubeconfig: Path | None = None
+    """File with the cluster's address; unset follows kubectl's rules."""
+
+    context: str | None = None
+    """Context of the kubeconfig; unset is its current one."""
+
+    metrics_bind_address: str = ":8080"
+    """`host:port` of `/metrics`; `0` serves none."""
+
+    health_probe_bind_address: str = ":8081"
+    """`host:port` of `/healthz` and `/readyz`; `0` serves none."""
+
+    graceful_shutdown_timeout: timedelta = timedelta(seconds=30)
+    """How long running work may take to end after SIGTERM."""
+
+    log_format: Literal["json", "console"] = "json"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    reload: ReloadSettings = ReloadSettings()
+
+    @field_validator("controllers", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(dict.fromkeys(name.strip() for name in value.split(",")))
+
+    @field_validator("controllers")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name not in CONTROLLERS:
+                raise ValueError(f"{name!r} is none of {', '.join(CONTROLLERS)}")
+        return value
+
+
+def version() -> str:
+    """Return the version of this checkout or image."""
+    return (Path(__file__).parent.parent / "VERSION").read_text().strip()
+
+
+def load(flags: Values, environ: Mapping[str, str], file: Path | None) -> Settings:
+    """Merge the three origins.
+
+    Raises:
+        ConfigError: A value cannot be used; the text names setting and origin.
+    """
+    origins = (
+        (f"the file {file}", _from_file(file) if file else {}),
+        ("the environment", _from_environment(environ)),
+        ("the flags", {n: v for n, v in flags.items() if v is not None}),
+    )
+    merged: dict[str, tuple[str, object]] = {}
+    for origin, values in origins:
+        merged |= {name: (origin, value) for name, value in values.items()}
+    try:
+        return Settings.model_validate(_nested({n: v for n, (_, v) in merged.items()}))
+    except ValidationError as error:
+        raise ConfigError(_sentence(error, merged)) from None
+
+
+def _from_file(file: Path) -> Values:
+    try:
+        content = yaml.safe_load(file.read_text())
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read the settings file {file}: {error.strerror}"
+        ) from None
+    except yaml.YAMLError:
+        raise ConfigError(f"the settings file {file} is not YAML") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"the settings file {file} must be a mapping of settings")
+    return dict(_flat(content))
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
+    for key, value in content.items():
+        name = f"{prefix}{str(key).replace('-', '_')}"
+        if isinstance(value, dict):
+            yield from _flat(value, f"{name}.")
+        else:
+            yield name, value
+
+
+def _from_environment(environ: Mapping[str, str]) -> Values:
+    names = {
+        ENVIRONMENT_PREFIX + name.replace(".", "_").upper(): name
+        for name in setting_names(Settings)
+    }
+    return {names[v]: value for v, value in environ.items() if v in names}
+
+
+def setting_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Yield the dotted name of every setting of a model."""
+    for name, info in model.model_fields.items():
+        kind = info.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from setting_names(kind, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+def _nested(values: Values) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, value in values.items():
+        section, _, key = name.rpartition(".")
+        (tree.setdefault(section, {}) if section else tree)[key] = value
+    return tree
+
+
+def _sentence(error: ValidationError, merged: Mapping[str, tuple[str, object]]) -> str:
+    first = error.errors(include_url=False)[0]
+    name = ".".join(str(part) for part in first["loc"])
+    origin = next(
+        (o for n, (o, _) in merged.items() if name == n or name.startswith(f"{n}.")),
+        "the settings",
+    )
+    problem = first["msg"].removeprefix("Value error, ")
+    flag = "--" + name.replace(".", "-").replace("_", "-")
+    return f"{origin}: {flag} ({name}) cannot be used: {problem}"

@@ -1,0 +1,116 @@
+"""`up`: a control plane of one's own, the manager on it, and what it does, shown.
+
+    binaries ─▶ control plane ─▶ manager ─▶ samples ─▶ a change ─▶ the table ─▶ stay
+
+Everything is real but the node: kwok plays it, so pods become Ready without being
+run. The cluster's state survives in a folder; its processes end with this one.
+Whatever KUBECONFIG says is not looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from controller_runtime import (
+    HttpTransport,
+    Metrics,
+    configure_logging,
+    load_restconfig,
+    on_stop_signal,
+)
+from controller_runtime.testing.envtest import ControlPlane, ControlPlaneOptions
+from controllers.manager import build
+from controllers.settings import Settings, version
+from controllers.up.reload import show_reload
+from controllers.up.samples import fresh_namespace
+
+KUBECONFIG = "kubeconfig"
+INTERRUPTED = 130
+"""Exit code when Ctrl-C came before everything was shown, as a shell would give."""
+
+
+async def show(*, once: bool, state: Path, log_level: str) -> int:
+    """Start all of it; return 0 when every sample reached its expected state.
+
+    Without `once` it then stays up, and goes on reacting, until Ctrl-C.
+
+    Raises:
+        ControllerRuntimeError: With a sentence for the user.
+    """
+    settings = Settings.model_validate(
+        {
+            "log_format": "console",
+            "log_level": log_level,
+            # Free ports: the usual ones may belong to something else on a laptop.
+            "metrics_bind_address": "127.0.0.1:0",
+            "health_probe_bind_address": "127.0.0.1:0",
+        }
+    )
+    configure_logging(settings.log_format, settings.log_level)
+    with _cancelled_by_signal():
+        return await _show(settings, once=once, state=state)
+    return INTERRUPTED
+
+
+async def _show(settings: Settings, *, once: bool, state: Path) -> int:
+    out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    folder = await asyncio.to_thread(state.resolve)
+    out.print(f"Pilothouse {version()}: a local control plane with the manager on it")
+    options = ControlPlaneOptions(kwok=True, folder=folder / "cluster")
+    async with ControlPlane(options) as cluster:
+        kubeconfig = await cluster.write_kubeconfig(folder / KUBECONFIG)
+        config = load_restconfig(kubeconfig=kubeconfig, environ={}, home=folder)
+        metrics = Metrics()
+        async with (
+            HttpTransport(config, metrics=metrics) as transport,
+            asyncio.TaskGroup() as tasks,
+        ):
+            manager = build(settings, transport, metrics)
+            running = tasks.create_task(manager.start(), name="manager")
+            namespace = await fresh_namespace(manager.client, secrets.token_hex(2))
+            is_as_expected = await show_reload(manager.client, namespace, out)
+            if not once:
+                _say_what_next(out, kubeconfig, namespace, manager.metrics_url)
+                with _until_cancelled():
+                    await asyncio.wait([running])
+            manager.stop()
+    return 0 if is_as_expected else 1
+
+
+@contextmanager
+def _cancelled_by_signal() -> Iterator[None]:
+    """Let the first SIGINT or SIGTERM cancel what is inside, and end there."""
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - a coroutine runs in a task
+    with on_stop_signal(task.cancel), _until_cancelled():
+        yield
+
+
+@contextmanager
+def _until_cancelled() -> Iterator[None]:
+    """Take a cancellation as the end of what is inside, and go on after it."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine runs in a task
+        task.uncancel()
+
+
+def _say_what_next(
+    out: Console, kubeconfig: Path, namespace: str, metrics_url: str
+) -> None:
+    out.print(
+        "\nThe manager goes on reacting; Ctrl-C stops everything. In another terminal:"
+        f"\n  export KUBECONFIG={kubeconfig}"
+        f"\n  kubectl -n {namespace} get deployments,pods,events"
+        f"\n  kubectl -n {namespace} edit configmap shop-settings"
+        f"\n  curl {metrics_url}\n"
+    )

@@ -1,0 +1,116 @@
+"""Flags, environment and file: who wins, and what is said about a mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from controller_runtime.errors import ConfigError
+from controllers.settings import Settings, load
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "settings.yaml"
+    path.write_text("reload:\n  workers: 3\nlog-level: debug\n")
+    return path
+
+
+def test_without_any_origin_the_defaults_hold() -> None:
+    assert load({}, {}, None) == Settings()
+
+
+def test_the_file_beats_the_default(file: Path) -> None:
+    settings = load({}, {}, file)
+
+    assert settings.reload.workers == 3
+    assert settings.log_level == "debug"
+
+
+def test_the_environment_beats_the_file(file: Path) -> None:
+    settings = load({}, {"PILOTHOUSE_RELOAD_WORKERS": "4"}, file)
+
+    assert settings.reload.workers == 4
+    assert settings.log_level == "debug"
+
+
+def test_a_flag_beats_the_environment(file: Path) -> None:
+    environ = {"PILOTHOUSE_RELOAD_WORKERS": "4"}
+
+    assert load({"reload.workers": 5}, environ, file).reload.workers == 5
+
+
+def test_a_flag_that_was_not_given_beats_nothing() -> None:
+    environ = {"PILOTHOUSE_RELOAD_WORKERS": "4"}
+
+    assert load({"reload.workers": None}, environ, None).reload.workers == 4
+
+
+def test_other_variables_of_the_environment_are_not_ours() -> None:
+    environ = {"PILOTHOUSE_CACHE": "/tmp/x", "RELOAD_WORKERS": "4"}  # noqa: S108
+
+    assert load({}, environ, None) == Settings()
+
+
+def test_controllers_are_a_list_with_commas_each_once() -> None:
+    settings = load({"controllers": "reload, reload"}, {}, None)
+
+    assert settings.controllers == ("reload",)
+
+
+@pytest.mark.parametrize(
+    ("flags", "environ", "words"),
+    [
+        pytest.param(
+            {"controllers": "relaod"},
+            {},
+            ["the flags", "--controllers", "'relaod'", "reload"],
+            id="an unknown controller",
+        ),
+        pytest.param(
+            {},
+            {"PILOTHOUSE_RELOAD_WORKERS": "0"},
+            ["the environment", "--reload-workers", "greater than or equal to 1"],
+            id="a number out of bounds",
+        ),
+        pytest.param(
+            {"log_level": "loud"},
+            {},
+            ["the flags", "--log-level", "'debug'"],
+            id="an unknown level",
+        ),
+    ],
+)
+def test_a_mistake_is_named_with_its_origin(
+    flags: dict[str, object], environ: dict[str, str], words: list[str]
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(flags, environ, None)
+
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("workers: 3\n", ["workers", "Extra inputs"]),
+        ("- a\n", ["must be a mapping"]),
+        ("a: [\n", ["is not YAML"]),
+    ],
+)
+def test_a_wrong_file_is_named(tmp_path: Path, content: str, words: list[str]) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text(content)
+
+    with pytest.raises(ConfigError) as caught:
+        load({}, {}, path)
+
+    assert str(path) in str(caught.value)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"absent\.yaml: No such file"):
+        load({}, {}, tmp_path / "absent.yaml")
