@@ -2,26 +2,32 @@
 
     async with ApiServer() as server:
         config = server.config()            a RestConfig for any client
-        server.faults.answer(429, verb="list", retry_after=3)
+        server.faults.on(verb="list").answer(429, retry_after=3)
         …
-        assert server.requests.count(verb="list") == 2
+        assert len(server.requests.of("list", "configmaps")) == 2
 
-What a request goes through, top to bottom; everything below `server` is pure and
-knows neither sockets nor loops:
+What a request goes through, top to bottom:
 
-    server      sockets, paths, media types, watch streams, faults
+    server      the handler                    answers   what it writes
     faults      rules that make it fail on purpose; the log of requests
     requests    paths and verbs                bodies    media types, options
-    registry    how objects are written        deletion  … and deleted
+    registry    how objects are written        rules     … and what is refused
+    deletion    what a deletion does           decoding, validation
     listing     lists and pages                watching  watches and bookmarks
-    patching    merge, strategic, JSON patch   fields    who owns which, apply
-    builtin     the kinds that are served      defaults  what is filled in for them
+    patching, strategic                        what a patch does
+    fields      who owns which field; server-side apply
+    builtin     the kinds that are served      defaults, events   … in detail
     storage     revisions, history, compaction: what etcd does
-    status, refusals, validation               what is refused, in which words
+    status, refusals                           the words of every refusal
+
+Only `server` and `answers` know sockets, only `watching` besides knows the loop.
 
 Nothing here schedules, rolls out or garbage-collects: it is the API server alone, as
-a control plane without its controller manager. Clock and randomness are arguments,
-so one seed gives the same names, uids and answers twice.
+a control plane without its controller manager. It does not validate specs, knows no
+users but tokens, and keeps only one version of a kind unless told of more. The tests
+in `test/conformance` hold it to what kube-apiserver does.
+
+Clock and randomness are arguments, so a seed gives the same answers twice.
 """
 
 from controller_runtime.testing.apiserver.builtin import BUILT_IN

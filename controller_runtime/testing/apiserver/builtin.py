@@ -85,7 +85,12 @@ BUILT_IN: tuple[Resource, ...] = (
         field_selectors={"status.phase": ""},
         prepare=defaults.namespace,
     ),
-    _built_in(gvk=_gvk("v1", "ConfigMap"), plural="configmaps", short_names=("cm",)),
+    _built_in(
+        gvk=_gvk("v1", "ConfigMap"),
+        plural="configmaps",
+        short_names=("cm",),
+        prepare=defaults.config_map,
+    ),
     _built_in(
         gvk=_gvk("v1", "Secret"),
         plural="secrets",

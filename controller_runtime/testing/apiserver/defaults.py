@@ -90,12 +90,18 @@ def cron_job(new: Json, old: Json | None) -> None:
         new["status"] = {}
 
 
+def config_map(new: Json, old: Json | None) -> None:
+    """Drop what is empty, as its Go struct does."""
+    _drop_empty(new, "data", "binaryData")
+
+
 def secret(new: Json, old: Json | None) -> None:
     """Move `stringData` into `data`, and give the secret a type."""
     for name, text in (new.pop("stringData", None) or {}).items():
         encoded = base64.b64encode(text.encode()).decode()
         new.setdefault("data", {})[name] = encoded
     new.setdefault("type", "Opaque")
+    _drop_empty(new, "data")
 
 
 def namespace(new: Json, old: Json | None) -> None:
@@ -201,3 +207,9 @@ def _own_selector(job_: Json) -> None:
         labelled["labels"] = {**labels, **labelled.get("labels", {})}
     own = {f"{prefix}controller-uid": metadata["uid"]}
     spec["selector"] = {"matchLabels": own}
+
+
+def _drop_empty(object_: Json, *names: str) -> None:
+    for name in names:
+        if not object_.get(name):
+            object_.pop(name, None)

@@ -63,6 +63,7 @@ class Effect(StrEnum):
     CUT = "cut"
     CORRUPT = "corrupt"
     LAG = "lag"
+    STALL = "stall"
     WARN = "warn"
 
 
@@ -144,6 +145,14 @@ class Target:
         """Answer with what is not JSON; on a watch, one line after `after` events."""
         self._fault.after = after
         return self._put(Effect.CORRUPT)
+
+    def stall(self, *, after: int = 0) -> Fault:
+        """Open a watch, tell `after` events, and never say anything again.
+
+        Of other requests it is the same as to hang.
+        """
+        self._fault.after = after
+        return self._put(Effect.STALL)
 
     def lag(self, seconds: float) -> Fault:
         """Tell watches that start from now on of each change `seconds` late."""

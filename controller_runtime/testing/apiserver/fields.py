@@ -167,7 +167,8 @@ def apply(
     merged: Json = copy.deepcopy(live)
     for name, value in config.items():
         merged[name] = _overlay(resource, merged.get(name), value, name)
-    for path in sorted(given_up, key=len, reverse=True):
+    # Items before their fields: without its key, an item could not be found again.
+    for path in sorted(given_up, key=lambda path: (len(path), path)):
         if not any(_owns(entry, path) for entry in others):
             _remove(merged, path)
     fields = frozenset(wanted)

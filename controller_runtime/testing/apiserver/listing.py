@@ -58,8 +58,8 @@ class ListOptions:
     timeout_seconds: int = 0
 
     @classmethod
-    def read(cls, query: Mapping[str, str]) -> ListOptions:
-        """Read and check a query.
+    def read(cls, query: Mapping[str, str], *, watch_list: bool = True) -> ListOptions:
+        """Read and check a query; `watch_list` is whether initial events can be had.
 
         Raises:
             StatusError: 400, a value cannot be read; 422, values that do not go
@@ -80,9 +80,14 @@ class ListOptions:
             ),
             timeout_seconds=_int(query, "timeoutSeconds"),
         )
-        if causes := _watch_causes(options) if watch else _list_causes(options):
+        causes = _watch_causes(options) if watch else _list_causes(options)
+        if watch and initial is not None and not watch_list:
+            name, detail = "sendInitialEvents", "sendInitialEvents is forbidden for "
+            detail += "watch unless the WatchList feature gate is enabled"
+            causes.append(Cause.forbidden(name, detail))
+        if causes:
             raise status.invalid_options("ListOptions", causes)
-        return options._defaulted() if watch else options
+        return options._defaulted() if watch and watch_list else options
 
     def _defaulted(self) -> ListOptions:
         """A watch from nowhere in particular begins with all there is.

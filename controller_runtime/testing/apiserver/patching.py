@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import copy
 
+import jsonpatch
+
 from controller_runtime.meta import Json
 from controller_runtime.testing.apiserver import strategic
 from controller_runtime.testing.apiserver.resources import Resource
@@ -64,8 +66,6 @@ def merge_patch(target: object, patch: Json) -> Json:
 
 def json_patch(object_: Json, patch: object) -> object:
     """Apply the operations of RFC 6902, all or none."""
-    import jsonpatch  # noqa: PLC0415
-
     if not isinstance(patch, list):
         raise bad_request(
             "error decoding patch: json: cannot unmarshal object into Go value of type "

@@ -11,21 +11,25 @@ What happens between reading a body and answering is synchronous, hence atomic.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random as random_module
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-import msgspec
 from aiohttp import web
 
 from controller_runtime.clock import Clock, SystemClock
 from controller_runtime.credentials import StaticCredentials
 from controller_runtime.meta import GroupVersionKind, Json
 from controller_runtime.restconfig import RestConfig
-from controller_runtime.testing.apiserver import bodies, discovery, patching, status
+from controller_runtime.testing.apiserver import (
+    answers,
+    bodies,
+    discovery,
+    patching,
+    status,
+)
 from controller_runtime.testing.apiserver.builtin import BUILT_IN
 from controller_runtime.testing.apiserver.faults import (
     Effect,
@@ -39,15 +43,13 @@ from controller_runtime.testing.apiserver.listing import (
     list_objects,
     revision_of,
 )
-from controller_runtime.testing.apiserver.registry import Place, Registry, WriteOptions
+from controller_runtime.testing.apiserver.registry import Registry, WriteOptions
 from controller_runtime.testing.apiserver.requests import Catalogue, Target, verb_of
 from controller_runtime.testing.apiserver.resources import Resource
+from controller_runtime.testing.apiserver.rules import Place
 from controller_runtime.testing.apiserver.status import StatusError
 from controller_runtime.testing.apiserver.storage import Storage
 from controller_runtime.testing.apiserver.watching import Timing, Watch
-
-_BODY_LIMIT = 3 * 1024 * 1024
-"""Longest body of a request, in bytes (apiserver `MaxRequestBodyBytes`)."""
 
 _IDLE_SECONDS = 90.0
 """How long an idle connection is kept, as kube-apiserver does."""
@@ -58,9 +60,6 @@ _CLOSING_SECONDS = 0.1
 _NAMESPACES = ("default", "kube-system")
 """What is there from the start where namespaces have to exist."""
 
-_GARBAGE = b'{"type":"MODIFIED","object":{"kind":\x00}}\n'
-_HALF_A_LINE = b'{"type":"MODIFIED","object":{"kind":"Conf'
-
 
 class ApiServer:
     """A kube-apiserver to test against.
@@ -70,6 +69,7 @@ class ApiServer:
         clock: Where creation and deletion times come from.
         random: Where uids and generated names come from; one fixed seed by default.
         require_namespaces: Refuse new objects in namespaces that do not exist.
+        watch_list: Take `sendInitialEvents`, as servers do by default since 1.34.
         timing: When watches speak and end.
         tokens: Bearer tokens that are let in; empty lets in anyone. The set may be
             changed while the server runs.
@@ -82,6 +82,7 @@ class ApiServer:
         clock: Clock | None = None,
         random: random_module.Random | None = None,
         require_namespaces: bool = False,
+        watch_list: bool = True,
         timing: Timing | None = None,
         tokens: Iterable[str] = (),
     ) -> None:
@@ -98,6 +99,7 @@ class ApiServer:
             random=random or random_module.Random(0),  # noqa: S311 - names, not secrets
             require_namespaces=require_namespaces,
         )
+        self._watch_list = watch_list
         self._timing = timing or Timing()
         self._watches: set[Watch] = set()
         self._runner: web.ServerRunner | None = None
@@ -207,7 +209,7 @@ class ApiServer:
         try:
             return await self._serve(request)
         except StatusError as error:
-            return _refusal(error)
+            return answers.refusal(error)
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         target, verb, problem = self._understand(request)
@@ -224,11 +226,11 @@ class ApiServer:
         )
         if verb == "watch":
             return await self._watch(request, record, place, fault)
-        body = await _body(request)
-        response = _json(*self._do(request, verb, place, body))
+        body = await answers.read_body(request)
+        response = answers.json_answer(*self._do(request, verb, place, body))
         for text in self.faults.warnings(record):
             response.headers.add("Warning", f'299 - "{text}"')
-        return response if fault is None else _damage(request, fault)
+        return response if fault is None else answers.spoilt(request, fault)
 
     def _understand(
         self, request: web.BaseRequest
@@ -251,7 +253,8 @@ class ApiServer:
         fault = self.faults.strike(record)
         if fault is None:
             return None
-        if fault.effect is Effect.HANG:
+        stalls = fault.effect is Effect.STALL and record.verb != "watch"
+        if fault.effect is Effect.HANG or stalls:
             await asyncio.Event().wait()
         if fault.effect is Effect.ANSWER:
             raise status.generic(
@@ -261,7 +264,7 @@ class ApiServer:
                 retry_after=fault.retry_after,
             )
         if fault.effect is Effect.CUT and not fault.handled and record.verb != "watch":
-            _cut(request)
+            answers.cut(request)
             raise asyncio.CancelledError
         return fault
 
@@ -276,7 +279,7 @@ class ApiServer:
         answer = discovery.answer(self._catalogue, path.rstrip("/"))
         if answer is None:
             return web.Response(status=404, text="404 page not found\n")
-        return _json(200, answer)
+        return answers.json_answer(200, answer)
 
     def _do(
         self, request: web.BaseRequest, verb: str, place: Place, body: bytes
@@ -352,62 +355,25 @@ class ApiServer:
         place: Place,
         fault: Fault | None,
     ) -> web.StreamResponse:
-        options = ListOptions.read(request.query)
+        options = ListOptions.read(request.query, watch_list=self._watch_list)
         lag = self.faults.seconds(Effect.LAG, record)
         timing = replace(self._timing, lag_seconds=lag + self._timing.lag_seconds)
         watch = Watch(self.storage, place.resource, place.namespace, options, timing)
         self._watches.add(watch)
         try:
-            return await _stream(request, watch, fault)
+            return await answers.stream(request, watch, fault)
         finally:
             self._watches.discard(watch)
             watch.stop()
 
 
-async def _stream(
-    request: web.BaseRequest, watch: Watch, fault: Fault | None
-) -> web.StreamResponse:
-    """Write events until the watch ends, the client leaves or a fault strikes."""
-    response = web.StreamResponse(headers={"Content-Type": "application/json"})
-    response.enable_chunked_encoding()
-    await response.prepare(request)
-    told = 0
-    with contextlib.suppress(ConnectionResetError):
-        while True:
-            if fault is not None and told == fault.after:
-                if fault.effect is Effect.CUT:
-                    return await _break_off(request, response)
-                await response.write(_GARBAGE)
-            event = await watch.next()
-            if event is None:
-                break
-            await response.write(msgspec.json.encode(event) + b"\n")
-            told += 1
-        await response.write_eof()
-    return response
-
-
-async def _break_off(
-    request: web.BaseRequest, response: web.StreamResponse
-) -> web.StreamResponse:
-    """Close the connection in the middle of a line.
-
-    Closing, unlike aborting, lets the client read what was written before.
-    """
-    await response.write(_HALF_A_LINE)
-    if request.transport is not None:
-        request.transport.close()
-    return response
-
-
-async def _body(request: web.BaseRequest) -> bytes:
-    body = bytearray()
-    async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > _BODY_LIMIT:
-            text = f"Request entity too large: limit is {_BODY_LIMIT}"
-            raise status.generic(413, text)
-    return bytes(body)
+def _options(
+    kind: str, request: web.BaseRequest, *, patch_type: str = ""
+) -> WriteOptions:
+    agent = request.headers.get("User-Agent", "")
+    return bodies.read_write_options(
+        kind, request.query, user_agent=agent, patch_type=patch_type
+    )
 
 
 def _record(request: web.BaseRequest, target: Target | None, verb: str) -> Recorded:
@@ -425,36 +391,3 @@ def _record(request: web.BaseRequest, target: Target | None, verb: str) -> Recor
         user_agent=request.headers.get("User-Agent", ""),
         time=asyncio.get_running_loop().time(),
     )
-
-
-def _options(
-    kind: str, request: web.BaseRequest, *, patch_type: str = ""
-) -> WriteOptions:
-    agent = request.headers.get("User-Agent", "")
-    return bodies.read_write_options(
-        kind, request.query, user_agent=agent, patch_type=patch_type
-    )
-
-
-def _cut(request: web.BaseRequest) -> None:
-    if request.transport is not None:
-        request.transport.abort()
-
-
-def _damage(request: web.BaseRequest, fault: Fault) -> web.StreamResponse:
-    if fault.effect is Effect.CUT:
-        _cut(request)
-    return web.Response(body=_GARBAGE, content_type="application/json")
-
-
-def _json(code: int, answer: Json) -> web.Response:
-    headers = {"Content-Type": "application/json", "Cache-Control": "no-cache, private"}
-    body = msgspec.json.encode(answer) + b"\n"
-    return web.Response(status=code, body=body, headers=headers)
-
-
-def _refusal(error: StatusError) -> web.Response:
-    response = _json(error.code, error.body())
-    if error.retry_after is not None:
-        response.headers["Retry-After"] = str(error.retry_after)
-    return response

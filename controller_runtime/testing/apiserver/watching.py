@@ -138,8 +138,8 @@ class Watch:
             yield self._end - length + last
 
     def _start(self) -> None:
-        revision = self._options.revision
-        if self._options.send_initial_events:
+        revision, initial = self._options.revision, self._options.send_initial_events
+        if initial or (initial is None and not revision):
             self._tell_state(revision)
         elif revision:
             self._tell_history(revision)
