@@ -31,10 +31,10 @@ test: lint test-unit test-integration ## Set up, then run every gate and test: w
 $(VENV)/.synced: requirements-dev.lock pyproject.toml VERSION
 	@hack/check-python $(PYTHON)
 	@echo "setting up $(VENV) (about a minute the first time)"
-	test -x $(RUN)python || $(PYTHON) -m venv $(VENV)
-	$(RUN)python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	$(RUN)uv pip sync --quiet --python $(RUN)python --require-hashes requirements-dev.lock
-	$(RUN)uv pip install --quiet --python $(RUN)python --no-deps --editable .
+	@test -x $(RUN)python || $(PYTHON) -m venv $(VENV)
+	@$(RUN)python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@$(RUN)uv pip sync --quiet --python $(RUN)python --require-hashes requirements-dev.lock
+	@$(RUN)uv pip install --quiet --python $(RUN)python --no-deps --editable .
 	@touch $@
 
 .PHONY: sync

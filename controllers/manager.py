@@ -42,7 +42,8 @@ def build(settings: Settings, transport: Transport, metrics: Metrics) -> Manager
 
 
 def _reload(manager: Manager, settings: Settings) -> None:
-    from controllers.reload import ReloadOptions, setup  # noqa: PLC0415 - lazy
+    from controllers.reload import setup  # noqa: PLC0415 - lazy
+    from controllers.reload.options import ReloadOptions  # noqa: PLC0415 - lazy
 
     setup(manager, ReloadOptions(workers=settings.reload.workers))
 

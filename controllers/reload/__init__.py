@@ -30,7 +30,7 @@ from controller_runtime import (
 )
 from controllers.reload.controller import Reloader
 from controllers.reload.observe import Observer
-from controllers.reload.options import ReloadOptions as ReloadOptions
+from controllers.reload.options import ReloadOptions
 from controllers.reload.sources import SourceKind, is_news, source_key
 from controllers.reload.workloads import WORKLOADS, WorkloadKey, workload_key
 
