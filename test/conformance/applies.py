@@ -116,6 +116,20 @@ async def test_a_plain_write_takes_the_field_from_its_owner(api: Api) -> None:
     assert 'conflict with "by-hand" using v1' in said["message"]
 
 
+async def test_what_was_there_before_has_an_owner_too(api: Api) -> None:
+    path = f"{api.configmaps}/web"
+    await api.create(api.configmaps, {"metadata": {"name": "web"}})
+    unowned = await api.patch(path, {"data": {"colour": "red"}})
+    assert owners(unowned) == []
+
+    status, said = await api.call(
+        "PATCH", path, config_map("web"), content_type=APPLY, fieldManager="one"
+    )
+
+    assert status == 409
+    assert 'conflict with "before-first-apply" using v1' in said["message"]
+
+
 async def test_the_items_of_a_list_are_owned_one_by_one(api: Api) -> None:
     deployments = api.path("deployments", "apps/v1")
     path = f"{deployments}/web"

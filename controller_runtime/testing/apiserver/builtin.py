@@ -9,6 +9,7 @@ from types import MappingProxyType
 from controller_runtime.meta import GroupVersionKind
 from controller_runtime.testing.apiserver import defaults, events
 from controller_runtime.testing.apiserver.resources import Resource
+from controller_runtime.testing.apiserver.validation import namespace_causes
 
 _LIST_KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -84,6 +85,7 @@ BUILT_IN: tuple[Resource, ...] = (
         returns_deleted=True,
         field_selectors={"status.phase": ""},
         prepare=defaults.namespace,
+        check=namespace_causes,
     ),
     _built_in(
         gvk=_gvk("v1", "ConfigMap"),

@@ -15,6 +15,7 @@ replaced whole, and the items of lists that merge by key.
 from __future__ import annotations
 
 import copy
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple, cast
@@ -101,7 +102,13 @@ class Entry:
 
 
 def track(resource: Resource, old: Json, new: Json, writer: Writer, now: str) -> None:
-    """Write down in `new` that `writer` made it out of `old`; {} for a new object."""
+    """Write down in `new` that `writer` made it out of `old`; {} for a new object.
+
+    An object without managedFields stays without, until something is applied.
+    """
+    entries_before = _entries(old)
+    if old and not entries_before:
+        return
     before, after = _leaves(resource, old), _leaves(resource, new)
     changed = frozenset(
         path
@@ -109,10 +116,10 @@ def track(resource: Resource, old: Json, new: Json, writer: Writer, now: str) ->
         if path not in before or before[path] != value
         if _may_own(resource, writer, path)
     )
-    present = {path[:depth] for path in after for depth in range(1, len(path) + 1)}
+    present = _with_parents(after)
     entries = []
     own = Entry(writer, frozenset(), now)
-    for entry in _entries(old):
+    for entry in entries_before:
         kept = entry.fields & present
         if entry.writer == writer:
             own = replace(entry, fields=kept)
@@ -121,6 +128,13 @@ def track(resource: Resource, old: Json, new: Json, writer: Writer, now: str) ->
     if changed:
         own = replace(own, fields=own.fields | changed, time=now)
     _write(new, [*entries, own])
+
+
+def claim(
+    resource: Resource, object_: Json, config: Json, writer: Writer, now: str
+) -> None:
+    """Write down in a new object that `writer` applied `config` and nothing else."""
+    _write(object_, [Entry(writer, frozenset(_leaves(resource, config)), now)])
 
 
 def _may_own(resource: Resource, writer: Writer, path: Path) -> bool:
@@ -147,39 +161,64 @@ def apply(
     Raises:
         StatusError: 409, others own fields that it would change, and `force` is off.
     """
-    wanted = _leaves(resource, config)
-    current = _leaves(resource, live)
-    entries = _entries(live)
+    wanted, current = _leaves(resource, config), _leaves(resource, live)
+    entries = _entries(live) or [_first_entry(resource, writer, current, now)]
     others = [entry for entry in entries if entry.writer != writer]
     conflicts = [
         (entry.writer, path)
-        for path, value in wanted.items()
-        if value is not _ITEM and current.get(path, value) != value
         for entry in others
-        if path in entry.fields
+        for path in sorted(entry.fields & wanted.keys(), key=_members_first)
+        if current.get(path, wanted[path]) != wanted[path]
     ]
     if conflicts and not force:
         raise _conflict(conflicts)
     taken = {path for _, path in conflicts}
     others = [replace(entry, fields=entry.fields - taken) for entry in others]
-    mine = next((e for e in entries if e.writer == writer), None)
+    mine = next((entry for entry in entries if entry.writer == writer), None)
     given_up = (mine.fields if mine else frozenset()) - wanted.keys()
     merged: Json = copy.deepcopy(live)
     for name, value in config.items():
         merged[name] = _overlay(resource, merged.get(name), value, name)
     # Items before their fields: without its key, an item could not be found again.
     for path in sorted(given_up, key=lambda path: (len(path), path)):
-        if not any(_owns(entry, path) for entry in others):
+        if not any(_keeps(entry, path) for entry in others):
             _remove(merged, path)
+    present = _with_parents(_leaves(resource, merged))
+    others = [replace(entry, fields=entry.fields & present) for entry in others]
     fields = frozenset(wanted)
     time = mine.time if mine is not None and mine.fields == fields else now
     _write(merged, [*others, Entry(writer, fields, time)])
     return merged
 
 
-def _owns(entry: Entry, path: Path) -> bool:
-    """Whether any field at or below `path` belongs to `entry`."""
-    return any(field[: len(path)] == path for field in entry.fields)
+def _first_entry(
+    resource: Resource, writer: Writer, fields: Iterable[Path], now: str
+) -> Entry:
+    """Give what nobody owns so far to an owner of its own."""
+    first = Writer("before-first-apply", "Update", writer.api_version)
+    owned = (path for path in fields if _may_own(resource, first, path))
+    return Entry(first, frozenset(owned), now)
+
+
+def _keeps(entry: Entry, path: Path) -> bool:
+    """Whether what `entry` owns keeps the field or item at `path` where it is.
+
+    An item stays for those who own it, not for those who own some field of it.
+    """
+    if path[-1].startswith("f:"):
+        return any(field[: len(path)] == path for field in entry.fields)
+    return path in entry.fields
+
+
+def _with_parents(paths: Iterable[Path]) -> frozenset[Path]:
+    return frozenset(
+        path[:depth] for path in paths for depth in range(1, len(path) + 1)
+    )
+
+
+def _members_first(path: Path) -> list[tuple[bool, str]]:
+    """Sort as sets of fields are walked: what ends at a level, then what goes on."""
+    return [(index < len(path) - 1, part) for index, part in enumerate(path)]
 
 
 def _conflict(conflicts: list[tuple[Writer, Path]]) -> StatusError:
@@ -338,14 +377,26 @@ def _overlay(resource: Resource, live: object, config: object, name: str) -> obj
 def _overlay_items(
     resource: Resource, live: list[object], config: list[object], keys: tuple[str, ...]
 ) -> list[object]:
-    at = {_item_part(item, keys): index for index, item in enumerate(live)}
-    for item in config:
-        index = at.get(_item_part(item, keys))
-        if index is None:
-            live.append(copy.deepcopy(item))
-        else:
-            live[index] = _overlay(resource, live[index], item, "")
-    return live
+    """Merge a list item by item; the order is that of `visitListItems` of typed/merge.
+
+    What is applied comes in its own order, what is not stays between it where it was.
+    """
+    old = {_item_part(item, keys): item for item in live}
+    new = {
+        part: _overlay(resource, old[part], item, "") if part in old else item
+        for part, item in ((_item_part(item, keys), item) for item in config)
+    }
+    shared = deque(part for part in new if part in old)
+    waiting, merged = deque(new), list[object]()
+    for part, item in old.items():
+        if part not in new:
+            merged.append(item)
+        elif shared and part == shared[0]:
+            while waiting and waiting[0] != part:
+                merged.append(new[waiting.popleft()])
+            merged.append(new[waiting.popleft()])
+            shared.popleft()
+    return copy.deepcopy([*merged, *(new[part] for part in waiting)])
 
 
 def _remove(node: object, path: Path) -> bool:

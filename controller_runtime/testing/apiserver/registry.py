@@ -171,9 +171,9 @@ class Registry:
             raise refusals.conflict(place.resource, place.name, why)
         if wanted["metadata"].pop("resourceVersion", ""):
             raise refusals.conflict(place.resource, place.name)
-        created = self.create(place, wanted, WriteOptions(dry_run=True))
-        del created["metadata"]["managedFields"]
-        object_ = self._apply(place, created, rules.named_in(place, wanted), options)
+        object_ = self.create(place, wanted, WriteOptions(dry_run=True))
+        writer, named = _writer(place, options, "Apply"), rules.named_in(place, wanted)
+        fields.claim(place.resource, object_, named, writer, self._now())
         if options.dry_run:
             return object_
         return self._put(place.resource, place.key, object_)

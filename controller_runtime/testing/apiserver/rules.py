@@ -45,23 +45,24 @@ SYSTEM_FIELDS = (
 
 
 def clean(resource: Resource, body: Json) -> Json:
-    """Return a copy; decoding into a Go struct loses the nulls, so they go here."""
+    """Return a copy, without what a Go struct does not keep: nulls, empty lists."""
     decoding.check(resource, body)
     copied = copy.deepcopy(body)
     if resource.built_in:
-        _drop_nulls(copied)
+        _drop_absent(copied)
     return copied
 
 
-def _drop_nulls(value: object) -> None:
+def _drop_absent(value: object) -> None:
     if isinstance(value, dict):
-        for name in [name for name, child in value.items() if child is None]:
-            del value[name]
-        for child in value.values():
-            _drop_nulls(child)
+        for name, child in list(value.items()):
+            if child is None or child == []:
+                del value[name]
+            else:
+                _drop_absent(child)
     elif isinstance(value, list):
         for child in value:
-            _drop_nulls(child)
+            _drop_absent(child)
 
 
 def drop_empty(metadata: Json) -> None:
@@ -154,7 +155,7 @@ def check(resource: Resource, new: Json, old: Json | None) -> None:
         StatusError: 422, with all that is wrong with it.
     """
     metadata = new["metadata"]
-    causes = metadata_causes(metadata)
+    causes = metadata_causes(metadata, built_in=resource.built_in)
     if old is not None:
         causes += update_causes(old["metadata"], metadata)
     causes += resource.check(new, old)

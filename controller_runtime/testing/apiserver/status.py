@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import NamedTuple
 
+import msgspec
+
 from controller_runtime.meta import Json
 
 
@@ -29,7 +31,9 @@ class Cause(NamedTuple):
     @classmethod
     def invalid(cls, field: str, value: object, detail: str) -> Cause:
         """A field with a value that cannot be."""
-        shown = f'"{value}"' if isinstance(value, str) else value
+        shown = f'"{value}"'
+        if not isinstance(value, str):
+            shown = msgspec.json.encode(value).decode()
         text = f"Invalid value: {shown}: {detail}"
         return cls(field, "FieldValueInvalid", text)
 

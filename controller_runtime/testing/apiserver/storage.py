@@ -109,10 +109,6 @@ class Storage:
         self.compacted = max(self.compacted, limit)
         self._log = [change for change in self._log if change.revision > limit]
 
-    def advance(self) -> None:
-        """Take a revision for nothing, as writes to kinds that nobody watches do."""
-        self.revision += 1
-
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Tell `listener` of every later change, inline; call the result to stop."""
         self._listeners.append(listener)

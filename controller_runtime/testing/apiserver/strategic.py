@@ -52,56 +52,68 @@ def _merge_field(result: Json, name: str, value: object, keys: Keys) -> None:
 
 
 def _merge_list(
-    target: list[object], patch: list[object], key: tuple[str, ...], keys: Keys
+    live: list[object], patch: list[object], key: tuple[str, ...], keys: Keys
 ) -> list[object]:
     if not key:
-        return target + [item for item in patch if item not in target]
-    replaces = any(_directive(item) == "replace" for item in patch)
-    items: dict[object, object] = {}
-    for item in [] if replaces else target:
-        items[_key(item, key[0])] = item
-    for item in patch:
-        if _directive(item) == "replace":
+        merged = live + [item for item in patch if item not in live]
+        return _in_order(merged, patch, live, key)
+    directives = [_directive(item) for item in patch]
+    kept = [] if "replace" in directives else live
+    items = {_identity(item, key): item for item in kept}
+    for item, directive in zip(patch, directives, strict=True):
+        if directive == "replace":
             continue
-        place = _key(item, key[0])
-        if _directive(item) == "delete":
-            items.pop(place, None)
+        identity = _identity(item, key)
+        if directive == "delete":
+            items.pop(identity, None)
         elif isinstance(item, dict):
-            items[place] = merge(items.get(place), item, keys)
-    return list(items.values())
+            items[identity] = merge(items.get(identity), item, keys)
+    named = [item for item in patch if _directive(item) is None]
+    return _in_order(list(items.values()), named, live, key)
 
 
 def _directive(item: object) -> object:
     return item.get("$patch") if isinstance(item, dict) else None
 
 
-def _key(item: object, key: str) -> object:
-    if not isinstance(item, dict) or key not in item:
-        raise internal(f"map: {item} does not contain declared merge key: {key}")
-    return item[key]
+def _identity(item: object, key: tuple[str, ...]) -> object:
+    """Return what tells an item from the others of its list."""
+    if not key:
+        return item
+    if not isinstance(item, dict) or key[0] not in item:
+        raise internal(f"map: {item} does not contain declared merge key: {key[0]}")
+    return item[key[0]]
 
 
 def _direct(result: Json, name: str, value: list[object], keys: Keys) -> None:
     if name.startswith(_DELETE_FROM):
         field = name.removeprefix(_DELETE_FROM)
         result[field] = [x for x in result.get(field, []) if x not in value]
-    elif name.startswith(_ORDER):
+    elif name.startswith(_ORDER) and result.get(name.removeprefix(_ORDER)):
         field = name.removeprefix(_ORDER)
-        key = keys.get(field, ())[:1]
-        order = [_key(item, key[0]) if key else item for item in value]
-        result[field] = _sorted(result.get(field, []), order, key)
+        items = result[field]
+        result[field] = _in_order(items, value, items, keys.get(field, ())[:1])
 
 
-def _sorted(
-    items: list[object], order: list[object], key: tuple[str, ...]
+def _in_order(
+    items: list[object], wanted: list[object], live: list[object], key: tuple[str, ...]
 ) -> list[object]:
-    """Put the ordered items in order; the others stay behind them."""
+    """Put the items that `wanted` names in its order, the others between them.
 
-    def rank(item: object) -> int:
-        place = _key(item, key[0]) if key else item
-        return order.index(place) if place in order else len(order)
-
-    return sorted(items, key=rank)
+    The others stay in front of the first wanted item that was behind them in `live`,
+    or else go to the end (`mergeSortedSlice` of strategicpatch).
+    """
+    by_identity = {_identity(item, key): item for item in items}
+    named = [_identity(item, key) for item in wanted]
+    named = [identity for identity in named if identity in by_identity]
+    places = {_identity(item, key): place for place, item in enumerate(live)}
+    others = [identity for identity in by_identity if identity not in named]
+    merged: list[object] = []
+    for identity in named:
+        while others and places.get(others[0], 0) < places.get(identity, -1):
+            merged.append(others.pop(0))
+        merged.append(identity)
+    return [by_identity[identity] for identity in (*merged, *others)]
 
 
 def _without_directives(patch: Json) -> Json:

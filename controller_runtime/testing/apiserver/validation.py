@@ -18,22 +18,37 @@ _NAME_RULE = (
     "characters, '-' or '.', and must start and end with an alphanumeric character "
     f"(e.g. 'example.com', regex used for validation is '{_SUBDOMAIN}')"
 )
+_KEY = r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
+_KEY_RULE = (
+    "name part must consist of alphanumeric characters, '-', '_' or '.', and must "
+    "start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or "
+    f"'123-abc', regex used for validation is '{_KEY}')"
+)
 _VALUE = r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?"
 _VALUE_RULE = (
     "a valid label must be an empty string or consist of alphanumeric characters, "
     "'-', '_' or '.', and must start and end with an alphanumeric character (e.g. "
     f"'MyValue',  or 'my_value',  or '12345', regex used for validation is '{_VALUE}')"
 )
+_STANDARD_FINALIZERS = frozenset({"orphan", "foregroundDeletion", "kubernetes"})
 
 
-def metadata_causes(metadata: Json) -> list[Cause]:
+def metadata_causes(metadata: Json, *, built_in: bool) -> list[Cause]:
     """Return what is wrong with the metadata of an object."""
-    return [*_name(metadata), *_labels(metadata), *_owners(metadata)]
+    causes = [*_name(metadata), *_labels(metadata), *_owners(metadata)]
+    return causes + list(_finalizers(metadata)) if built_in else causes
 
 
 def update_causes(old: Json, new: Json) -> list[Cause]:
     """Return what an update does that it may not; both are metadata."""
     return [*_immutable(old, new), *_new_finalizers(old, new)]
+
+
+def namespace_causes(new: Json, old: Json | None) -> list[Cause]:
+    """Return what is wrong with a Namespace: it must be a label in host names."""
+    name = new["metadata"].get("name", "")
+    text = "must not contain dots"
+    return [Cause.invalid("metadata.name", name, text)] if "." in name else []
 
 
 def _name(metadata: Json) -> Iterator[Cause]:
@@ -47,6 +62,9 @@ def _name(metadata: Json) -> Iterator[Cause]:
 
 
 def _labels(metadata: Json) -> Iterator[Cause]:
+    for field in ("labels", "annotations"):
+        for key in metadata.get(field) or {}:
+            yield from _key(f"metadata.{field}", key)
     for value in (metadata.get("labels") or {}).values():
         if len(value) > 63:
             detail = "must be no more than 63 bytes"
@@ -55,16 +73,47 @@ def _labels(metadata: Json) -> Iterator[Cause]:
             yield Cause.invalid("metadata.labels", value, _VALUE_RULE)
 
 
+def _key(field: str, key: str) -> Iterator[Cause]:
+    """Check a qualified name: an optional domain, a slash, a name."""
+    domain, slash, name = key.rpartition("/")
+    if slash and not re.fullmatch(_SUBDOMAIN, domain.lower()):
+        yield Cause.invalid(field, key, f"prefix part {_NAME_RULE}")
+    if len(name) > 63:
+        yield Cause.invalid(field, key, "name part must be no more than 63 bytes")
+    elif not re.fullmatch(_KEY, name):
+        yield Cause.invalid(field, key, _KEY_RULE)
+
+
+def _finalizers(metadata: Json) -> Iterator[Cause]:
+    """Built-in kinds take only finalizers that say whose they are."""
+    for index, name in enumerate(metadata.get("finalizers") or ()):
+        yield from _key("metadata.finalizers", name)
+        if "/" not in name and name not in _STANDARD_FINALIZERS:
+            detail = "name is neither a standard finalizer name nor is it fully "
+            yield Cause.invalid(
+                f"metadata.finalizers[{index}]", name, f"{detail}qualified"
+            )
+
+
 def _owners(metadata: Json) -> Iterator[Cause]:
     owners = metadata.get("ownerReferences") or []
     for name in ("apiVersion", "kind", "name", "uid"):
         if any(not owner.get(name) for owner in owners):
-            yield Cause.invalid(
-                f"metadata.ownerReferences.{name}", "", "must not be empty"
-            )
-    if sum(bool(owner.get("controller")) for owner in owners) > 1:
-        detail = "Only one reference can have Controller set to true."
-        yield Cause.invalid("metadata.ownerReferences", "", detail)
+            field = f"metadata.ownerReferences.{name}"
+            yield Cause.invalid(field, "", "must not be empty")
+    controllers = [
+        f"{owner.get('kind')}/{owner.get('name')}"
+        for owner in owners
+        if owner.get("controller")
+    ]
+    if len(controllers) > 1:
+        first, second, *_ = controllers
+        yield Cause.invalid(
+            "metadata.ownerReferences",
+            owners,
+            "Only one reference can have Controller set to true. Found "
+            f'"true" in references for {first} and {second}',
+        )
 
 
 def _immutable(old: Json, new: Json) -> Iterator[Cause]:
