@@ -15,8 +15,8 @@ What a reconcile leads to, as in controller-runtime (`pkg/internal/controller`):
     raises TerminalError   dropped until something changes; failures are kept
     raises anything else   again, after longer with each failure in a row
 
-An exception that is neither of this framework nor the world's (`OSError`) is a bug,
-and counts as a panic: it is survived like any failure, unless `recover_panic` is off.
+An exception that neither the framework nor the network raises is a bug, and counts
+as a panic: it is survived like any failure, unless `recover_panic` is off.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ from controller_runtime.meta import Kind, NamespacedName, kind_of
 from controller_runtime.metrics import Metrics
 from controller_runtime.reconcile import DONE, Reconciler, Result
 from controller_runtime.source import Source
+from controller_runtime.transport import TRANSPORT_ERRORS
 from controller_runtime.workqueue import Item, WorkQueue
 
 log = structlog.get_logger(__name__)
@@ -136,7 +137,7 @@ class Controller(Generic[R]):
         self._warming = asyncio.Lock()
         self._busy = asyncio.Event()
         self._starters: Sequence[asyncio.Task[None]] = ()
-        self._unsynced: list[Source[R]] = []
+        self._unsynced: dict[int, Source[R]] = {}
         self._in_flight: dict[R, asyncio.Task[None]] = {}
         self._last_errors: dict[R, str] = {}
         self._started = False
@@ -146,7 +147,7 @@ class Controller(Generic[R]):
     @property
     def unsynced(self) -> tuple[str, ...]:
         """The sources that the controller waits for, before it works."""
-        return tuple(source.describe() for source in self._unsynced)
+        return tuple(source.describe() for source in self._unsynced.values())
 
     @property
     def in_flight(self) -> Mapping[R, asyncio.Task[None]]:
@@ -173,7 +174,7 @@ class Controller(Generic[R]):
     def unwatch(self, source: Source[R]) -> None:
         """Stop a source that was given to `watch`, and let go of it."""
         source.stop()
-        self._sources.remove(source)
+        self._sources = [other for other in self._sources if other is not source]
 
     async def warm_up(self) -> None:
         """Start the sources and fill the queue, before or while `run` does it.
@@ -219,7 +220,7 @@ class Controller(Generic[R]):
             starter.cancel()
 
     async def _start_sources(self, sources: Sequence[Source[R]]) -> None:
-        self._unsynced = list(sources)
+        self._unsynced = {id(source): source for source in sources}
         with ExitStack() as undo:
             undo.callback(self._unsynced.clear)
             for source in sources:
@@ -247,7 +248,7 @@ class Controller(Generic[R]):
     async def _start(self, source: Source[R]) -> None:
         await source.start(self.queue)
         await source.synced()
-        self._unsynced.remove(source)
+        self._unsynced.pop(id(source), None)
 
     async def _work(self) -> None:
         workers = self.options.max_concurrent_reconciles
@@ -322,6 +323,7 @@ class Controller(Generic[R]):
         return names
 
     async def _attempt(self, item: Item[R], names: Mapping[str, str]) -> None:
+        log.debug("reconcile", causes=item.causes)
         try:
             with self._span(item, names):
                 result = _result(await self._reconcile(item.key))
@@ -412,10 +414,10 @@ def is_terminal(error: BaseException) -> bool:
 
 
 def is_panic(error: BaseException) -> bool:
-    """Return whether a bug raised this, rather than the framework or the world."""
+    """Return whether a bug raised this, rather than the framework or the network."""
     if isinstance(error, BaseExceptionGroup):
         return any(map(is_panic, error.exceptions))
-    return not isinstance(error, ControllerRuntimeError | OSError)
+    return not isinstance(error, (ControllerRuntimeError, *TRANSPORT_ERRORS))
 
 
 _NO_SPAN = nullcontext()

@@ -217,6 +217,7 @@ class ChannelSource(Generic[R]):
 
     async def start(self, queue: WorkQueue[R], /) -> None:
         self._queue = queue
+        self._stopped = False
         self._flush()
 
     async def synced(self) -> None:
@@ -230,7 +231,7 @@ class ChannelSource(Generic[R]):
         # Each event that is taken lets one `send` go on, which then flushes as well.
         while (self._queue is not None or self._stopped) and not self._buffer.empty():
             event = self._buffer.get_nowait()
-            if self._queue is not None and not self._stopped:
+            if self._queue is not None:
                 self._feed.deliver(self._queue, (event,))
 
 

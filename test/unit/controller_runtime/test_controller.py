@@ -23,6 +23,7 @@ from itertools import pairwise
 from typing import TypeAlias
 
 import pytest
+from aiohttp import ServerDisconnectedError
 from structlog.contextvars import get_contextvars
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
@@ -174,6 +175,10 @@ def logs() -> Iterator[list[EventDict]]:
     """What is logged: read by some tests, and not rendered for the others."""
     with capture_logs() as entries:
         yield entries
+
+
+def above_debug(logs: list[EventDict]) -> list[EventDict]:
+    return [line for line in logs if line["log_level"] != "debug"]
 
 
 # What a reconcile leads to.
@@ -348,12 +353,13 @@ def test_an_error_is_terminal_if_it_or_what_it_wraps_says_so(
         pytest.param(CONFLICT, False, id="the API server's answer"),
         pytest.param(TerminalError("x"), False, id="a terminal error"),
         pytest.param(ConnectionRefusedError(), False, id="a refused connection"),
+        pytest.param(ServerDisconnectedError(), False, id="a lost connection"),
         pytest.param(TimeoutError(), False, id="a timeout"),
         pytest.param(ExceptionGroup("", [CONFLICT, KeyError()]), True, id="a group"),
         pytest.param(ExceptionGroup("", [CONFLICT]), False, id="a group of none"),
     ],
 )
-def test_a_panic_is_what_neither_the_framework_nor_the_world_raises(
+def test_a_panic_is_what_neither_the_framework_nor_the_network_raises(
     error: Exception, panic: bool
 ) -> None:
     assert is_panic(error) is panic
@@ -523,7 +529,7 @@ async def test_a_failure_is_logged_once_with_what_is_needed_to_find_it(
 
     await run_for(it, 3600)
 
-    assert logs == [
+    assert above_debug(logs) == [
         {
             "event": "reconcile failed",
             "log_level": "error",
@@ -542,7 +548,19 @@ async def test_a_terminal_failure_is_logged_as_one_that_is_not_retried(
 
     await run_for(it, 3600)
 
-    assert [line["retry_in"] for line in logs] == [None]
+    assert [line["retry_in"] for line in above_debug(logs)] == [None]
+
+
+async def test_why_a_key_is_reconciled_can_be_read_in_the_debug_log(
+    logs: list[EventDict],
+) -> None:
+    it = controller(Script(CONFLICT))
+    it.queue.add(WEB, cause="Pod shop/web created")
+
+    await run_for(it, 3600)
+
+    told = [line["causes"] for line in logs if line["event"] == "reconcile"]
+    assert told == [("Pod shop/web created",), ("retry 1",)]
 
 
 @pytest.mark.behaviour("C7")
@@ -1061,15 +1079,17 @@ async def test_an_added_source_that_fails_leaves_the_controller_as_it_was() -> N
 
 
 async def test_a_source_that_is_taken_away_is_stopped_once_and_let_go() -> None:
-    source = FakeSource()
+    source, twin = FakeSource(), FakeSource()
     it = controller(Script())
 
     async with running(it):
         await asyncio.sleep(1)
+        await it.watch(twin)
         await it.watch(source)
         it.unwatch(source)
+        assert (source.stops, twin.stops) == (1, 0)
 
-    assert source.stops == 1
+    assert (source.stops, twin.stops) == (1, 1)
 
 
 # Many at once.
@@ -1246,7 +1266,7 @@ async def test_cancelling_the_controller_cancels_every_reconcile_in_flight(
 
     assert cancelled == {WEB, API}
     assert counts(metrics) == {}, "being cancelled is no failure"
-    assert logs == []
+    assert above_debug(logs) == []
 
 
 @pytest.mark.behaviour("M8")

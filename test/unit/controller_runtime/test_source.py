@@ -144,6 +144,17 @@ async def test_every_predicate_must_admit_an_event() -> None:
     assert [name for name, _, _ in found] == ["c"]
 
 
+async def test_an_event_that_concerns_nobody_leaves_the_queue_alone() -> None:
+    cache, queue = FakeCache(), Queue()
+    nobody: list[Request] = []
+    await KindSource(cache, CONFIG_MAP, mapped(lambda o: nobody)).start(queue)
+    assert cache.one.tell is not None
+
+    cache.one.tell([Created(obj("a"))])
+
+    assert queue.snapshot() == []
+
+
 @pytest.mark.behaviour("S9")
 async def test_a_handler_that_raises_costs_its_event_and_no_other() -> None:
     def fickle(o: RawObject) -> Iterable[Request]:
@@ -363,6 +374,17 @@ async def test_a_stopped_channel_leaves_the_queue_alone() -> None:
         await source.send(Generic(obj("a")))
 
     assert len(queue) == 0
+
+
+async def test_a_stopped_channel_may_start_again() -> None:
+    source, queue = channel(), Queue()
+    await source.start(queue)
+    source.stop()
+
+    await source.start(queue)
+    await source.send(Generic(obj("a")))
+
+    assert len(queue) == 1
 
 
 def test_a_channel_goes_by_its_name() -> None:

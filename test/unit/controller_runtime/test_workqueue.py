@@ -332,9 +332,21 @@ async def test_keys_whose_time_comes_together_come_in_the_order_of_their_adds() 
     assert await take(queue, 3) == ["a", "b", "c"]
 
 
-async def test_ten_thousand_waiting_keys_use_one_timer() -> None:
+async def test_the_same_delay_again_costs_no_turn() -> None:
+    queue = Queue()
+
+    queue.add_after("a", 60)
+    queue.add_after("b", 60)
+    queue.add_after("a", 60)
+
+    assert await take(queue, 2) == ["a", "b"]
+
+
+async def test_ten_thousand_waiting_keys_use_one_timer_and_ready_ones_none() -> None:
     queue: WorkQueue[int] = WorkQueue()
 
+    queue.add(-1)
+    assert queue._timer is None
     for key in range(10_000):
         queue.add_after(key, 10_000 - key)
 
@@ -402,6 +414,26 @@ async def test_what_is_delayed_and_hastened_for_ever_leaves_nothing_behind() -> 
     assert len(queue._by_rank._slots) < 200
 
 
+async def test_keys_keep_their_turns_when_stale_slots_are_swept() -> None:
+    queue: WorkQueue[int] = WorkQueue()
+    for key in range(200):
+        queue.add_after(key, 1000 - key)
+    for key in range(0, 200, 2):
+        queue.add(key)
+        queue.done((await queue.get()).key)
+    for again in range(20):
+        for key in range(0, 20, 2):
+            queue.add_after(key, 2000 - again)
+
+    taken = []
+    for _ in range(110):
+        item = await queue.get()
+        queue.done(item.key)
+        taken.append(item.key)
+
+    assert taken == [*range(199, 0, -2), *range(0, 20, 2)]
+
+
 # Ageing.
 
 
@@ -424,6 +456,21 @@ async def test_a_low_key_rises_to_0_after_30_seconds_behind_those_of_0() -> None
         Item("new", 0),
         Item("low", LOW_PRIORITY),
     ]
+
+
+@pytest.mark.behaviour("Q12")
+async def test_low_keys_rise_each_in_its_time() -> None:
+    queue = Queue(ageing=5)
+    for key in "abc":
+        queue.add(key, priority=-1)
+        await asyncio.sleep(2)
+    # It is 6 s now: a came at 0 s, b at 2 s, c at 4 s.
+
+    assert [s.priority for s in queue.snapshot()] == [0, -1, -1]
+    await asyncio.sleep(2)
+    assert [s.priority for s in queue.snapshot()] == [0, 0, -1]
+    await asyncio.sleep(2)
+    assert [s.priority for s in queue.snapshot()] == [0, 0, 0]
 
 
 @pytest.mark.behaviour("Q12")
@@ -896,6 +943,22 @@ async def test_the_time_in_the_queue_and_in_hands_is_observed() -> None:
 
     assert dials.queue_duration.observed == [pytest.approx(2)]
     assert dials.work_duration.observed == [pytest.approx(5)]
+
+
+async def test_the_time_in_the_queue_counts_from_when_the_key_turned_ready() -> None:
+    dials = Dials()
+    queue = Queue(metrics=dials)
+    queue.add_after("hastened", 60)
+    await asyncio.sleep(10)
+
+    queue.add("hastened")
+    queue.add("new")
+    await asyncio.sleep(1)
+    queue.add("new", priority=1)
+    await asyncio.sleep(2)
+    await take(queue, 2)
+
+    assert dials.queue_duration.observed == pytest.approx([3, 3])
 
 
 @pytest.mark.behaviour("Q11")
