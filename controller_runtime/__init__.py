@@ -8,6 +8,7 @@ The words, guarantees and metric names are those of Go's controller-runtime. Wha
 here is public; modules are, names with an underscore are not.
 """
 
+from controller_runtime import builder
 from controller_runtime.backoff import (
     Backoff,
     BucketLimiter,
@@ -17,6 +18,7 @@ from controller_runtime.backoff import (
     MaxOfLimiter,
     TokenBucket,
 )
+from controller_runtime.builder import Owns, Watch
 from controller_runtime.cache import Cache, CacheOptions
 from controller_runtime.client import Client
 from controller_runtime.clock import Clock, SystemClock
@@ -109,7 +111,15 @@ from controller_runtime.predicate import (
     label_selector,
     resource_version_changed,
 )
-from controller_runtime.reconcile import DONE, Reconciler, Request, Result
+from controller_runtime.reconcile import (
+    DONE,
+    Reader,
+    Reconciler,
+    Request,
+    Result,
+    reconciles,
+    reconciles_objects,
+)
 from controller_runtime.recorder import EventRecorder, ObjectReference, reference
 from controller_runtime.reflector import Reflector, ReflectorOptions
 from controller_runtime.restconfig import RestConfig
@@ -119,6 +129,7 @@ from controller_runtime.selectors import FieldSelector, LabelSelector, SelectorE
 from controller_runtime.signals import on_stop_signal
 from controller_runtime.source import ChannelSource, KindSource, Source
 from controller_runtime.store import Store
+from controller_runtime.tracing import TracedTransport
 from controller_runtime.transport import (
     TRANSPORT_ERRORS,
     HttpTransport,
@@ -126,6 +137,7 @@ from controller_runtime.transport import (
     Transport,
 )
 from controller_runtime.watch import WatchOptions
+from controller_runtime.watchdog import WatchdogOptions
 from controller_runtime.wire import strip_managed_fields
 from controller_runtime.workqueue import LOW_PRIORITY, WorkQueue
 
@@ -193,10 +205,12 @@ __all__ = [
     "ObjectReference",
     "OwnerReference",
     "OwnershipError",
+    "Owns",
     "Patch",
     "Predicate",
     "Probes",
     "RawObject",
+    "Reader",
     "Reconciler",
     "Reflector",
     "ReflectorOptions",
@@ -218,13 +232,17 @@ __all__ = [
     "TerminalError",
     "TokenBucket",
     "TooManyRequestsError",
+    "TracedTransport",
     "Transport",
     "UnauthorizedError",
     "Updated",
+    "Watch",
     "WatchOptions",
+    "WatchdogOptions",
     "WorkQueue",
     "annotation_changed",
     "apply_patch",
+    "builder",
     "by_object",
     "configure_logging",
     "find_condition",
@@ -246,6 +264,8 @@ __all__ = [
     "merge_patch_from",
     "on_stop_signal",
     "owner_references",
+    "reconciles",
+    "reconciles_objects",
     "reference",
     "remove_condition",
     "remove_controller_reference",

@@ -25,24 +25,30 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import IntEnum
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import structlog
+from opentelemetry.trace import Tracer, TracerProvider
 
 from controller_runtime.cache import Cache, CacheOptions
 from controller_runtime.client import Client
 from controller_runtime.clock import Clock, SystemClock
+from controller_runtime.controller import Controller
+from controller_runtime.debug import Inspector
 from controller_runtime.discovery import Discovery
 from controller_runtime.errors import (
     AlreadyStartedError,
     ConfigError,
     ControllerRuntimeError,
 )
+from controller_runtime.garbage import GarbageTuning
 from controller_runtime.httpserver import HttpServer, Probes
 from controller_runtime.metrics import Metrics
 from controller_runtime.recorder import EventRecorder
 from controller_runtime.scheme import Scheme
+from controller_runtime.tracing import TracedTransport
 from controller_runtime.transport import Transport
+from controller_runtime.watchdog import Watchdog, WatchdogOptions
 
 log = structlog.get_logger(__name__)
 
@@ -98,6 +104,16 @@ class ManagerOptions:
     health_probe_bind_address: str = ":8081"
     """`host:port` of `/healthz` and `/readyz`; `0` serves none."""
 
+    debug_bind_address: str = "0"
+    """`host:port` of `/debug`, best of the loopback: it names objects and is open to
+    whoever reaches it; `0` serves none."""
+
+    watchdog: WatchdogOptions | None = field(default_factory=WatchdogOptions)
+    """When a blocked event loop is worth a word; `None` watches it not at all."""
+
+    tune_gc: bool = False
+    """Freeze what is there once the caches are full; changes the whole process."""
+
     graceful_shutdown_timeout: timedelta | None = timedelta(seconds=30)
     """Longest that stopping may take; zero cancels at once, `None` waits for ever."""
 
@@ -120,12 +136,30 @@ class Manager:
         metrics: Metrics | None = None,
         clock: Clock | None = None,
         randomness: random.Random | None = None,
+        tracer_provider: TracerProvider | None = None,
     ) -> None:
+        """Make a manager that has not started.
+
+        Args:
+            transport: The way to the API server.
+            scheme: Kinds that have a model.
+            options: How to run.
+            metrics: Where to count; that of the transport, to have its calls as well.
+            clock: Tells the wall-clock time.
+            randomness: Where jitter and ids come from.
+            tracer_provider: Gets a span of each reconcile and each call to the API
+                server; without one none are made.
+        """
         self.options = options or ManagerOptions()
         self.metrics = metrics or Metrics()
         self.clock = clock or SystemClock()
         self.random = randomness or random.Random()  # noqa: S311 - jitter, no secret
         self.scheme = scheme or Scheme()
+        self.controllers: list[Controller[Any]] = []
+        self.tracer: Tracer | None = None
+        if tracer_provider is not None:
+            self.tracer = tracer_provider.get_tracer("controller_runtime")
+            transport = TracedTransport(transport, self.tracer)
         self.transport = transport
         self.discovery = Discovery(transport)
         self.client = Client(
@@ -152,6 +186,12 @@ class Manager:
         self._started = False
         self.add(self.cache, group=Group.CACHES)
         self.probes.add_ready_check("cache-sync", self._check_caches)
+        if self.options.watchdog is not None:
+            watchdog = Watchdog(options=self.options.watchdog, metrics=self.metrics)
+            self.add(watchdog, group=Group.HTTP)
+            self.probes.add_ready_check("event-loop", watchdog.check_ready)
+        if self.options.tune_gc:
+            self.add(GarbageTuning(self.cache.synced), group=Group.OTHERS)
 
     def add(self, runnable: Runnable, *, group: Group = Group.LEADER_ELECTION) -> None:
         """Own `runnable`: start it with its group, or now if that is past.
@@ -161,6 +201,8 @@ class Manager:
         """
         if self._stop.is_set():
             raise AlreadyStartedError(f"cannot add {runnable!r}: the manager stops")
+        if isinstance(runnable, Controller):
+            self.controllers.append(runnable)
         if group in self._running:
             self._spawn(group, runnable)
         else:
@@ -182,8 +224,14 @@ class Manager:
     @property
     def metrics_url(self) -> str:
         """Where `/metrics` is reached from this machine; empty until `start`."""
-        metrics, _ = self._servers
+        metrics, *_ = self._servers
         return f"{metrics.url}/metrics" if metrics.url else ""
+
+    @property
+    def debug_url(self) -> str:
+        """Where `/debug` is reached from this machine; empty until `start`."""
+        *_, debug = self._servers
+        return f"{debug.url}/debug" if debug.url else ""
 
     def stop(self) -> None:
         """Begin to stop; `start` returns when everything has ended."""
@@ -240,7 +288,11 @@ class Manager:
             flag="--health-probe-bind-address",
         )
         probes.add_probes(self.probes)
-        return (metrics, probes)
+        debug = HttpServer(
+            options.debug_bind_address, name="debug", flag="--debug-bind-address"
+        )
+        debug.add_route("/debug", Inspector(self.controllers, self.cache).answer)
+        return (metrics, probes, debug)
 
     def _start_groups(self) -> None:
         for server in self._servers:

@@ -106,6 +106,16 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
+        self.loop_lag = Gauge(
+            "controller_runtime_loop_lag_seconds",
+            "How long the event loop took to answer when it was last asked.",
+            registry=self.registry,
+        )
+        self.loop_stalls = Counter(
+            "controller_runtime_loop_stalls_total",
+            "Times that the event loop was blocked for too long.",
+            registry=self.registry,
+        )
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
 

@@ -52,6 +52,9 @@ def run(
     health_probe_bind_address: Annotated[
         str | None, typer.Option(help="host:port of the probes, 0 for none. [:8081]")
     ] = None,
+    debug_bind_address: Annotated[
+        str | None, typer.Option(help="host:port of /debug. [127.0.0.1:8082]")
+    ] = None,
     graceful_shutdown_timeout: Annotated[
         float | None, typer.Option(help="Seconds to end running work. [30]")
     ] = None,
@@ -78,6 +81,7 @@ def run(
         "context": context,
         "metrics_bind_address": metrics_bind_address,
         "health_probe_bind_address": health_probe_bind_address,
+        "debug_bind_address": debug_bind_address,
         "graceful_shutdown_timeout": graceful_shutdown_timeout,
         "log_format": log_format,
         "log_level": log_level,

@@ -33,6 +33,8 @@ def build(settings: Settings, transport: Transport, metrics: Metrics) -> Manager
         options=ManagerOptions(
             metrics_bind_address=settings.metrics_bind_address,
             health_probe_bind_address=settings.health_probe_bind_address,
+            debug_bind_address=settings.debug_bind_address,
+            tune_gc=True,
             graceful_shutdown_timeout=settings.graceful_shutdown_timeout,
         ),
     )

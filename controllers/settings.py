@@ -58,6 +58,9 @@ class Settings(_Section):
     health_probe_bind_address: str = ":8081"
     """`host:port` of `/healthz` and `/readyz`; `0` serves none."""
 
+    debug_bind_address: str = "127.0.0.1:8082"
+    """`host:port` of `/debug`, for this machine alone by default; `0` serves none."""
+
     graceful_shutdown_timeout: timedelta = timedelta(seconds=30)
     """How long running work may take to end after SIGTERM."""
 

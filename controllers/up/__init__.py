@@ -20,6 +20,7 @@ from rich.console import Console
 
 from controller_runtime import (
     HttpTransport,
+    Manager,
     Metrics,
     configure_logging,
     load_restconfig,
@@ -51,6 +52,7 @@ async def show(*, once: bool, state: Path, log_level: str) -> int:
             # Free ports: the usual ones may belong to something else on a laptop.
             "metrics_bind_address": "127.0.0.1:0",
             "health_probe_bind_address": "127.0.0.1:0",
+            "debug_bind_address": "127.0.0.1:0",
         }
     )
     configure_logging(settings.log_format, settings.log_level)
@@ -77,7 +79,7 @@ async def _show(settings: Settings, *, once: bool, state: Path) -> int:
             namespace = await fresh_namespace(manager.client, secrets.token_hex(2))
             is_as_expected = await show_reload(manager.client, namespace, out)
             if not once:
-                _say_what_next(out, kubeconfig, namespace, manager.metrics_url)
+                _say_what_next(out, kubeconfig, namespace, manager)
                 with _until_cancelled():
                     await asyncio.wait([running])
             manager.stop()
@@ -105,12 +107,13 @@ def _until_cancelled() -> Iterator[None]:
 
 
 def _say_what_next(
-    out: Console, kubeconfig: Path, namespace: str, metrics_url: str
+    out: Console, kubeconfig: Path, namespace: str, manager: Manager
 ) -> None:
     out.print(
         "\nThe manager goes on reacting; Ctrl-C stops everything. In another terminal:"
         f"\n  export KUBECONFIG={kubeconfig}"
         f"\n  kubectl -n {namespace} get deployments,pods,events"
         f"\n  kubectl -n {namespace} edit configmap shop-settings"
-        f"\n  curl {metrics_url}\n"
+        f"\n  curl {manager.metrics_url}"
+        f"\n  curl {manager.debug_url}\n"
     )

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[3]
 FREE_PORTS = (
     "--metrics-bind-address=127.0.0.1:0",
     "--health-probe-bind-address=127.0.0.1:0",
+    "--debug-bind-address=127.0.0.1:0",
 )
 
 
@@ -156,6 +157,7 @@ async def test_a_taken_port_is_named_with_its_flag(
         f"--kubeconfig={kubeconfig}",
         f"--metrics-bind-address=127.0.0.1:{taken_port}",
         "--health-probe-bind-address=127.0.0.1:0",
+        "--debug-bind-address=127.0.0.1:0",
     )
 
     is_a_sentence(answer, str(taken_port), "--metrics-bind-address")

@@ -87,6 +87,7 @@ def make(transport: HttpTransport, grace: float | None = 30) -> Manager:
         options=ManagerOptions(
             metrics_bind_address="0",
             health_probe_bind_address="0",
+            watchdog=None,
             graceful_shutdown_timeout=timeout,
         ),
     )

@@ -115,7 +115,7 @@ class World:
         """Run a manager with the reload controller, from after its first look on."""
         async with HttpTransport(self.server.config()) as transport:
             addresses = ManagerOptions(
-                metrics_bind_address="0", health_probe_bind_address="0"
+                metrics_bind_address="0", health_probe_bind_address="0", watchdog=None
             )
             manager = Manager(transport, options=addresses)
             setup(manager, options or ReloadOptions())

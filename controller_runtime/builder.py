@@ -1,0 +1,287 @@
+"""What a controller is for, owns and watches: the front door of a manager.
+
+    builder.controller(
+        manager, Website, reconcile,
+        owns=[Deployment],                                  their controller is queued
+        watches=[Watch(Secret, mapped(websites_with))],     whatever the handler says
+        event_filters=[resource_version_changed()],         before each watch's own
+        sources=[channel],                                  taken as they are
+        concurrency=4,
+    )
+
+Everything that is watched by kind reads the one store that the manager's cache has of
+the kind, whether it is named by a model or by its `GroupVersionKind`: predicates and
+handlers see metadata alone, so there is no second, metadata-only watch to ask for.
+The kinds are declared to the cache here, so that it lists them all while the manager
+starts, and a permission that is missing shows at once.
+
+Rules of controller-runtime's `pkg/builder`, held by the signature or checked here:
+one kind at most is reconciled, owning needs such a kind, something must be watched,
+and requests of another type than `Request` leave no room for either.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Hashable,
+    Iterable,
+    Iterator,
+    Sequence,
+)
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, Generic, TypeAlias, TypeVar, overload
+
+from controller_runtime.backoff import Limiter
+from controller_runtime.cache import Cache
+from controller_runtime.controller import Controller, ControllerOptions
+from controller_runtime.discovery import Discovery
+from controller_runtime.errors import ConfigError
+from controller_runtime.event import Event
+from controller_runtime.handler import Handler, for_object, for_owner
+from controller_runtime.manager import Group, Manager
+from controller_runtime.meta import Kind, kind_of
+from controller_runtime.reconcile import Reconciler, Request, Result, reconciles
+from controller_runtime.source import Informer, KindSource, Source
+
+R = TypeVar("R", bound=Hashable)
+
+Filter: TypeAlias = Callable[[Event], bool]
+"""Whether an event matters; a `Predicate` is one."""
+
+Reconcile: TypeAlias = (
+    Reconciler[R] | Callable[[R], Awaitable[Result | timedelta | None]]
+)
+"""What may stand for a reconciler: the thing itself, or a coroutine function."""
+
+_NAME = re.compile(r"[A-Za-z0-9_]+")
+"""What the names of metrics allow, so that a controller's may be part of one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owns:
+    """A kind whose objects belong to those that are reconciled."""
+
+    kind: Kind
+    """The kind of the dependents."""
+
+    predicates: Sequence[Filter] = ()
+    """All must admit an event of theirs."""
+
+    match_every_owner: bool = False
+    """Queue every owner of the reconciled kind, not only the controller."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watch(Generic[R]):
+    """A kind whose objects have something to do with those that are reconciled."""
+
+    kind: Kind
+    """What is watched."""
+
+    handler: Handler[R]
+    """What to reconcile for an event."""
+
+    predicates: Sequence[Filter] = ()
+    """All must admit an event."""
+
+
+@overload
+def controller(
+    manager: Manager,
+    kind: Kind,
+    reconciler: Reconcile[Request],
+    *,
+    name: str = ...,
+    predicates: Sequence[Filter] = ...,
+    owns: Iterable[Kind | Owns] = ...,
+    watches: Iterable[Watch[Request]] = ...,
+    sources: Iterable[Source[Request]] = ...,
+    event_filters: Sequence[Filter] = ...,
+    concurrency: int | None = ...,
+    options: ControllerOptions | None = ...,
+    limiter: Limiter[Request] | None = ...,
+    skip_name_validation: bool = ...,
+) -> Controller[Request]: ...
+@overload
+def controller(
+    manager: Manager,
+    kind: None,
+    reconciler: Reconcile[R],
+    *,
+    name: str,
+    watches: Iterable[Watch[R]] = ...,
+    sources: Iterable[Source[R]] = ...,
+    event_filters: Sequence[Filter] = ...,
+    concurrency: int | None = ...,
+    options: ControllerOptions | None = ...,
+    limiter: Limiter[R] | None = ...,
+    skip_name_validation: bool = ...,
+) -> Controller[R]: ...
+
+
+def controller(
+    manager: Manager,
+    kind: Kind | None,
+    reconciler: Reconcile[Any],
+    *,
+    name: str = "",
+    predicates: Sequence[Filter] = (),
+    owns: Iterable[Kind | Owns] = (),
+    watches: Iterable[Watch[Any]] = (),
+    sources: Iterable[Source[Any]] = (),
+    event_filters: Sequence[Filter] = (),
+    concurrency: int | None = None,
+    options: ControllerOptions | None = None,
+    limiter: Limiter[Any] | None = None,
+    skip_name_validation: bool = False,
+) -> Controller[Any]:
+    """Make a controller and give it to the manager, which starts it with the others.
+
+    Args:
+        manager: Has what a controller needs, and runs it.
+        kind: Whose objects are reconciled; each event of one queues the object.
+            `None` if requests are something else, or only other kinds tell of them.
+        reconciler: Has a coroutine `reconcile`, or is a coroutine function itself.
+        name: In logs, metrics and `/debug`: letters, digits and `_`, one controller a
+            name. By default that of the kind, in lower case.
+        predicates: All must admit an event of the reconciled kind.
+        owns: Kinds of dependents; their controller, if of `kind`, is queued.
+        watches: Other kinds, and what their events mean.
+        sources: Anything else that fills the queue. No predicate applies to them.
+        event_filters: Come before the predicates of every kind that is watched.
+        concurrency: Reconciles at once; beats the one in `options`.
+        options: How the controller runs.
+        limiter: How long a failed key waits.
+        skip_name_validation: Allow a second controller of the name; both then count
+            into the same metrics.
+
+    Raises:
+        ConfigError: It watches nothing, owns without a kind of its own, or its name
+            is missing, taken, or nothing that a metric could be called.
+    """
+    owned = [_owned(each) for each in owns]
+    if kind is None and owned:
+        raise ConfigError(
+            f"to own {kind_of(owned[0].kind)} a controller must reconcile a kind: "
+            "its dependents queue their owners of that kind"
+        )
+    named = name or (kind_of(kind).kind.lower() if kind is not None else "")
+    if not skip_name_validation:
+        _check_name(named, {other.name for other in manager.controllers})
+    kinds = [
+        *([Watch(kind, for_object(), predicates)] if kind is not None else ()),
+        *watches,
+    ]
+    feeds: list[Source[Any]] = [
+        *_feeds(manager.cache, kinds, event_filters),
+        *_owned_feeds(manager, kind, owned, event_filters),
+        *sources,
+    ]
+    if not feeds:
+        raise ConfigError(
+            f"controller {named} watches nothing, so it would never do anything: "
+            "give it a kind, watches or sources"
+        )
+    for watched in (*kinds, *owned):
+        manager.cache.declare(watched.kind)
+    options = options or ControllerOptions()
+    if concurrency is not None:
+        options = replace(options, max_concurrent_reconciles=concurrency)
+    made: Controller[Any] = Controller(
+        named,
+        _reconciler(reconciler),
+        sources=feeds,
+        options=options,
+        kind=kind,
+        limiter=limiter,
+        metrics=manager.metrics,
+        randomness=manager.random,
+        tracer=manager.tracer,
+    )
+    on_leader = options.needs_leader_election
+    manager.add(made, group=Group.LEADER_ELECTION if on_leader else Group.OTHERS)
+    return made
+
+
+class _Owners:
+    """The handler of owned objects, which first learns where their owners live.
+
+    Whether the owner of an object is to be found in its namespace only the server
+    knows. It is asked by the source that starts, which waits for a kind that is not
+    served yet.
+    """
+
+    def __init__(
+        self, cache: Cache, discovery: Discovery, owner: Kind, *, is_controller: bool
+    ) -> None:
+        self._cache = cache
+        self._discovery = discovery
+        self._owner = kind_of(owner)
+        self._is_controller = is_controller
+        self._handler: Handler[Request] = for_owner(owner, is_controller=is_controller)
+
+    async def informer(self, kind: Kind, /) -> Informer:
+        resource = await self._discovery.resource(self._owner)
+        self._handler = for_owner(
+            self._owner,
+            is_controller=self._is_controller,
+            namespaced=resource.namespaced,
+        )
+        return await self._cache.informer(kind)
+
+    def requests(self, event: Event, /) -> Iterable[Request]:
+        return self._handler.requests(event)
+
+
+def _owned(given: Kind | Owns) -> Owns:
+    return given if isinstance(given, Owns) else Owns(given)
+
+
+def _feeds(
+    cache: Cache, watches: Iterable[Watch[Any]], filters: Sequence[Filter]
+) -> Iterator[Source[Any]]:
+    for watch in watches:
+        yield KindSource(
+            cache, watch.kind, watch.handler, [*filters, *watch.predicates]
+        )
+
+
+def _owned_feeds(
+    manager: Manager,
+    owner: Kind | None,
+    owned: Iterable[Owns],
+    filters: Sequence[Filter],
+) -> Iterator[Source[Request]]:
+    if owner is None:
+        return
+    for each in owned:
+        owners = _Owners(
+            manager.cache,
+            manager.discovery,
+            owner,
+            is_controller=not each.match_every_owner,
+        )
+        yield KindSource(owners, each.kind, owners, [*filters, *each.predicates])
+
+
+def _reconciler(given: Reconcile[R]) -> Reconciler[R]:
+    return given if hasattr(given, "reconcile") else reconciles(given)
+
+
+def _check_name(name: str, taken: set[str]) -> None:
+    if not name:
+        raise ConfigError("a controller that reconciles no kind needs a name")
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"{name!r} is no name of a controller: it becomes a label of metrics and "
+            "may have letters, digits and _"
+        )
+    if name in taken:
+        raise ConfigError(
+            f"there is a controller {name} already, and both would count into the "
+            "same metrics; give one of them another name"
+        )

@@ -1,0 +1,111 @@
+"""Spans of API calls: a transport around a transport.
+
+    client, cache ─▶ TracedTransport ─▶ HttpTransport ─▶ API server
+                          └─ span: method, path without names, status
+
+A span never has what a call carries: no body, no query, no names of objects, no
+header, and of an error its class and status alone. A watch lasts for minutes, so its
+span covers the opening and ends when the stream is there.
+
+Who traces nothing uses the inner transport and pays nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from http import HTTPStatus
+
+from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
+
+from controller_runtime.errors import ApiError
+from controller_runtime.transport import JSON, Response, Transport
+
+_NO_PARAMS: Mapping[str, str] = {}
+
+_OF_NAMESPACES = frozenset({"status", "finalize"})
+"""Subresources of the kind Namespace; what else follows its name is a resource."""
+
+
+class TracedTransport:
+    """A `Transport` that makes a span of each call to another."""
+
+    def __init__(self, transport: Transport, tracer: Tracer) -> None:
+        self._transport = transport
+        self._tracer = tracer
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] = _NO_PARAMS,
+        body: bytes | None = None,
+        content_type: str = JSON,
+        accept: str = JSON,
+        timeout: float | None = 30.0,
+    ) -> Response:
+        with self._span(method, path) as span:
+            answer = await self._transport.request(
+                method,
+                path,
+                params=params,
+                body=body,
+                content_type=content_type,
+                accept=accept,
+                timeout=timeout,
+            )
+            span.set_attribute("http.response.status_code", answer.status)
+            return answer
+
+    @asynccontextmanager
+    async def stream(
+        self, path: str, *, params: Mapping[str, str], idle_timeout: float
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        opened = self._transport.stream(path, params=params, idle_timeout=idle_timeout)
+        async with AsyncExitStack() as stack:
+            with self._span("GET", path) as span:
+                chunks = await stack.enter_async_context(opened)
+                span.set_attribute("http.response.status_code", HTTPStatus.OK)
+            yield chunks
+
+    @contextmanager
+    def _span(self, method: str, path: str) -> Iterator[Span]:
+        template = path_template(path)
+        with self._tracer.start_as_current_span(
+            f"{method} {template}",
+            kind=SpanKind.CLIENT,
+            attributes={"http.request.method": method, "url.template": template},
+            # Either would put the text of the error into the span.
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
+            try:
+                yield span
+            except Exception as error:
+                if isinstance(error, ApiError):
+                    span.set_attribute("http.response.status_code", error.status)
+                span.set_attribute("error.type", type(error).__name__)
+                span.set_status(StatusCode.ERROR)
+                raise
+
+
+def path_template(path: str) -> str:
+    """Return a path of the API with placeholders for the names in it.
+
+    `/apis/apps/v1/namespaces/shop/deployments/web` is
+    `/apis/apps/v1/namespaces/{namespace}/deployments/{name}`; paths outside of `/api`
+    and `/apis`, such as `/version`, name no objects and stay.
+    """
+    parts = path.strip("/").split("/")
+    head = {"api": 2, "apis": 3}.get(parts[0])
+    if head is None:
+        return path
+    rest = parts[head:]
+    is_inside = len(rest) > 2 and rest[0] == "namespaces"
+    if is_inside and rest[2] not in _OF_NAMESPACES:
+        head, rest = head + 2, rest[2:]
+        parts[head - 1] = "{namespace}"
+    if len(rest) > 1:
+        parts[head + 1] = "{name}"
+    return "/" + "/".join(parts)

@@ -1,0 +1,41 @@
+"""The collector of this very process: each test puts back what it finds."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+
+from controller_runtime.errors import ForbiddenError
+from controller_runtime.garbage import THRESHOLDS, GarbageTuning
+
+
+async def test_it_is_tuned_when_the_caches_are_full_and_put_back_at_the_end() -> None:
+    before = gc.get_threshold()
+    synced = asyncio.Event()
+
+    async def wait() -> None:
+        await synced.wait()
+
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(GarbageTuning(wait).run())
+        await asyncio.sleep(1)
+        assert gc.get_threshold() == before
+        synced.set()
+        await asyncio.sleep(1)
+        assert gc.get_threshold() == THRESHOLDS
+        assert gc.get_freeze_count() > 1000
+        task.cancel()
+
+    assert gc.get_threshold() == before
+    assert gc.get_freeze_count() < 1000
+
+
+async def test_caches_that_cannot_fill_leave_it_as_it_is() -> None:
+    before = gc.get_threshold()
+
+    async def fail() -> None:
+        raise ForbiddenError("may not list secrets", status=403)
+
+    await GarbageTuning(fail).run()
+
+    assert gc.get_threshold() == before

@@ -1,0 +1,144 @@
+"""What spans of API calls say, and what they keep to themselves."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+
+from controller_runtime.client import Client
+from controller_runtime.errors import NotFoundError
+from controller_runtime.manager import Manager, ManagerOptions
+from controller_runtime.meta import GroupVersionKind
+from controller_runtime.scheme import Scheme
+from controller_runtime.testing.apiserver import ApiServer
+from controller_runtime.tracing import TracedTransport, path_template
+from controller_runtime.transport import HttpTransport
+
+CONFIG_MAP = GroupVersionKind("", "v1", "ConfigMap")
+COLLECTION = "/api/v1/namespaces/{namespace}/configmaps"
+
+
+class Traces:
+    """A provider whose spans can be looked at."""
+
+    def __init__(self) -> None:
+        self.provider = TracerProvider(shutdown_on_exit=False)
+        self._exporter = InMemorySpanExporter()
+        self.provider.add_span_processor(SimpleSpanProcessor(self._exporter))
+
+    @property
+    def spans(self) -> list[ReadableSpan]:
+        return list(self._exporter.get_finished_spans())
+
+
+@pytest.fixture
+def traces() -> Traces:
+    return Traces()
+
+
+@pytest.fixture
+async def transport(traces: Traces) -> AsyncIterator[TracedTransport]:
+    tracer = traces.provider.get_tracer("test")
+    async with ApiServer() as server, HttpTransport(server.config()) as inner:
+        yield TracedTransport(inner, tracer)
+
+
+async def test_a_call_is_a_span_with_method_template_and_status(
+    transport: TracedTransport, traces: Traces
+) -> None:
+    client = Client(transport, scheme=Scheme())
+
+    await client.create(
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "web", "namespace": "shop"},
+        }
+    )
+
+    span = traces.spans[-1]
+    assert span.name == f"POST {COLLECTION}"
+    assert span.kind is SpanKind.CLIENT
+    assert span.attributes == {
+        "http.request.method": "POST",
+        "url.template": COLLECTION,
+        "http.response.status_code": 201,
+    }
+
+
+async def test_a_refusal_shows_its_class_and_status_and_not_its_text(
+    transport: TracedTransport, traces: Traces
+) -> None:
+    client = Client(transport, scheme=Scheme())
+
+    with pytest.raises(NotFoundError):
+        await client.get(CONFIG_MAP, "password-of-anna", "shop")
+
+    span = traces.spans[-1]
+    assert span.attributes is not None
+    assert span.attributes["http.response.status_code"] == 404
+    assert span.attributes["error.type"] == "NotFoundError"
+    assert span.status.status_code is StatusCode.ERROR
+    assert "anna" not in span.to_json()
+
+
+async def test_the_span_of_a_watch_ends_when_the_stream_is_there(
+    transport: TracedTransport, traces: Traces
+) -> None:
+    params = {"watch": "true", "timeoutSeconds": "300", "resourceVersion": "0"}
+    path = "/api/v1/configmaps"
+
+    async with transport.stream(path, params=params, idle_timeout=300):
+        (span,) = traces.spans
+
+    assert span.name == "GET /api/v1/configmaps"
+    assert span.attributes is not None
+    assert span.attributes["http.response.status_code"] == 200
+
+
+async def test_a_stream_that_is_refused_is_an_error(
+    transport: TracedTransport, traces: Traces
+) -> None:
+    with pytest.raises(NotFoundError):
+        async with transport.stream("/api/v1/nothing", params={}, idle_timeout=1):
+            pass
+
+    (span,) = traces.spans
+    assert span.status.status_code is StatusCode.ERROR
+
+
+async def test_a_manager_without_a_provider_traces_nothing() -> None:
+    async with ApiServer() as server, HttpTransport(server.config()) as transport:
+        manager = Manager(transport, options=ManagerOptions(watchdog=None))
+
+    assert manager.tracer is None
+    assert manager.transport is transport
+
+
+@pytest.mark.parametrize(
+    ("path", "template"),
+    [
+        ("/version", "/version"),
+        ("/api/v1/pods", "/api/v1/pods"),
+        ("/api/v1/nodes/n1", "/api/v1/nodes/{name}"),
+        ("/api/v1/namespaces", "/api/v1/namespaces"),
+        ("/api/v1/namespaces/shop", "/api/v1/namespaces/{name}"),
+        ("/api/v1/namespaces/shop/status", "/api/v1/namespaces/{name}/status"),
+        ("/api/v1/namespaces/shop/pods", "/api/v1/namespaces/{namespace}/pods"),
+        (
+            "/apis/apps/v1/namespaces/shop/deployments/web/scale",
+            "/apis/apps/v1/namespaces/{namespace}/deployments/{name}/scale",
+        ),
+        ("/apis/example.com/v1/globals/g", "/apis/example.com/v1/globals/{name}"),
+        ("/apis/apps/v1", "/apis/apps/v1"),
+        ("/apis", "/apis"),
+        ("/api/v1", "/api/v1"),
+    ],
+)
+def test_a_template_has_no_names_of_objects(path: str, template: str) -> None:
+    assert path_template(path) == template
