@@ -75,6 +75,10 @@ cover: sync ## Run the unit tests under coverage and show what they miss.
 	$(RUN)coverage run -m pytest test/unit test/property
 	$(RUN)coverage report
 
+.PHONY: behaviours
+behaviours: sync ## List the framework's behaviours with their tests; fail on a gap.
+	$(RUN)python hack/behaviours.py
+
 .PHONY: bench
 bench: sync ## Run the benchmarks and save the result under .benchmarks/.
 	$(RUN)pytest benchmarks --benchmark-autosave

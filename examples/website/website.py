@@ -1,0 +1,103 @@
+"""An operator on one page: every Website has a Deployment of its own."""
+
+import asyncio
+import os
+from pathlib import Path
+from typing import ClassVar
+
+from controller_runtime import (
+    ApiModel,
+    GroupVersionKind,
+    HttpTransport,
+    Json,
+    KubeObject,
+    Manager,
+    builder,
+    configure_logging,
+    load_restconfig,
+    merge_patch,
+    on_stop_signal,
+    reconciles_objects,
+    set_controller_reference,
+)
+
+DEPLOYMENT = GroupVersionKind("apps", "v1", "Deployment")
+
+
+class WebsiteSpec(ApiModel):
+    """What the user asks for."""
+
+    image: str
+    replicas: int = 1
+
+
+class WebsiteStatus(ApiModel):
+    """What the operator found."""
+
+    ready_replicas: int = 0
+
+
+class Website(KubeObject):
+    """One web site."""
+
+    gvk: ClassVar[GroupVersionKind] = GroupVersionKind("example.com", "v1", "Website")
+
+    spec: WebsiteSpec
+    status: WebsiteStatus = WebsiteStatus()
+
+
+def deployment_for(site: Website) -> Json:
+    """Return the Deployment that a Website should have: a pure function."""
+    namespace, name = site.key
+    labels = {"app": name}
+    container = {"name": "web", "image": site.spec.image}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "replicas": site.spec.replicas,
+            "selector": {"matchLabels": labels},
+            "template": template,
+        },
+    }
+
+
+def setup(manager: Manager) -> None:
+    """Add the controller to a manager."""
+    client = manager.client
+
+    async def reconcile(site: Website) -> None:
+        wanted = set_controller_reference(site, deployment_for(site))
+        deployment = await client.apply(wanted, force=True)
+        ready = deployment.get("status", {}).get("readyReplicas", 0)
+        if ready != site.status.ready_replicas:
+            patch = merge_patch({"status": {"readyReplicas": ready}})
+            namespace, name = site.key
+            await client.patch(
+                Website, name, namespace, patch=patch, subresource="status"
+            )
+
+    builder.controller(
+        manager,
+        Website,
+        reconciles_objects(client, Website, reconcile),
+        owns=[DEPLOYMENT],
+        concurrency=4,
+    )
+
+
+async def main() -> None:
+    """Run against the cluster of the current context, until Ctrl-C."""
+    configure_logging("console")
+    config = load_restconfig(environ=os.environ, home=Path.home())
+    async with HttpTransport(config) as transport:
+        manager = Manager(transport)
+        setup(manager)
+        with on_stop_signal(manager.stop):
+            await manager.start()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
