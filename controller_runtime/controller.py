@@ -156,7 +156,10 @@ class Controller(Generic[R]):
 
     @property
     def last_errors(self) -> Mapping[R, str]:
-        """Why the last reconcile of a key failed, for keys where it did."""
+        """Why the last reconcile of a key failed, for keys where it did.
+
+        Of a bug only the class is told: its text may quote what an object contains.
+        """
         return dict(self._last_errors)
 
     async def watch(self, source: Source[R]) -> None:
@@ -384,7 +387,8 @@ class Controller(Generic[R]):
     def _fail(self, item: Item[R], error: BaseException) -> None:
         self._metrics.error.inc()
         self._metrics.errors.inc()
-        self._last_errors[item.key] = f"{type(error).__name__}: {error}"
+        name = type(error).__name__
+        self._last_errors[item.key] = name if is_panic(error) else f"{name}: {error}"
         delay = None
         if is_terminal(error):
             self._metrics.terminal_errors.inc()

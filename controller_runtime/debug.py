@@ -4,7 +4,8 @@
 
 One thread runs everything, so that an answer is one consistent moment. It names keys,
 causes, functions and resource versions. It never has the content of an object, a local
-value or a repr of one; of an error it has the class and the text.
+value or a repr of one; of an error it has the class, and the text unless it is a
+bug's, which might quote what it could not handle: that is for the log.
 
 The address is the loopback's by default: keys are names of objects, which not
 everybody on a network needs to know.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from itertools import islice
 from types import CodeType, FrameType
 from typing import Any, TypeAlias
 
@@ -108,7 +110,10 @@ def about_queue(controller: Controller[Any], *, limit: int = _KEYS_SHOWN) -> Jso
     """List the keys of a controller: at most `limit` in each place, the next first."""
     states = controller.queue.snapshot()
     places = {
-        place.value: [about_state(s) for s in states if s.place is place][:limit]
+        place.value: [
+            about_state(s)
+            for s in islice((s for s in states if s.place is place), limit)
+        ]
         for place in Place
     }
     return {"controller": controller.name, "counts": _counts(states), **places}

@@ -46,6 +46,8 @@ class World:
                 raise TerminalError("the answer is no")
             case "flaky":
                 raise OSError("the line is down")
+            case "bug":
+                int("aHVudGVyMg==")
             case _:
                 pass
 
@@ -165,6 +167,14 @@ async def test_a_key_that_was_given_up_keeps_its_error(world: World) -> None:
 
     assert key["places"] == []
     assert key["error"] == "TerminalError: the answer is no"
+
+
+async def test_the_text_of_a_bug_is_left_to_the_log(world: World) -> None:
+    await world.create("bug")
+
+    key = await world.get("/keys/secrets/shop/bug")
+
+    assert key["error"] == "ValueError"
 
 
 @pytest.mark.parametrize(

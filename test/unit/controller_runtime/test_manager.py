@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
@@ -13,6 +14,7 @@ from controller_runtime.errors import (
     ConfigError,
     ControllerRuntimeError,
 )
+from controller_runtime.garbage import THRESHOLDS
 from controller_runtime.httpserver import HttpServer
 from controller_runtime.manager import Group, Manager, ManagerOptions
 from controller_runtime.meta import GroupVersionKind
@@ -344,6 +346,29 @@ async def test_it_is_ready_when_every_cache_has_its_first_list() -> None:
     assert unready.status == 500
     assert b"[-]cache-sync failed" in unready.body
     assert ready.status == 200
+
+
+async def test_the_collector_is_tuned_once_the_caches_are_full() -> None:
+    async with ApiServer() as server, HttpTransport(server.config()) as transport:
+        server.faults.on(verb="list", resource="configmaps").delay(60)
+        options = ManagerOptions(
+            metrics_bind_address="0",
+            health_probe_bind_address="0",
+            watchdog=None,
+            tune_gc=True,
+        )
+        manager = Manager(transport, options=options)
+        manager.cache.declare(CONFIG_MAP)
+        before = gc.get_threshold()
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(run_for(manager, 100))
+            await asyncio.sleep(59)
+            assert gc.get_threshold() == before
+            await asyncio.sleep(3)
+            assert gc.get_threshold() == THRESHOLDS
+
+    assert gc.get_threshold() == before
 
 
 async def test_a_port_that_is_taken_is_an_error_before_anything_starts(

@@ -10,10 +10,12 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
+from controller_runtime import builder
 from controller_runtime.client import Client
 from controller_runtime.errors import NotFoundError
 from controller_runtime.manager import Manager, ManagerOptions
 from controller_runtime.meta import GroupVersionKind
+from controller_runtime.reconcile import Request
 from controller_runtime.scheme import Scheme
 from controller_runtime.testing.apiserver import ApiServer
 from controller_runtime.tracing import TracedTransport, path_template
@@ -110,6 +112,30 @@ async def test_a_stream_that_is_refused_is_an_error(
 
     (span,) = traces.spans
     assert span.status.status_code is StatusCode.ERROR
+
+
+async def test_a_call_is_part_of_the_reconcile_that_makes_it(traces: Traces) -> None:
+    off = ManagerOptions(
+        metrics_bind_address="0", health_probe_bind_address="0", watchdog=None
+    )
+    async with ApiServer() as server, HttpTransport(server.config()) as inner:
+        manager = Manager(inner, options=off, tracer_provider=traces.provider)
+
+        async def reconcile(request: Request) -> None:
+            await manager.client.list(CONFIG_MAP, request.namespace)
+            manager.stop()
+
+        builder.controller(manager, CONFIG_MAP, reconcile)
+        head = {"apiVersion": "v1", "kind": "ConfigMap"}
+        server.create({**head, "metadata": {"name": "web", "namespace": "shop"}})
+        await manager.start()
+
+    spans = {span.name: span for span in traces.spans}
+    outer, call = spans["reconcile"], spans[f"GET {COLLECTION}"]
+    assert outer.attributes is not None
+    assert outer.attributes["controller"] == "configmap"
+    assert outer.attributes["causes"] == ("ConfigMap listed",)
+    assert call.parent == outer.get_span_context()
 
 
 async def test_a_manager_without_a_provider_traces_nothing() -> None:
