@@ -12,6 +12,7 @@ from controller_runtime import (
     Manager,
     ManagerOptions,
     ObjectMeta,
+    find_controller,
     load_restconfig,
     merge_patch,
 )
@@ -20,11 +21,12 @@ from controller_runtime.testing.envtest import (
     ControlPlaneOptions,
     install_crds,
 )
-from controller_runtime.testing.eventually import eventually, eventually_gone
+from controller_runtime.testing.eventually import eventually
 from website import DEPLOYMENT, Website, WebsiteSpec, deployment_for, setup
 
+NAMESPACE = {"apiVersion": "v1", "kind": "Namespace"}
 SHOP = Website(
-    metadata=ObjectMeta(name="shop", namespace="default"),
+    metadata=ObjectMeta(name="shop", namespace="shop"),
     spec=WebsiteSpec(image="nginx", replicas=2),
 )
 
@@ -54,22 +56,25 @@ def test_a_deployment_runs_the_image_of_its_website() -> None:
     assert "'replicas': 2" in spec
 
 
-async def test_a_website_is_served_scaled_and_taken_down(client: Client) -> None:
+async def test_a_website_is_served_scaled_and_repaired(client: Client) -> None:
+    await client.create({**NAMESPACE, "metadata": {"name": "shop"}})
     await client.create(SHOP)
     await eventually(
-        client, Website, "shop", "default", lambda site: site.status.ready_replicas == 2
+        client, Website, "shop", "shop", lambda site: site.status.ready_replicas == 2
     )
 
     more = merge_patch({"spec": {"replicas": 3}})
-    await client.patch(Website, "shop", "default", patch=more)
+    await client.patch(Website, "shop", "shop", patch=more)
     await eventually(
-        client, Website, "shop", "default", lambda site: site.status.ready_replicas == 3
+        client, Website, "shop", "shop", lambda site: site.status.ready_replicas == 3
     )
 
-    await client.delete(DEPLOYMENT, "shop", "default")
-    await eventually(
-        client, DEPLOYMENT, "shop", "default", lambda it: it["spec"]["replicas"] == 3
+    await client.delete(DEPLOYMENT, "shop", "shop")
+    deployment = await eventually(
+        client, DEPLOYMENT, "shop", "shop", lambda it: it["spec"]["replicas"] == 3
     )
 
-    await client.delete(Website, "shop", "default")
-    await eventually_gone(client, DEPLOYMENT, "shop", "default")
+    # With this the garbage collector takes it down together with its Website.
+    owner = find_controller(deployment)
+    assert owner is not None
+    assert (owner.kind, owner.name) == ("Website", "shop")
