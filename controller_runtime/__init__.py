@@ -44,6 +44,7 @@ from controller_runtime.errors import (
     ExpiredError,
     ForbiddenError,
     InvalidError,
+    LeaderLostError,
     NoKindMatchError,
     NotCachedError,
     NotFoundError,
@@ -59,6 +60,7 @@ from controller_runtime.errors import (
 from controller_runtime.event import Created, Deleted, Event, Generic, Updated
 from controller_runtime.handler import Handler, for_object, for_owner, mapped
 from controller_runtime.httpserver import HttpServer, Probes
+from controller_runtime.leaderelection import LeaderElectionOptions, LeaderElector
 from controller_runtime.log import configure as configure_logging
 from controller_runtime.manager import (
     Group,
@@ -189,6 +191,9 @@ __all__ = [
     "KindSource",
     "KubeObject",
     "LabelSelector",
+    "LeaderElectionOptions",
+    "LeaderElector",
+    "LeaderLostError",
     "Limiter",
     "Manager",
     "ManagerOptions",

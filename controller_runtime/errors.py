@@ -21,6 +21,7 @@
     ├── NotIndexedError           a cached list by a field without an index
     ├── SyncTimeoutError          a cache did not fill in time
     ├── AlreadyStartedError       something that runs once was started twice
+    ├── LeaderLostError           the Lease was not renewed, or is another's
     ├── TerminalError             retrying cannot help; report and stop
     └── ShutDownError             the queue was closed while someone waited on it
 
@@ -165,6 +166,10 @@ class SyncTimeoutError(ControllerRuntimeError):
 
 class AlreadyStartedError(ControllerRuntimeError):
     """What runs once was started again, or changed after it started."""
+
+
+class LeaderLostError(ControllerRuntimeError):
+    """Another replica leads or may lead by now; end the process, never go on."""
 
 
 class TerminalError(ControllerRuntimeError):

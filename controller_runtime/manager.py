@@ -1,7 +1,7 @@
 """The owner of every task: starts them in order, and stops them in order.
 
-    start:  recorders ─▶ HTTP ─▶ caches ─▶ others ─▶ leader election group
-    stop:   others ─▶ leader election group ─▶ caches ─▶ HTTP ─▶ recorders
+    start:  recorders ─▶ HTTP ─▶ caches ─▶ others ─▶ (elected) leader election group
+    stop:   others ─▶ leader election group ─▶ caches ─▶ HTTP ─▶ (released) recorders
 
 HTTP comes early and goes late, so that probes and metrics answer while caches fill
 and while work drains. Caches outlive the controllers, which read from them until
@@ -12,6 +12,11 @@ is given the grace period less a fifth to end what it has begun; what still runs
 then is cancelled. Go cancels at once; in Python that would strike at the next await
 of a half-done reconcile.
 
+With an election, the last group starts when this replica is elected, and the Lease is
+renewed until everything that may use it has ended. A replica that waits stops waiting
+as soon as it is asked to stop. One that loses the Lease has no grace: what acts is
+cancelled at once, and the process is ended if that takes too long (`leaderelection`).
+
 The first error stops everything; `start` raises it when all is down, together
 with what failed on the way down.
 """
@@ -19,9 +24,10 @@ with what failed on the way down.
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import IntEnum
@@ -43,6 +49,7 @@ from controller_runtime.errors import (
 )
 from controller_runtime.garbage import GarbageTuning
 from controller_runtime.httpserver import HttpServer, Probes
+from controller_runtime.leaderelection import LeaderElectionOptions, LeaderElector
 from controller_runtime.metrics import Metrics
 from controller_runtime.recorder import EventRecorder
 from controller_runtime.scheme import Scheme
@@ -120,6 +127,9 @@ class ManagerOptions:
     field_owner: str = "pilothouse"
     """Field manager of writes that name no other."""
 
+    leader_election: LeaderElectionOptions | None = None
+    """Which Lease to hold while the last group runs; `None` runs it without."""
+
     cache: CacheOptions = field(default_factory=CacheOptions)
     """What the cache keeps."""
 
@@ -137,6 +147,8 @@ class Manager:
         clock: Clock | None = None,
         randomness: random.Random | None = None,
         tracer_provider: TracerProvider | None = None,
+        lease_transport: Transport | None = None,
+        exit_process: Callable[[int], object] = os._exit,
     ) -> None:
         """Make a manager that has not started.
 
@@ -149,6 +161,12 @@ class Manager:
             randomness: Where jitter and ids come from.
             tracer_provider: Gets a span of each reconcile and each call to the API
                 server; without one none are made.
+            lease_transport: Carries renewals of the Lease; better another one than
+                `transport`, so that nothing else can hold them up.
+            exit_process: Ends a process that works on without its Lease.
+
+        Raises:
+            ConfigError: The namespace of the Lease is not known.
         """
         self.options = options or ManagerOptions()
         self.metrics = metrics or Metrics()
@@ -184,6 +202,8 @@ class Manager:
         self._elected = asyncio.Event()
         self._errors: list[Exception] = []
         self._started = False
+        self._election: asyncio.Task[None] | None = None
+        self._is_lost = False
         self.add(self.cache, group=Group.CACHES)
         self.probes.add_ready_check("cache-sync", self._check_caches)
         if self.options.watchdog is not None:
@@ -192,9 +212,15 @@ class Manager:
             self.probes.add_ready_check("event-loop", watchdog.check_ready)
         if self.options.tune_gc:
             self.add(GarbageTuning(self.cache.synced), group=Group.OTHERS)
+        self._elector = self._new_elector(lease_transport or transport, exit_process)
 
-    def add(self, runnable: Runnable, *, group: Group = Group.LEADER_ELECTION) -> None:
+    def add(self, runnable: Runnable, *, group: Group | None = None) -> None:
         """Own `runnable`: start it with its group, or now if that is past.
+
+        Args:
+            runnable: What to run.
+            group: When to start it; by default on the leader alone, except for a
+                controller whose options say that it needs no election.
 
         Raises:
             AlreadyStartedError: The manager is stopping.
@@ -203,6 +229,8 @@ class Manager:
             raise AlreadyStartedError(f"cannot add {runnable!r}: the manager stops")
         if isinstance(runnable, Controller):
             self.controllers.append(runnable)
+        if group is None:
+            group = _default_group(runnable)
         if group in self._running:
             self._spawn(group, runnable)
         else:
@@ -274,6 +302,24 @@ class Manager:
                 await server.close()
             raise
 
+    def _new_elector(
+        self, transport: Transport, exit_process: Callable[[int], object]
+    ) -> LeaderElector | None:
+        if self.options.leader_election is None:
+            return None
+        elector = LeaderElector(
+            transport,
+            self.options.leader_election,
+            clock=self.clock,
+            randomness=self.random,
+            metrics=self.metrics,
+            recorder=self.recorder("leader-election"),
+            on_started=self._lead,
+            exit_process=exit_process,
+        )
+        self.probes.add_health_check("leader-election", elector.check)
+        return elector
+
     def _http_servers(self) -> Sequence[HttpServer]:
         options = self.options
         metrics = HttpServer(
@@ -298,18 +344,34 @@ class Manager:
         for server in self._servers:
             self.add(server, group=Group.HTTP)
         for group in Group:
-            self._running[group] = {}
-            for runnable in self._pending.pop(group):
-                self._spawn(group, runnable)
-        self._elected.set()
+            if group is not Group.LEADER_ELECTION:
+                self._start_group(group)
+        if self._elector is None:
+            self._lead()
+        else:
+            self._election = self._task(self._elector)
         log.info("manager started")
 
+    def _start_group(self, group: Group) -> None:
+        self._running[group] = {}
+        for runnable in self._pending.pop(group):
+            self._spawn(group, runnable)
+
+    def _lead(self) -> None:
+        """Start what the leader does, unless that was decided too late."""
+        if not self._stop.is_set():
+            self._start_group(Group.LEADER_ELECTION)
+            self._elected.set()
+
     def _spawn(self, group: Group, runnable: Runnable) -> None:
-        assert self._tasks is not None  # noqa: S101 - only called while `start` runs
-        task = self._tasks.create_task(self._guard(runnable), name=_name(runnable))
+        task = self._task(runnable)
         running = self._running[group]
         running[task] = runnable
         task.add_done_callback(lambda done: running.pop(done, None))
+
+    def _task(self, runnable: Runnable) -> asyncio.Task[None]:
+        assert self._tasks is not None  # noqa: S101 - only called while `start` runs
+        return self._tasks.create_task(self._guard(runnable), name=_name(runnable))
 
     async def _guard(self, runnable: Runnable) -> None:
         """Run, and turn an error into a stop: a TaskGroup would cancel at once."""
@@ -318,17 +380,56 @@ class Manager:
         except Exception as error:  # noqa: BLE001 - collected, and raised by `start`
             self._errors.append(error)
             self._stop.set()
+            if runnable is self._elector and self._elected.is_set():
+                self._lose()
+
+    def _lose(self) -> None:
+        """Cancel at once all that acts, also in the middle of a drain."""
+        self._is_lost = True
+        for task in (
+            *self._running[Group.LEADER_ELECTION],
+            *self._running[Group.OTHERS],
+        ):
+            task.cancel()
+        self._disarm_if_harmless()
+
+    def _disarm_if_harmless(self) -> None:
+        """Let the process end in good order when nothing needs the Lease any more."""
+        if self._elector and self._is_lost and not self._running[Group.LEADER_ELECTION]:
+            self._elector.disarm()
+
+    def _resign(self) -> None:
+        # Only once: again would break off the release.
+        if self._election and not self._election.cancelling():
+            self._election.cancel()
+
+    async def _end_election(self) -> None:
+        """Release the Lease, which takes a few seconds at most."""
+        self._resign()
+        if self._election:
+            await asyncio.wait({self._election})
+
+    def _grace(self) -> float:
+        """Return how many seconds stopping may take; none after a loss, as in Go."""
+        if self._is_lost:
+            return 0
+        grace = self.options.graceful_shutdown_timeout
+        return float("inf") if grace is None else grace.total_seconds()
 
     async def _shut_down(self) -> None:
         log.info("manager stops")
-        grace = self.options.graceful_shutdown_timeout
-        seconds = float("inf") if grace is None else grace.total_seconds()
+        if not self._elected.is_set():
+            self._resign()  # or it would be elected while the rest drains
+        seconds = self._grace()
         now = asyncio.get_running_loop().time()
         late: list[str] = []
         for group in _STOP_ORDER:
+            if group is Group.RECORDERS:
+                await self._end_election()  # it has a last thing to tell
             late += await self._stop_group(
                 group, drain_until=now + seconds * _DRAIN_SHARE, end=now + seconds
             )
+            self._disarm_if_harmless()
         if late and seconds:
             self._errors.append(
                 ControllerRuntimeError(
@@ -383,6 +484,12 @@ async def _wait(tasks: Iterable[asyncio.Task[None]], *, until: float) -> None:
         return
     left = max(until - asyncio.get_running_loop().time(), 0)
     await asyncio.wait(waiting, timeout=None if left == float("inf") else left)
+
+
+def _default_group(runnable: Runnable) -> Group:
+    if isinstance(runnable, Controller) and not runnable.options.needs_leader_election:
+        return Group.OTHERS
+    return Group.LEADER_ELECTION
 
 
 def _name(runnable: Runnable) -> str:

@@ -116,6 +116,12 @@ class Metrics:
             "Times that the event loop was blocked for too long.",
             registry=self.registry,
         )
+        self._leader = Gauge(
+            "leader_election_master_status",
+            "Whether this process leads: 1 if so, 0 if it stands by.",
+            ["name"],
+            registry=self.registry,
+        )
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
 
@@ -130,6 +136,10 @@ class Metrics:
         if name not in self._queues:
             self._queues[name] = self._new_queue(name)
         return self._queues[name]
+
+    def leader(self, name: str) -> Gauge:
+        """Return whether this process leads in the election `name`; 0 at first."""
+        return self._leader.labels(name=name)
 
     def requests(self, code: int | str, method: str, host: str) -> None:
         """Count a request to the API server; `code` is `<error>` without an answer."""
