@@ -32,6 +32,11 @@ class ExitGuard:
         self._until = 0.0
         self._disarmed: threading.Event | None = None
 
+    @property
+    def is_armed(self) -> bool:
+        """Whether it would end the process at some time."""
+        return self._disarmed is not None
+
     def arm(self, until: float) -> None:
         """End the process at a moment of `monotonic`, instead of an earlier one."""
         self._until = until

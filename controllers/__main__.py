@@ -58,6 +58,17 @@ def run(
     graceful_shutdown_timeout: Annotated[
         float | None, typer.Option(help="Seconds to end running work. [30]")
     ] = None,
+    leader_elect: Annotated[
+        bool | None,
+        typer.Option(
+            "--leader-elect/--no-leader-elect",
+            help="Work on one of several replicas only. [off]",
+            show_default=False,
+        ),
+    ] = None,
+    leader_election_namespace: Annotated[
+        str | None, typer.Option(help="Namespace of the Lease. [the pod's]")
+    ] = None,
     log_format: Annotated[
         str | None, typer.Option(help="json or console. [json]")
     ] = None,
@@ -83,6 +94,8 @@ def run(
         "health_probe_bind_address": health_probe_bind_address,
         "debug_bind_address": debug_bind_address,
         "graceful_shutdown_timeout": graceful_shutdown_timeout,
+        "leader_elect": leader_elect,
+        "leader_election_namespace": leader_election_namespace,
         "log_format": log_format,
         "log_level": log_level,
         "reload.workers": reload_workers,

@@ -12,8 +12,18 @@ from collections.abc import Callable, Mapping
 
 from api.apps.v1 import DaemonSet, Deployment, StatefulSet
 from api.core.v1 import ConfigMap, Secret
-from controller_runtime import Manager, ManagerOptions, Metrics, Scheme, Transport
+from controller_runtime import (
+    LeaderElectionOptions,
+    Manager,
+    ManagerOptions,
+    Metrics,
+    Scheme,
+    Transport,
+)
 from controllers.settings import Settings
+
+LEASE = "pilothouse"
+"""Name of the Lease that replicas stand for."""
 
 
 def scheme() -> Scheme:
@@ -24,23 +34,49 @@ def scheme() -> Scheme:
     return scheme
 
 
-def build(settings: Settings, transport: Transport, metrics: Metrics) -> Manager:
-    """Set up a manager with the controllers that the settings name."""
+def build(
+    settings: Settings,
+    transport: Transport,
+    metrics: Metrics,
+    *,
+    lease_transport: Transport | None = None,
+) -> Manager:
+    """Set up a manager with the controllers that the settings name.
+
+    Args:
+        settings: Which, and how.
+        transport: For everything but the Lease.
+        metrics: Where everything is counted.
+        lease_transport: For the Lease; `transport` by default.
+
+    Raises:
+        ConfigError: There is to be an election, and the Lease's namespace is unknown.
+    """
     manager = Manager(
         transport,
         scheme=scheme(),
         metrics=metrics,
+        lease_transport=lease_transport,
         options=ManagerOptions(
             metrics_bind_address=settings.metrics_bind_address,
             health_probe_bind_address=settings.health_probe_bind_address,
             debug_bind_address=settings.debug_bind_address,
             tune_gc=True,
             graceful_shutdown_timeout=settings.graceful_shutdown_timeout,
+            leader_election=_election(settings),
         ),
     )
     for name in settings.controllers:
         _SETUPS[name](manager, settings)
     return manager
+
+
+def _election(settings: Settings) -> LeaderElectionOptions | None:
+    if not settings.leader_elect:
+        return None
+    return LeaderElectionOptions(
+        name=LEASE, namespace=settings.leader_election_namespace
+    )
 
 
 def _reload(manager: Manager, settings: Settings) -> None:

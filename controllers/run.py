@@ -46,11 +46,14 @@ async def run_manager(settings: Settings, *, ask: bool) -> int:
         home=Path.home(),
     )
     metrics = Metrics()
-    async with HttpTransport(config, metrics=metrics) as transport:
+    async with (
+        HttpTransport(config, metrics=metrics) as transport,
+        HttpTransport(config, metrics=metrics) as lease_transport,
+    ):
         server = await server_version(transport, config)
         if ask and not confirmed(config, server):
             return 1
-        manager = build(settings, transport, metrics)
+        manager = build(settings, transport, metrics, lease_transport=lease_transport)
         log.info(
             "starting",
             version=version(),

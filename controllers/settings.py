@@ -64,6 +64,12 @@ class Settings(_Section):
     graceful_shutdown_timeout: timedelta = timedelta(seconds=30)
     """How long running work may take to end after SIGTERM."""
 
+    leader_elect: bool = False
+    """Work only while this replica holds the Lease; for more than one replica."""
+
+    leader_election_namespace: str = ""
+    """Namespace of the Lease; empty is that of the pod."""
+
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
