@@ -244,6 +244,9 @@ async def test_who_waits_and_is_stopping_never_becomes_leader(
                 await asyncio.sleep(5)
                 b.manager.stop()
                 await a.stop()  # the Lease is free now, and b drains for 40 s
+                await asyncio.sleep(20)
+                assert b.stopped is None
+                assert holder(server) == ""
                 await b.end()
 
     assert slow.ended is not None
