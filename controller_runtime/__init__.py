@@ -138,7 +138,7 @@ from controller_runtime.transport import (
     Response,
     Transport,
 )
-from controller_runtime.watch import WatchOptions
+from controller_runtime.watch import ServerTraits, WatchOptions
 from controller_runtime.watchdog import WatchdogOptions
 from controller_runtime.wire import strip_managed_fields
 from controller_runtime.workqueue import LOW_PRIORITY, WorkQueue
@@ -227,6 +227,7 @@ __all__ = [
     "Scheme",
     "SelectorError",
     "ServerError",
+    "ServerTraits",
     "ShutDownError",
     "Source",
     "StalledError",

@@ -29,6 +29,7 @@ from controller_runtime.errors import (
 from controller_runtime.meta import GroupVersionKind, Kind, kind_of
 from controller_runtime.reflector import Reflector, ReflectorOptions
 from controller_runtime.transport import Transport
+from controller_runtime.watch import ServerTraits
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +60,7 @@ class Cache:
         self._discovery = discovery
         self._options = options or CacheOptions()
         self._random = randomness or random.Random()  # noqa: S311 - jitter, no secret
+        self._server = ServerTraits()
         self._reflectors: dict[GroupVersionKind, Reflector] = {}
         self._running: dict[GroupVersionKind, asyncio.Task[None]] = {}
         self._tasks: asyncio.TaskGroup | None = None
@@ -141,6 +143,7 @@ class Cache:
             gvk,
             options=chosen,
             randomness=self._random,
+            server=self._server,
         )
         self._reflectors[gvk] = reflector
         return reflector

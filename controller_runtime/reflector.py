@@ -1,6 +1,6 @@
 """Pump a watch into a store, and tell subscribers what changed.
 
-    API server ─▶ Lines ─▶ Stepper ─▶ Store ─▶ events ─▶ subscribers
+    API server ─▶ ListWatch ─▶ Stepper ─▶ Store ─▶ events ─▶ subscribers
 
 One reflector, one task, one store. It puts the stepper's questions to the API
 server, applies what the stepper makes of the answers, and calls every subscriber
@@ -8,7 +8,7 @@ with the events, inline and in order: when `run` waits for the network again, ev
 subscriber knows what the store knows. So a subscriber must be quick; it may look at
 metadata and add keys to a queue, and nothing else.
 
-Before the first list has come, a refusal that waiting cannot cure (a missing
+Before all objects have come, a refusal that waiting cannot cure (a missing
 permission, a missing kind, refused credentials) ends `run` with that error, and
 `synced` raises it to whoever waits. Afterwards every trouble is retried for ever.
 """
@@ -17,14 +17,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
-from itertools import islice
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import TypeAlias
 
 import structlog
 
-from controller_runtime.discovery import ApiResource, Discovery
+from controller_runtime.discovery import Discovery
 from controller_runtime.errors import (
     ControllerRuntimeError,
     ForbiddenError,
@@ -32,49 +32,22 @@ from controller_runtime.errors import (
     UnauthorizedError,
 )
 from controller_runtime.event import Created, Event
+from controller_runtime.listwatch import BATCH, ListWatch, batches
 from controller_runtime.meta import GroupVersionKind
+from controller_runtime.question import Answer, Failed, List, Watch, WatchList
 from controller_runtime.store import Store
-from controller_runtime.transport import TRANSPORT_ERRORS, Transport
+from controller_runtime.transport import Transport
 from controller_runtime.watch import (
-    Answer,
     Apply,
-    Change,
-    Changes,
-    Closed,
     Delta,
-    Failed,
-    List,
-    Page,
+    ServerTraits,
     Step,
     Stepper,
-    Watch,
     WatchOptions,
-    start,
 )
-from controller_runtime.wire import (
-    Bookmark,
-    Lines,
-    Transform,
-    read_event,
-    read_object,
-    read_page,
-)
+from controller_runtime.wire import Transform
 
 log = structlog.get_logger(__name__)
-
-T = TypeVar("T")
-
-_BATCH = 256
-"""Objects handled before the loop gets a turn: one to two milliseconds of work."""
-
-_IDLE_MARGIN = 5.0
-"""Seconds that a server may be late in closing a watch, as in kube-rs."""
-
-_IDLE_BETWEEN_BOOKMARKS = 70.0
-"""Seconds without a word after which a watch that gets bookmarks is dead: the server
-sends one about every minute (`watch_cache_interval.go` of k8s.io/apiserver)."""
-
-_TROUBLE: tuple[type[Exception], ...] = (ControllerRuntimeError, *TRANSPORT_ERRORS)
 
 _INCURABLE = (ForbiddenError, UnauthorizedError, NoKindMatchError)
 
@@ -101,10 +74,14 @@ class ReflectorOptions:
     watch: WatchOptions = field(default_factory=WatchOptions)
     """How to list, watch and wait."""
 
-
-class _Read(NamedTuple):
-    changes: Changes
-    error: ControllerRuntimeError | None
+    @property
+    def selectors(self) -> dict[str, str]:
+        """The selectors that there are, as the query has them."""
+        both = {
+            "labelSelector": self.label_selector,
+            "fieldSelector": self.field_selector,
+        }
+        return {name: value for name, value in both.items() if value}
 
 
 class Subscription:
@@ -145,7 +122,7 @@ class Subscription:
         await self._caught_up.wait()
 
     def _replay(self, told: int) -> None:
-        batch = self._backlog[told : told + _BATCH]
+        batch = self._backlog[told : told + BATCH]
         if batch:
             self._callback(batch)
             asyncio.get_running_loop().call_soon(self._replay, told + len(batch))
@@ -165,18 +142,24 @@ class Reflector:
         *,
         options: ReflectorOptions,
         randomness: random.Random,
+        server: ServerTraits | None = None,
     ) -> None:
         self.gvk = gvk
         self.store = Store(gvk)
         self.options = options
-        self._transport = transport
-        self._discovery = discovery
-        self._stepper = Stepper(options.watch, randomness)
+        self._server = ListWatch(
+            transport,
+            discovery,
+            gvk,
+            namespace=options.namespace,
+            selectors=options.selectors,
+            transform=options.transform,
+        )
+        self._stepper = Stepper(options.watch, randomness, server)
         self._subscriptions: list[Subscription] = []
         self._settled = asyncio.Event()
         self._failure: ControllerRuntimeError | None = None
         self._is_synced = False
-        self._gets_bookmarks = False
 
     @property
     def is_synced(self) -> bool:
@@ -231,96 +214,27 @@ class Reflector:
             raise
 
     async def _pump(self) -> None:
-        step = start()
+        step = self._stepper.start()
         while True:
             await asyncio.sleep(step.pause)
             match step.state.ask:
                 case List() as ask:
-                    step = await self._advance(step, await self._list(ask))
-                case Watch() as ask:
-                    step = await self._watch(step, ask)
+                    step = await self._advance(step, await self._server.list(ask))
+                case Watch() | WatchList() as ask:
+                    step = await self._follow(step, ask)
 
-    async def _list(self, ask: List) -> Answer:
-        params = {"resourceVersion": ask.resource_version} | self._selectors()
-        if ask.limit:
-            params["limit"] = str(ask.limit)
-        if ask.continue_token:
-            params["continue"] = ask.continue_token
-            del params["resourceVersion"]  # the token has it; both together are refused
-        try:
-            response = await self._transport.request(
-                "GET", await self._path(), params=params, timeout=None
-            )
-            page = read_page(response.body)
-            objects = [
-                read_object(raw, self.options.transform)
-                async for batch in _batches(page.items)
-                for raw in batch
-            ]
-        except _TROUBLE as error:
-            if isinstance(error, _INCURABLE) and not self._is_synced:
-                raise
-            log.warning("list failed", kind=str(self.gvk), error=_text(error))
-            return Failed(error)
-        return Page(objects, page.resource_version, page.continue_token)
-
-    async def _watch(self, step: Step, ask: Watch) -> Step:
-        """Follow one stream to its end and return what comes after it."""
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        is_open = False
-        answer: Answer
-        try:
-            async with self._transport.stream(
-                await self._path(),
-                params=self._watch_params(ask),
-                idle_timeout=self._idle_timeout(ask),
-            ) as chunks:
-                is_open = True
-                async for changes in self._read(chunks, ask.resource_version):
-                    step = await self._advance(step, changes)
-            answer = Closed(loop.time() - began)
-        except ControllerRuntimeError as error:
-            log.info("watch ended", kind=str(self.gvk), error=_text(error))
-            answer = Failed(error)
-        except TRANSPORT_ERRORS as error:
-            # A connection that breaks after it was good is an end like any other.
-            log.info("watch broke off", kind=str(self.gvk), error=_text(error))
-            answer = Closed(loop.time() - began) if is_open else Failed(error)
-        return await self._advance(step, answer)
-
-    async def _read(
-        self, chunks: AsyncIterator[bytes], version: str
-    ) -> AsyncIterator[Changes]:
-        lines = Lines()
-        async for chunk in chunks:
-            async for batch in _batches(lines.feed(chunk)):
-                read = self._decode(batch, version)
-                version = read.changes.resource_version
-                yield read.changes
-                if read.error is not None:
-                    raise read.error
-
-    def _decode(self, batch: Iterable[bytes], version: str) -> _Read:
-        """Decode lines up to the first that is an error: what came before happened."""
-        changes: list[Change] = []
-        error: ControllerRuntimeError | None = None
-        try:
-            for line in batch:
-                match read_event(line, self.gvk, self.options.transform):
-                    case Bookmark() as bookmark:
-                        self._gets_bookmarks = True
-                        version = bookmark.resource_version
-                    case Change() as change:
-                        changes.append(change)
-                        version = change.object.meta.resource_version
-                    case None:
-                        continue
-        except ControllerRuntimeError as caught:
-            error = caught
-        return _Read(Changes(changes, version), error)
+    async def _follow(self, step: Step, ask: Watch | WatchList) -> Step:
+        """Follow one stream as long as it is of use, return what comes after it."""
+        async with aclosing(self._server.watch(ask)) as answers:
+            async for answer in answers:
+                step = await self._advance(step, answer)
+                if not step.stays:
+                    break
+        return step
 
     async def _advance(self, before: Step, answer: Answer) -> Step:
+        if isinstance(answer, Failed) and not self._is_synced:
+            _raise_incurable(answer.error)
         now = asyncio.get_running_loop().time()
         after = self._stepper.step(before, answer, now=now)
         for delta in after.deltas:
@@ -330,7 +244,7 @@ class Reflector:
     async def _apply(self, delta: Delta) -> None:
         # Whoever subscribes while this goes on is told by the replay of the store.
         subscriptions = tuple(self._subscriptions)
-        async for batch in _batches(await self._into_store(delta)):
+        async for batch in batches(await self._into_store(delta)):
             for subscription in subscriptions:
                 subscription.deliver(batch)
         if not self._is_synced:
@@ -342,44 +256,11 @@ class Reflector:
         if isinstance(delta, Apply):
             return self.store.apply(delta.changes, delta.resource_version)
         replacement = self.store.replacement()
-        async for batch in _batches(delta.objects):
+        async for batch in batches(delta.objects):
             replacement.add(batch)
         return replacement.commit(delta.resource_version)
 
-    async def _path(self) -> str:
-        resource: ApiResource = await self._discovery.resource(self.gvk)
-        return resource.path(self.options.namespace if resource.namespaced else "")
 
-    def _selectors(self) -> dict[str, str]:
-        options = self.options
-        selectors = {
-            "labelSelector": options.label_selector,
-            "fieldSelector": options.field_selector,
-        }
-        return {name: value for name, value in selectors.items() if value}
-
-    def _watch_params(self, ask: Watch) -> dict[str, str]:
-        return self._selectors() | {
-            "watch": "true",
-            "allowWatchBookmarks": "true",
-            "resourceVersion": ask.resource_version,
-            "timeoutSeconds": str(int(ask.timeout)),
-        }
-
-    def _idle_timeout(self, ask: Watch) -> float:
-        if self._gets_bookmarks:
-            return _IDLE_BETWEEN_BOOKMARKS
-        return ask.timeout + _IDLE_MARGIN
-
-
-async def _batches(items: Iterable[T]) -> AsyncIterator[Sequence[T]]:
-    """Yield `items` in batches and give the loop a turn after each full one."""
-    iterator: Iterator[T] = iter(items)
-    while batch := tuple(islice(iterator, _BATCH)):
-        yield batch
-        if len(batch) == _BATCH:
-            await asyncio.sleep(0)
-
-
-def _text(error: BaseException) -> str:
-    return str(error) or type(error).__name__
+def _raise_incurable(error: Exception) -> None:
+    if isinstance(error, _INCURABLE):
+        raise error

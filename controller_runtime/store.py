@@ -28,7 +28,7 @@ from typing import TypeAlias
 from controller_runtime.errors import AlreadyStartedError, NotIndexedError
 from controller_runtime.event import Created, Deleted, Event, Updated
 from controller_runtime.meta import GroupVersionKind, NamespacedName, RawObject
-from controller_runtime.watch import Change
+from controller_runtime.question import Change
 
 IndexFunction = Callable[[RawObject], Iterable[str]]
 """Values under which an object is found; called once a version. What it raises is

@@ -1,16 +1,38 @@
-"""List, then watch, as a step function over plain values: no I/O, no clock.
+"""What to ask the API server next, as a step function over values: no I/O, no clock.
 
-    state ──ask──▶ List | Watch ──(reflector asks the API server)──▶ answer
-      ▲                                                                │
-      └───────────── step(state, answer) ─▶ deltas, pause ◀────────────┘
+    state ──ask──▶ WatchList | List | Watch ──(the server is asked)──▶ answer
+      ▲                                                                  │
+      └─────────────── step(state, answer) ─▶ deltas, pause ◀────────────┘
 
 `State.ask` is the next question. Whoever drives the machine puts it to the API
-server and hands back what came: a `Page`, a batch of `Change`s, `Closed` or `Failed`.
-`step` answers with what the store must do (`Replace`, `Apply`) and how long to
-wait before the next question. The rules are client-go's
-(`tools/cache/reflector.go`), each with its reason at the line.
+server and hands back what came: a `Page`, some `Changes`, a `Bookmark`, and at the
+end of a stream `Closed` or `Failed`. `step` answers with what the store must do
+(`Replace`, `Apply`), whether the stream that it came on goes on (`stays`), and how
+long to wait before the next question is put.
 
-Resource versions are opaque here: they are remembered and sent back, never compared.
+    Empty ──start──▶ Streaming ──the bookmark that ends it──▶ Watching ◀─┐
+      │                  │ ▲                                   │  │      │
+      │     broke off or │ │ version lost, unknown trouble     │  └──────┘
+      │   cannot be had  │ └───────────────────────────────────┤   clean end, silence,
+      │                  ▼                                     │   server away or busy
+      └─ ─ ─ ─ ─ ─ ─▶ Listing ──the last page──▶ Watching      │
+                         ▲                                     │
+                         └─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─┘
+
+    Empty       nothing is known: `Memory` as it is made
+    Streaming   all objects come as changes on a watch (KEP-3157) and are gathered here
+    Listing     all objects come in pages; the way for servers that cannot stream
+    Watching    the store is complete up to a version and follows
+
+Dashes are for servers without streams, and for `WatchOptions.watch_list` off. Whether
+a server streams is found out once and kept in `ServerTraits`, which the reflectors of
+one server share.
+
+The rules are client-go's (`tools/cache/reflector.go`), each with its reason at the
+line; one is stricter: a stream that stays silent before all objects have come is given
+up, where client-go waits for ever. Resource versions are opaque: they are remembered
+and sent back, never compared. Versions of single objects count only while Watching,
+since a stream tells all there is in no order of versions.
 """
 
 from __future__ import annotations
@@ -22,12 +44,27 @@ from typing import NamedTuple, TypeAlias
 
 from controller_runtime.errors import (
     ApiError,
+    BadRequestError,
     ControllerRuntimeError,
     ExpiredError,
+    InvalidError,
+    ServerError,
     StalledError,
     TooManyRequestsError,
 )
 from controller_runtime.meta import RawObject
+from controller_runtime.question import (
+    Answer,
+    Bookmark,
+    Change,
+    Changes,
+    Closed,
+    Failed,
+    List,
+    Page,
+    Watch,
+    WatchList,
+)
 
 PAGE_SIZE = 500
 """Objects a page, as client-go's pager asks (`tools/pager`)."""
@@ -40,64 +77,6 @@ _NEWEST_VERSION = ""
 
 _TOO_LARGE = "ResourceVersionTooLarge"
 """Cause of a 504 by a server that is behind the version it was asked for."""
-
-
-class List(NamedTuple):
-    """Ask for (a page of) all objects."""
-
-    resource_version: str
-    limit: int
-    """0 asks for everything in one answer."""
-    continue_token: str = ""
-
-
-class Watch(NamedTuple):
-    """Ask for the changes after a version."""
-
-    resource_version: str
-    timeout: float
-    """Seconds after which the server is asked to close the stream."""
-
-
-Ask: TypeAlias = List | Watch
-
-
-class Page(NamedTuple):
-    """The server listed objects; `continue_token` is set when there are more."""
-
-    objects: Sequence[RawObject]
-    resource_version: str
-    continue_token: str = ""
-
-
-class Change(NamedTuple):
-    """The newest version of an object, or its last one when it is `gone`."""
-
-    object: RawObject
-    gone: bool = False
-
-
-class Changes(NamedTuple):
-    """What a watch told in one go; without changes it is a bookmark."""
-
-    changes: Sequence[Change]
-    resource_version: str
-    """The version that the stream has reached."""
-
-
-class Closed(NamedTuple):
-    """The server ended the watch in good order, `lived` seconds after it began."""
-
-    lived: float
-
-
-class Failed(NamedTuple):
-    """The question was refused or the answer broke off."""
-
-    error: Exception
-
-
-Answer: TypeAlias = Page | Changes | Closed | Failed
 
 
 class Replace(NamedTuple):
@@ -138,6 +117,36 @@ class WatchOptions:
     """A watch that says nothing and ends sooner than this, in seconds, counts as a
     failure: a proxy that accepts and closes would otherwise be asked in a loop."""
 
+    watch_list: bool = True
+    """Take all objects as a stream where the server can: neither side then holds them
+    all in one answer. client-go's default since 1.35."""
+
+    patience: float = 30.0
+    """Seconds without a word after which such a stream, while not all objects have
+    come, is given up for a list. A server sends what it has without a pause."""
+
+    internal_error_retry: float = 0.0
+    """Seconds for which a watch that ends with an internal error of the server is taken
+    up again before all is read anew (client-go `MaxInternalErrorRetryDuration`)."""
+
+
+@dataclass(slots=True)
+class ServerTraits:
+    """What was found out about a server; shared by all who ask it."""
+
+    streams: bool = True
+    """It answers a `WatchList`, as far as we know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Streaming:
+    """Asks for all objects as a stream."""
+
+    ask: WatchList
+    objects: dict[str, RawObject] = field(default_factory=dict)
+    """`namespace/name` → what came so far; grows in place, since nobody else has it.
+    Strings, unlike tuples, are no work for the garbage collector."""
+
 
 @dataclass(frozen=True, slots=True)
 class Listing:
@@ -150,68 +159,135 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Watching:
-    """Asks for what changed since the list."""
+    """Asks for what changed since the store was complete."""
 
     ask: Watch
     spoke: bool = False
     """Something came on this stream."""
 
 
+State: TypeAlias = Streaming | Listing | Watching
+
+
+class Spell(NamedTuple):
+    """A time of trouble, in loop time."""
+
+    began: float = float("-inf")
+    last: float = float("-inf")
+
+    def go_on(self, now: float) -> Spell:
+        """Prolong it, or begin another after a minute of calm."""
+        return Spell(self.began if now - self.last < _CALM else now, now)
+
+
+_CALM = 60.0
+"""Seconds between two internal errors that have nothing to do with each other."""
+
+
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What outlives a list and a watch."""
+    """What outlives a question."""
 
     last_version: str = ""
-    """The newest version seen; empty before the first list."""
+    """The version that the store is complete up to; empty before it is."""
 
     pages: bool = False
     """The server answered version 0 in pages: it has no watch cache, so a list
     without a limit would hit etcd with all objects at once."""
 
+    doubts: bool = False
+    """The server did not stream as it should. When it lists, it cannot stream; when it
+    does not either, it has another trouble."""
+
     failures: int = 0
     failed_at: float = float("-inf")
+    internal: Spell = field(default_factory=Spell)
+    """Of internal errors that ended watches."""
 
 
 class Step(NamedTuple):
     """What an answer leads to."""
 
-    state: Listing | Watching
+    state: State
     memory: Memory
     deltas: tuple[Delta, ...] = ()
     pause: float = 0.0
     """Seconds to wait before the state's question is put."""
-
-
-def start() -> Step:
-    """Return the first question: everything, from wherever the server has it."""
-    return Step(Listing(List(_ANY_VERSION, PAGE_SIZE)), Memory())
+    stays: bool = False
+    """The stream that the answer came on answers the state's question as well."""
 
 
 class Stepper:
-    """The rules, with the options and the randomness they need."""
+    """The rules, with the options, the randomness and the server's traits."""
 
-    def __init__(self, options: WatchOptions, randomness: random.Random) -> None:
+    def __init__(
+        self,
+        options: WatchOptions,
+        randomness: random.Random,
+        server: ServerTraits | None = None,
+    ) -> None:
         self._options = options
         self._random = randomness
+        self._server = server or ServerTraits()
+
+    def start(self) -> Step:
+        """Return the first question: everything."""
+        memory = Memory()
+        return Step(self._everything(memory), memory)
 
     def step(self, before: Step, answer: Answer, *, now: float) -> Step:
         """Decide what follows an answer that came at `now` (loop time, in seconds)."""
         state, memory = before.state, before.memory
         match state, answer:
-            case Listing(), Page():
-                return self._page(state, memory, answer)
             case Watching(), Changes():
-                return _changes(state, memory, answer)
+                return _changed(state, memory, answer)
+            case Watching(), Bookmark(version):
+                return _changed(state, memory, Changes((), version))
             case Watching(), Closed(lived):
                 if not state.spoke and lived < self._options.shortest_watch:
-                    return self._list_again(memory, now)
+                    return self._again(memory, now)
                 return Step(self._watch(memory.last_version), memory)
+            case Watching(), Failed(error):
+                return self._watch_failed(memory, error, now)
+            case Streaming(), Changes():
+                _gather(state.objects, answer.changes)
+                return Step(state, memory, stays=True)
+            case Streaming(), Bookmark(version, True):
+                return _streamed(state, memory, version)
+            case Streaming(), Bookmark():
+                # Servers that stream send no other before: this is a plain watch.
+                return self._doubt(memory)
+            case Streaming(), Closed(lived):
+                if lived >= int(state.ask.timeout):
+                    return self._doubt(memory)
+                return self._list_after_pause(memory, now)
+            case Streaming(), Failed(error):
+                return self._stream_failed(state, memory, error, now)
+            case Listing(), Page():
+                return self._page(state, memory, answer)
             case Listing(), Failed(error):
                 return self._list_failed(state, memory, error, now)
-            case Watching(), Failed(error):
-                return self._watch_failed(state, memory, error, now)
             case _:
                 raise TypeError(f"{type(answer).__name__} does not answer {state.ask}")
+
+    def _everything(self, memory: Memory) -> Streaming | Listing:
+        if not (self._options.watch_list and self._server.streams):
+            return Listing(_list(memory))
+        patience = self._options.patience
+        return Streaming(WatchList(memory.last_version, self._timeout(), patience))
+
+    def _newest(self) -> Streaming | Listing:
+        """Ask for everything when the version that we know is of no use."""
+        everything = self._everything(Memory())
+        if isinstance(everything, Streaming):
+            return everything
+        return Listing(List(_NEWEST_VERSION, PAGE_SIZE))
+
+    def _watch(self, version: str) -> Watching:
+        return Watching(Watch(version, self._timeout()))
+
+    def _timeout(self) -> float:
+        return self._options.watch_timeout * (1 + self._random.random())
 
     def _page(self, state: Listing, memory: Memory, page: Page) -> Step:
         state.objects.extend(page.objects)
@@ -220,13 +296,11 @@ class Stepper:
             if state.ask.resource_version == _ANY_VERSION:
                 memory = replace(memory, pages=True)
             return Step(Listing(ask, state.objects), memory)
-        memory = replace(memory, last_version=page.resource_version)
+        if memory.doubts:
+            self._server.streams = False
+        memory = replace(memory, last_version=page.resource_version, doubts=False)
         full = Replace(state.objects, page.resource_version)
         return Step(self._watch(page.resource_version), memory, (full,))
-
-    def _watch(self, version: str) -> Watching:
-        timeout = self._options.watch_timeout * (1 + self._random.random())
-        return Watching(Watch(version, timeout))
 
     def _list_failed(
         self, state: Listing, memory: Memory, error: Exception, now: float
@@ -236,42 +310,103 @@ class Stepper:
             return Step(Listing(List(_NEWEST_VERSION, 0)), memory)
         if _is_version_lost(error) and state.ask.resource_version:
             return Step(Listing(List(_NEWEST_VERSION, PAGE_SIZE)), memory)
-        return self._list_again(memory, now)
+        return self._again(replace(memory, doubts=False), now)
 
-    def _watch_failed(
-        self, state: Watching, memory: Memory, error: Exception, now: float
+    def _stream_failed(
+        self, state: Streaming, memory: Memory, error: Exception, now: float
     ) -> Step:
+        if _is_version_lost(error) and state.ask.resource_version:
+            return Step(self._newest(), memory)
+        if isinstance(error, _NO_STREAM):
+            return self._doubt(memory)
+        if isinstance(error, TooManyRequestsError) or _is_transport(error):
+            return self._again(memory, now, error)
+        return self._list_after_pause(memory, now)
+
+    def _watch_failed(self, memory: Memory, error: Exception, now: float) -> Step:
         if _is_version_lost(error):
-            return Step(Listing(List(_NEWEST_VERSION, PAGE_SIZE)), memory)
+            return Step(self._newest(), memory)
         if isinstance(error, StalledError):
             # The connection died without a word; the version is as good as ever.
             return Step(self._watch(memory.last_version), memory)
         if isinstance(error, TooManyRequestsError) or _is_transport(error):
             # A server that restarts or sheds load must not be hit with lists too.
-            memory, pause = self._failure(memory, now)
+            memory, pause = self._failure(memory, now, error)
             return Step(self._watch(memory.last_version), memory, (), pause)
-        return self._list_again(memory, now)
+        if isinstance(error, ServerError) and error.status == 500:
+            memory = replace(memory, internal=memory.internal.go_on(now))
+            if now - memory.internal.began < self._options.internal_error_retry:
+                memory, pause = self._failure(memory, now, error)
+                return Step(self._watch(memory.last_version), memory, (), pause)
+        return self._again(memory, now, error)
 
-    def _list_again(self, memory: Memory, now: float) -> Step:
+    def _doubt(self, memory: Memory) -> Step:
+        """List at once; when that works, the server cannot stream."""
+        return Step(Listing(_list(memory)), replace(memory, doubts=True))
+
+    def _again(
+        self, memory: Memory, now: float, error: Exception | None = None
+    ) -> Step:
+        memory, pause = self._failure(memory, now, error)
+        return Step(self._everything(memory), memory, (), pause)
+
+    def _list_after_pause(self, memory: Memory, now: float) -> Step:
+        # Progress counts for more than the better way (client-go does the same).
         memory, pause = self._failure(memory, now)
-        version = memory.last_version or _ANY_VERSION
-        # A limit makes the server bypass its watch cache for versions above 0.
-        limit = PAGE_SIZE if memory.pages or version == _ANY_VERSION else 0
-        return Step(Listing(List(version, limit)), memory, (), pause)
+        return Step(Listing(_list(memory)), memory, (), pause)
 
-    def _failure(self, memory: Memory, now: float) -> tuple[Memory, float]:
+    def _failure(
+        self, memory: Memory, now: float, error: Exception | None = None
+    ) -> tuple[Memory, float]:
         options = self._options
         rested = now - memory.failed_at >= options.backoff_reset
         failures = 0 if rested else memory.failures
         pause = min(options.backoff * 2.0 ** min(failures, 16), options.backoff_ceiling)
+        pause *= 1 + self._random.random()
         memory = replace(memory, failures=failures + 1, failed_at=now)
-        return memory, pause * (1 + self._random.random())
+        return memory, max(pause, _asked_pause(error))
 
 
-def _changes(state: Watching, memory: Memory, answer: Changes) -> Step:
+_NO_STREAM = (BadRequestError, InvalidError, StalledError)
+"""How a server fails that does not know or does not allow `sendInitialEvents`."""
+
+
+def _list(memory: Memory) -> List:
+    version = memory.last_version or _ANY_VERSION
+    # A limit makes the server bypass its watch cache for versions above 0.
+    limit = PAGE_SIZE if memory.pages or version == _ANY_VERSION else 0
+    return List(version, limit)
+
+
+def _gather(objects: dict[str, RawObject], changes: Sequence[Change]) -> None:
+    """Keep the newest of each object: some may change while they are streamed."""
+    for object_, gone in changes:
+        meta = object_.meta
+        key = f"{meta.namespace}/{meta.name}"
+        if gone:
+            objects.pop(key, None)
+        else:
+            objects[key] = object_
+
+
+def _streamed(state: Streaming, memory: Memory, version: str) -> Step:
+    full = Replace(tuple(state.objects.values()), version)
+    watching = Watching(Watch(version, state.ask.timeout), spoke=True)
+    memory = replace(memory, last_version=version, doubts=False)
+    return Step(watching, memory, (full,), stays=True)
+
+
+def _changed(state: Watching, memory: Memory, answer: Changes) -> Step:
     apply = Apply(answer.changes, answer.resource_version)
     memory = replace(memory, last_version=answer.resource_version)
-    return Step(replace(state, spoke=True), memory, (apply,))
+    return Step(replace(state, spoke=True), memory, (apply,), stays=True)
+
+
+def _asked_pause(error: Exception | None) -> float:
+    """Return the seconds for which the server asked to be left alone."""
+    if isinstance(error, ApiError) and error.retry_after is not None:
+        return error.retry_after.total_seconds()
+    return 0.0
 
 
 def _is_transport(error: Exception) -> bool:

@@ -17,7 +17,7 @@ import structlog
 
 from controller_runtime.errors import ApiError, DecodeError, error_for
 from controller_runtime.meta import GroupVersionKind, Meta, RawObject, read_meta
-from controller_runtime.watch import Change
+from controller_runtime.question import Bookmark, Change
 
 log = structlog.get_logger(__name__)
 
@@ -69,13 +69,6 @@ class RawPage(NamedTuple):
     """Views of the whole answer's buffer: each keeps all of it alive."""
     resource_version: str
     continue_token: str
-
-
-class Bookmark(NamedTuple):
-    """The stream has reached a version; no object changed."""
-
-    resource_version: str
-    ends_initial_events: bool = False
 
 
 def read_page(body: bytes) -> RawPage:

@@ -260,9 +260,9 @@ async def test_a_kind_is_watched_once_by_whatever_name_it_goes(world: World) -> 
 
     async with world.running():
         await world.create(CONFIG_MAP, "web")
-        lists = [r for r in world.server.requests if r.verb == "list"]
+        watches = [r for r in world.server.requests if r.verb == "watch"]
 
-    assert [each.resource for each in lists] == ["configmaps"]
+    assert [each.resource for each in watches] == ["configmaps"]
 
 
 async def test_its_kinds_are_declared_before_the_manager_starts(world: World) -> None:

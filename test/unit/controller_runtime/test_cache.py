@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from controller_runtime.cache import Cache
+from controller_runtime.cache import Cache, CacheOptions
 from controller_runtime.client import Client
 from controller_runtime.discovery import Discovery
 from controller_runtime.errors import (
@@ -24,6 +24,7 @@ from controller_runtime.reflector import ReflectorOptions
 from controller_runtime.scheme import Scheme
 from controller_runtime.testing.apiserver import ApiServer
 from controller_runtime.transport import HttpTransport
+from controller_runtime.watch import WatchOptions
 from controller_runtime.wire import strip_managed_fields
 
 CONFIG_MAP = GroupVersionKind("", "v1", "ConfigMap")
@@ -34,11 +35,23 @@ WIDGET = GroupVersionKind("example.com", "v1", "Widget")
 class World:
     """An API server, a client of it, and a cache of it that runs."""
 
-    def __init__(self, server: ApiServer, transport: HttpTransport) -> None:
+    def __init__(
+        self, server: ApiServer, transport: HttpTransport, *, streams: bool
+    ) -> None:
         self.server = server
+        self.opening = "watch" if streams else "list"
+        """How the cache asks for all objects."""
+        self.lists = 0 if streams else 1
+        """How many lists one kind needs."""
         discovery = Discovery(transport)
         self.client = Client(transport, scheme=Scheme(), discovery=discovery)
-        self.cache = Cache(transport, discovery, randomness=random.Random(1))  # noqa: S311
+        self.options = WatchOptions(watch_list=streams)
+        self.cache = Cache(
+            transport,
+            discovery,
+            options=CacheOptions(default=ReflectorOptions(watch=self.options)),
+            randomness=random.Random(1),  # noqa: S311 - jitter
+        )
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -88,10 +101,10 @@ class Log:
         return [f"{type(e).__name__} {e.object.meta.name}" for e in self.events]
 
 
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
+@pytest.fixture(params=[True, False], ids=["streamed", "listed"])
+async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     async with ApiServer() as server, HttpTransport(server.config()) as transport:
-        yield World(server, transport)
+        yield World(server, transport, streams=request.param)
 
 
 async def test_what_is_there_and_what_comes_is_in_the_store(world: World) -> None:
@@ -145,7 +158,7 @@ async def test_a_connection_that_breaks_costs_neither_an_event_nor_a_list(
         await world.seen(log, 2)
 
     assert log.names == ["Created a", "Created b"]
-    assert len(world.server.requests.of("list", "configmaps")) == 1
+    assert len(world.server.requests.of("list", "configmaps")) == world.lists
 
 
 @pytest.mark.behaviour("R6")
@@ -164,7 +177,7 @@ async def test_an_outage_costs_neither_an_event_nor_a_list(world: World) -> None
         await world.seen(log, 2)
 
     assert log.names == ["Created a", "Created b"]
-    assert len(world.server.requests.of("list", "configmaps")) == 1
+    assert len(world.server.requests.of("list", "configmaps")) == world.lists
 
 
 @pytest.mark.behaviour("R1")
@@ -210,28 +223,31 @@ async def test_garbage_in_the_stream_leads_to_a_list_and_nothing_is_lost(
     assert sorted(log.names) == ["Created a", "Created b", "Created c"]
 
 
-@pytest.mark.behaviour("R11")
-async def test_a_stream_that_hangs_is_dropped_and_taken_up_again(world: World) -> None:
-    reflector, log = world.cache.declare(CONFIG_MAP), Log()
-    reflector.subscribe(log)
-    world.server.faults.on(verb="watch").hang()
+@pytest.mark.behaviour("R10")
+async def test_what_one_kind_found_out_about_the_server_holds_for_all() -> None:
+    async with (
+        ApiServer(watch_list=False) as server,
+        HttpTransport(server.config()) as transport,
+    ):
+        world = World(server, transport, streams=True)
+        first = world.cache.declare(CONFIG_MAP)
 
-    async with world.running():
-        await reflector.synced()
-        await world.put("a")
-        began = asyncio.get_running_loop().time()
-        await world.seen(log, 1)
-        waited = asyncio.get_running_loop().time() - began
+        async with world.running():
+            await first.synced()
+            second = await world.cache.informer(SECRET)
+            await second.synced()
 
-    assert 305 <= waited <= 606
-    assert len(world.server.requests.of("list", "configmaps")) == 1
+        refused = [r for r in server.requests if "sendInitialEvents" in r.params]
+        assert [r.resource for r in refused] == ["configmaps"]
 
 
 @pytest.mark.behaviour("R12")
 async def test_a_forbidden_first_list_is_told_at_once_to_who_waits(
     world: World,
 ) -> None:
-    world.server.faults.on(verb="list", resource="secrets", times=None).answer(403)
+    world.server.faults.on(verb=world.opening, resource="secrets", times=None).answer(
+        403
+    )
     secrets = world.cache.declare(SECRET)
     config_maps = world.cache.declare(CONFIG_MAP)
 
@@ -244,7 +260,7 @@ async def test_a_forbidden_first_list_is_told_at_once_to_who_waits(
 
 
 async def test_a_kind_that_was_refused_can_be_asked_for_again(world: World) -> None:
-    world.server.faults.on(verb="list", resource="secrets", times=1).answer(403)
+    world.server.faults.on(verb=world.opening, resource="secrets", times=1).answer(403)
     secrets = world.cache.declare(SECRET)
 
     async with world.running():
@@ -260,7 +276,7 @@ async def test_a_kind_that_was_refused_can_be_asked_for_again(world: World) -> N
 async def test_a_first_list_that_fails_otherwise_is_tried_again(
     world: World, status: int
 ) -> None:
-    world.server.faults.on(verb="list", times=3).answer(status)
+    world.server.faults.on(verb=world.opening, times=3).answer(status)
     reflector = world.cache.declare(CONFIG_MAP)
 
     async with world.running():
@@ -292,7 +308,7 @@ async def test_one_kind_is_watched_once_however_often_it_is_wanted(
         await world.seen(log, 1)
 
     assert second is first
-    assert len(world.server.requests.of("list", "configmaps")) == 1
+    assert len(world.server.requests.of("list", "configmaps")) == world.lists
     assert len(world.server.requests.of("watch", "configmaps")) == 1
 
 
@@ -320,7 +336,8 @@ async def test_what_the_selector_leaves_out_is_not_in_the_store(world: World) ->
     await world.put("in", labels={"team": "red"})
     await world.put("out", labels={"team": "blue"})
     reflector = world.cache.declare(
-        CONFIG_MAP, ReflectorOptions(label_selector="team=red")
+        CONFIG_MAP,
+        ReflectorOptions(label_selector="team=red", watch=world.options),
     )
     log = Log()
     reflector.subscribe(log)
@@ -336,7 +353,8 @@ async def test_what_the_selector_leaves_out_is_not_in_the_store(world: World) ->
 async def test_the_transform_reduces_what_is_kept(world: World) -> None:
     await world.put("a")
     reflector = world.cache.declare(
-        CONFIG_MAP, ReflectorOptions(transform=strip_managed_fields)
+        CONFIG_MAP,
+        ReflectorOptions(transform=strip_managed_fields, watch=world.options),
     )
 
     async with world.running():

@@ -332,13 +332,13 @@ async def test_nothing_is_left_when_it_has_stopped(transport: HttpTransport) -> 
 @pytest.mark.behaviour("M9")
 async def test_it_is_ready_when_every_cache_has_its_first_list() -> None:
     async with ApiServer() as server, HttpTransport(server.config()) as transport:
-        server.faults.on(verb="list", resource="configmaps").delay(60)
+        server.faults.on(verb="watch", resource="configmaps").delay(20)
         manager = make(transport)
         manager.cache.declare(CONFIG_MAP)
 
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(run_for(manager, 100))
-            await asyncio.sleep(59)
+            await asyncio.sleep(19)
             unready = await manager.probes.readyz("", {"verbose": ""})
             await asyncio.sleep(3)
             ready = await manager.probes.readyz("cache-sync", {})
@@ -350,7 +350,7 @@ async def test_it_is_ready_when_every_cache_has_its_first_list() -> None:
 
 async def test_the_collector_is_tuned_once_the_caches_are_full() -> None:
     async with ApiServer() as server, HttpTransport(server.config()) as transport:
-        server.faults.on(verb="list", resource="configmaps").delay(60)
+        server.faults.on(verb="watch", resource="configmaps").delay(20)
         options = ManagerOptions(
             metrics_bind_address="0",
             health_probe_bind_address="0",
@@ -363,7 +363,7 @@ async def test_the_collector_is_tuned_once_the_caches_are_full() -> None:
 
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(run_for(manager, 100))
-            await asyncio.sleep(59)
+            await asyncio.sleep(19)
             assert gc.get_threshold() == before
             await asyncio.sleep(3)
             assert gc.get_threshold() == THRESHOLDS

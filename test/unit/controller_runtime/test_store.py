@@ -9,8 +9,8 @@ import pytest
 from controller_runtime.errors import AlreadyStartedError, NotIndexedError
 from controller_runtime.event import Created, Deleted, Event, Updated
 from controller_runtime.meta import GroupVersionKind, Meta, NamespacedName, RawObject
+from controller_runtime.question import Change
 from controller_runtime.store import Store
-from controller_runtime.watch import Change
 
 CONFIG_MAP = GroupVersionKind("", "v1", "ConfigMap")
 

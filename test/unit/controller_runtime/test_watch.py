@@ -3,36 +3,44 @@
 from __future__ import annotations
 
 import random
+from datetime import timedelta
 
 import pytest
 
 from controller_runtime.errors import (
     ApiError,
+    BadRequestError,
     DecodeError,
     ExpiredError,
     ForbiddenError,
+    InvalidError,
     ServerError,
     StalledError,
     TooManyRequestsError,
 )
 from controller_runtime.meta import Meta, RawObject
-from controller_runtime.watch import (
-    PAGE_SIZE,
-    Apply,
+from controller_runtime.question import (
+    Bookmark,
     Change,
     Changes,
     Closed,
     Failed,
     List,
-    Listing,
     Page,
+    Watch,
+    WatchList,
+)
+from controller_runtime.watch import (
+    PAGE_SIZE,
+    Apply,
+    Listing,
     Replace,
+    ServerTraits,
     Step,
     Stepper,
-    Watch,
+    Streaming,
     Watching,
     WatchOptions,
-    start,
 )
 
 
@@ -43,7 +51,7 @@ class Lowest(random.Random):
         return 0.0
 
 
-STEPPER = Stepper(WatchOptions(), Lowest())
+STEPPER = Stepper(WatchOptions(watch_list=False), Lowest())
 POD = RawObject(Meta(name="a", resource_version="7"), b"{}")
 
 EXPIRED = ExpiredError("too old", status=410, reason="Expired")
@@ -58,7 +66,7 @@ BROKEN = ServerError("oops", status=500, reason="InternalError")
 
 
 def watching(version: str = "10") -> Step:
-    return STEPPER.step(start(), Page([POD], version), now=0)
+    return STEPPER.step(STEPPER.start(), Page([POD], version), now=0)
 
 
 def after(step: Step, *answers: object, now: float = 1000) -> Step:
@@ -69,8 +77,8 @@ def after(step: Step, *answers: object, now: float = 1000) -> Step:
 
 @pytest.mark.behaviour("R1")
 def test_the_first_list_takes_any_version_in_pages() -> None:
-    assert start().state.ask == List("0", PAGE_SIZE)
-    assert start().pause == 0
+    assert STEPPER.start().state.ask == List("0", PAGE_SIZE)
+    assert STEPPER.start().pause == 0
 
 
 def test_a_list_replaces_the_store_and_the_watch_goes_on_from_its_version() -> None:
@@ -81,7 +89,7 @@ def test_a_list_replaces_the_store_and_the_watch_goes_on_from_its_version() -> N
 
 
 def test_pages_are_put_together_before_the_store_is_replaced() -> None:
-    step = after(start(), Page([POD], "10", "more"))
+    step = after(STEPPER.start(), Page([POD], "10", "more"))
     assert step.deltas == ()
     assert step.state.ask == List("", PAGE_SIZE, "more")
 
@@ -92,7 +100,7 @@ def test_pages_are_put_together_before_the_store_is_replaced() -> None:
 
 @pytest.mark.behaviour("R2")
 def test_a_list_that_expires_between_pages_starts_over_in_one_piece() -> None:
-    step = after(start(), Page([POD], "10", "more"), Failed(EXPIRED))
+    step = after(STEPPER.start(), Page([POD], "10", "more"), Failed(EXPIRED))
 
     assert step.state.ask == List("", 0)
     assert isinstance(step.state, Listing)
@@ -109,14 +117,16 @@ def test_a_later_list_sends_no_limit_so_that_the_watch_cache_can_serve_it() -> N
 
 @pytest.mark.behaviour("R2")
 def test_a_server_that_paged_its_first_list_is_asked_for_pages_ever_after() -> None:
-    step = after(start(), Page([POD], "10", "more"), Page([POD], "10"), Failed(BROKEN))
+    step = after(
+        STEPPER.start(), Page([POD], "10", "more"), Page([POD], "10"), Failed(BROKEN)
+    )
 
     assert step.state.ask == List("10", PAGE_SIZE)
 
 
 @pytest.mark.behaviour("R3")
 def test_pauses_double_up_to_half_a_minute() -> None:
-    step, pauses = start(), []
+    step, pauses = STEPPER.start(), []
     for _ in range(8):
         step = after(step, Failed(BROKEN), now=0)
         pauses.append(step.pause)
@@ -130,7 +140,9 @@ def test_jitter_adds_at_most_the_pause_itself() -> None:
         def random(self) -> float:
             return 1.0
 
-    step = Stepper(WatchOptions(), Highest()).step(start(), Failed(BROKEN), now=0)
+    stepper = Stepper(WatchOptions(), Highest())
+
+    step = stepper.step(stepper.start(), Failed(BROKEN), now=0)
 
     assert step.pause == pytest.approx(1.6)
 
@@ -140,7 +152,7 @@ def test_jitter_adds_at_most_the_pause_itself() -> None:
 def test_two_minutes_without_failure_make_the_pause_short_again(
     rest: float, pause: float
 ) -> None:
-    step = after(start(), Failed(BROKEN), Failed(BROKEN), now=0)
+    step = after(STEPPER.start(), Failed(BROKEN), Failed(BROKEN), now=0)
 
     step = after(step, Failed(BROKEN), now=rest)
 
@@ -149,8 +161,10 @@ def test_two_minutes_without_failure_make_the_pause_short_again(
 
 @pytest.mark.behaviour("R4")
 def test_a_watch_is_asked_to_end_after_five_to_ten_minutes() -> None:
-    stepper = Stepper(WatchOptions(), random.Random(1))  # noqa: S311 - jitter
-    asks = [stepper.step(start(), Page([], "1"), now=0).state.ask for _ in range(200)]
+    options = WatchOptions(watch_list=False)
+    stepper = Stepper(options, random.Random(1))  # noqa: S311 - jitter
+    first = stepper.start()
+    asks = [stepper.step(first, Page([], "1"), now=0).state.ask for _ in range(200)]
 
     timeouts = [ask.timeout for ask in asks if isinstance(ask, Watch)]
 
@@ -244,7 +258,7 @@ def test_changes_and_bookmarks_move_the_version() -> None:
     assert step.deltas == (Apply([Change(POD)], "11"),)
     assert isinstance(step.state, Watching)
 
-    step = after(step, Changes([], "19"), Closed(lived=5))
+    step = after(step, Bookmark("19"), Closed(lived=5))
 
     assert step.state.ask == Watch("19", 300)
 
@@ -260,3 +274,268 @@ def test_a_watch_that_went_silent_is_taken_up_again_at_once() -> None:
 def test_an_answer_to_another_question_is_a_programming_error() -> None:
     with pytest.raises(TypeError, match="Page"):
         after(watching(), Page([], "1"))
+
+
+class World:
+    """A server that can stream, as far as is known, and a step on the way with it."""
+
+    def __init__(self, **options: float) -> None:
+        self.server = ServerTraits()
+        self.stepper = Stepper(WatchOptions(**options), Lowest(), self.server)  # type: ignore[arg-type]  # all float
+        self.step = self.stepper.start()
+
+    def after(self, *answers: object, now: float = 1000) -> Step:
+        for answer in answers:
+            self.step = self.stepper.step(self.step, answer, now=now)  # type: ignore[arg-type]  # any answer
+        return self.step
+
+
+END = Bookmark("20", ends_initial_events=True)
+INVALID = InvalidError("sendInitialEvents is forbidden", status=422, reason="Invalid")
+BAD = BadRequestError("unknown parameter", status=400)
+SILENCE = StalledError("nothing came")
+
+
+def version(name: str, number: int) -> Change:
+    meta = Meta(name=name, resource_version=str(number))
+    return Change(RawObject(meta, b"{}"))
+
+
+def gone(name: str, number: int) -> Change:
+    return version(name, number)._replace(gone=True)
+
+
+@pytest.mark.behaviour("R9")
+def test_all_objects_are_asked_for_as_a_stream_of_the_newest() -> None:
+    assert World().step.state.ask == WatchList("", 300, patience=30)
+    assert World().step.pause == 0
+
+
+@pytest.mark.behaviour("R9")
+def test_the_store_is_replaced_once_and_only_when_the_bookmark_says_that_is_all() -> (
+    None
+):
+    world = World()
+    before = world.after(
+        Changes([version("a", 15), version("b", 3)], "3"),
+        Changes([version("c", 4)], "4"),
+    )
+    assert before.deltas == ()
+    assert before.stays
+
+    step = world.after(END)
+
+    objects = [version(n, v).object for n, v in (("a", 15), ("b", 3), ("c", 4))]
+    assert step.deltas == (Replace(tuple(objects), "20"),)
+
+
+@pytest.mark.behaviour("R9")
+def test_the_stream_goes_on_after_the_bookmark_as_a_watch() -> None:
+    world = World()
+    assert world.after(Changes([version("a", 15)], "15"), END).stays
+
+    step = world.after(Changes([version("a", 21)], "21"))
+
+    assert step.deltas == (Apply([version("a", 21)], "21"),)
+    assert step.stays
+    assert world.after(Closed(lived=300)).state.ask == Watch("21", 300)
+
+
+@pytest.mark.behaviour("R9")
+def test_what_changes_while_it_is_streamed_is_kept_as_it_became() -> None:
+    step = World().after(
+        Changes([version("a", 1), version("b", 2)], "2"),
+        Changes([version("a", 16), gone("b", 17)], "17"),
+        END,
+    )
+
+    assert step.deltas == (Replace((version("a", 16).object,), "20"),)
+
+
+@pytest.mark.behaviour("R9")
+def test_a_kind_without_objects_is_known_with_the_bookmark() -> None:
+    assert World().after(END).deltas == (Replace((), "20"),)
+
+
+@pytest.mark.behaviour("R8")
+def test_what_is_streamed_first_does_not_move_the_version() -> None:
+    step = World().after(Changes([version("a", 15)], "15"), Failed(BUSY))
+
+    assert step.memory.last_version == ""
+    assert step.state == Streaming(WatchList("", 300, patience=30))
+
+
+@pytest.mark.behaviour("R8")
+@pytest.mark.behaviour("R14")
+def test_a_stream_taken_up_anew_may_be_no_older_than_the_store() -> None:
+    world = World()
+    step = world.after(END, Failed(BROKEN))
+    assert step.state == Streaming(WatchList("20", 300, patience=30))
+
+    step = world.after(Changes([version("a", 7)], "7"), Failed(BUSY))
+
+    assert step.state == Streaming(WatchList("20", 300, patience=30))
+
+
+@pytest.mark.behaviour("R9")
+@pytest.mark.parametrize("error", [INVALID, BAD])
+def test_a_server_that_refuses_to_stream_is_asked_for_lists_for_good(
+    error: Exception,
+) -> None:
+    world = World()
+    step = world.after(Failed(error))
+    assert step.state.ask == List("0", PAGE_SIZE)
+    assert step.pause == 0
+
+    step = world.after(Page([POD], "10"), Failed(BROKEN))
+
+    assert step.state.ask == List("10", 0)
+    assert not world.server.streams
+
+
+@pytest.mark.behaviour("R9")
+@pytest.mark.behaviour("R10")
+def test_who_cannot_even_list_is_not_known_to_be_unable_to_stream() -> None:
+    world = World()
+
+    step = world.after(Failed(INVALID), Failed(BROKEN))
+
+    assert isinstance(step.state, Streaming)
+    assert world.server.streams
+    assert step.pause > 0
+    world.after(Failed(BROKEN), Page([POD], "10"))
+    assert world.server.streams
+
+
+@pytest.mark.behaviour("R10")
+def test_a_stream_that_falls_silent_before_its_bookmark_is_given_up_for_a_list() -> (
+    None
+):
+    world = World()
+    step = world.after(Changes([version("a", 15)], "15"), Failed(SILENCE))
+    assert step.state == Listing(List("0", PAGE_SIZE))
+    assert step.pause == 0
+
+    world.after(Page([POD], "10"))
+
+    assert not world.server.streams
+
+
+@pytest.mark.behaviour("R10")
+def test_a_bookmark_that_ends_nothing_gives_a_plain_watch_away() -> None:
+    world = World()
+
+    step = world.after(Changes([version("a", 15)], "15"), Bookmark("16"))
+
+    assert step.state == Listing(List("0", PAGE_SIZE))
+    assert not step.stays
+
+
+@pytest.mark.behaviour("R10")
+def test_a_watch_that_never_says_that_is_all_gives_itself_away_at_its_end() -> None:
+    world = World()
+
+    world.after(Changes([version("a", 15)], "15"), Closed(lived=300), Page([], "20"))
+
+    assert not world.server.streams
+
+
+@pytest.mark.behaviour("R10")
+def test_a_stream_that_breaks_off_is_replaced_by_a_list_this_time() -> None:
+    world = World()
+    step = world.after(Changes([version("a", 15)], "15"), Closed(lived=9))
+    assert step.state == Listing(List("0", PAGE_SIZE))
+    assert step.pause > 0
+
+    step = world.after(Page([POD], "20"), Failed(BROKEN))
+
+    assert step.state == Streaming(WatchList("20", 300, patience=30))
+
+
+@pytest.mark.behaviour("R10")
+def test_what_one_found_out_about_a_server_all_know() -> None:
+    world = World()
+    world.after(Failed(INVALID), Page([POD], "10"))
+
+    other = Stepper(WatchOptions(), Lowest(), world.server)
+
+    assert other.start().state.ask == List("0", PAGE_SIZE)
+
+
+@pytest.mark.behaviour("R9")
+def test_streams_can_be_turned_off() -> None:
+    stepper = Stepper(WatchOptions(watch_list=False), Lowest())
+
+    assert stepper.start().state.ask == List("0", PAGE_SIZE)
+
+
+@pytest.mark.behaviour("R6")
+@pytest.mark.parametrize("error", [BUSY, ConnectionRefusedError(), OSError("reset")])
+def test_a_server_that_is_down_is_asked_for_the_same_stream_after_a_pause(
+    error: Exception,
+) -> None:
+    step = World().after(Failed(error))
+
+    assert step.state.ask == WatchList("", 300, patience=30)
+    assert step.pause > 0
+
+
+@pytest.mark.behaviour("R6")
+def test_the_pause_is_no_shorter_than_the_server_asked_for() -> None:
+    busy = TooManyRequestsError("busy", status=429, retry_after=timedelta(seconds=17))
+    world = World()
+    assert world.after(Failed(busy)).pause == 17
+
+    assert world.after(END, Failed(busy)).pause == 17
+
+
+@pytest.mark.behaviour("R6")
+def test_internal_errors_are_retried_for_the_span_that_was_set() -> None:
+    world = World(internal_error_retry=10)
+    world.after(END)
+
+    asks = [world.after(Failed(BROKEN), now=now).state.ask for now in (100, 109, 110)]
+
+    watch = Watch("20", 300)
+    assert asks == [watch, watch, WatchList("20", 300, patience=30)]
+
+
+@pytest.mark.behaviour("R6")
+def test_after_a_minute_of_calm_internal_errors_are_retried_as_long_again() -> None:
+    world = World(internal_error_retry=10)
+    world.after(END)
+    world.after(Failed(BROKEN), now=100)
+
+    step = world.after(Failed(BROKEN), now=160)
+
+    assert step.state.ask == Watch("20", 300)
+    assert step.pause > 0
+
+
+@pytest.mark.behaviour("R1")
+@pytest.mark.behaviour("R7")
+@pytest.mark.parametrize("error", [EXPIRED, TOO_LARGE])
+def test_a_lost_version_leads_to_a_stream_of_the_newest_at_once(
+    error: Exception,
+) -> None:
+    world = World()
+    step = world.after(END, Failed(error))
+    assert step.state == Streaming(WatchList("", 300, patience=30))
+    assert step.pause == 0
+
+    step = world.after(Failed(error))
+
+    assert step.pause > 0
+
+
+@pytest.mark.behaviour("R1")
+@pytest.mark.parametrize("error", [EXPIRED, TOO_LARGE])
+def test_a_stream_no_older_than_a_lost_version_is_asked_for_the_newest(
+    error: Exception,
+) -> None:
+    world = World()
+
+    step = world.after(END, Failed(BROKEN), Failed(error))
+
+    assert step.state == Streaming(WatchList("", 300, patience=30))
+    assert step.pause == 0

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from controller_runtime.errors import ApiError, DecodeError, ExpiredError
 from controller_runtime.meta import GroupVersionKind
-from controller_runtime.watch import Change
+from controller_runtime.question import Bookmark, Change
 from controller_runtime.wire import (
-    Bookmark,
     Lines,
     read_event,
     read_object,

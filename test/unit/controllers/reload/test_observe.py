@@ -6,7 +6,7 @@ import json
 
 from controller_runtime import Json, RawObject, Store
 from controller_runtime.meta import read_meta
-from controller_runtime.watch import Change
+from controller_runtime.question import Change
 from controllers.reload.observe import Observer
 from controllers.reload.options import ReloadOptions
 from controllers.reload.sources import SourceKey, SourceKind, reducer

@@ -1,0 +1,264 @@
+"""Put the questions about one kind to the API server.
+
+    List              ─▶ request ─▶ RawPage ─▶ Page
+    Watch, WatchList  ─▶ stream  ─▶ Lines   ─▶ Changes, Bookmark …, Closed or Failed
+
+It decides nothing: every trouble is an answer too. Large answers are read in batches,
+and other tasks have their turn in between.
+
+Who is silent is given up: a plain watch after the time it was asked to take, one that
+gets bookmarks after seventy seconds, and one that still owes the first objects after
+the question's own patience.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from itertools import islice
+from typing import TypeVar
+
+import structlog
+
+from controller_runtime.discovery import Discovery
+from controller_runtime.errors import ControllerRuntimeError, StalledError
+from controller_runtime.meta import GroupVersionKind
+from controller_runtime.question import (
+    Answer,
+    Bookmark,
+    Change,
+    Changes,
+    Closed,
+    Failed,
+    List,
+    Page,
+    Watch,
+    WatchList,
+)
+from controller_runtime.transport import TRANSPORT_ERRORS, Transport
+from controller_runtime.wire import (
+    Lines,
+    Transform,
+    read_event,
+    read_object,
+    read_page,
+)
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+BATCH = 256
+"""Objects handled before the loop gets a turn: one to two milliseconds of work."""
+
+_IDLE_MARGIN = 5.0
+"""Seconds that a server may be late in closing a watch, as in kube-rs."""
+
+_IDLE_BETWEEN_BOOKMARKS = 70.0
+"""Seconds without a word after which a watch that gets bookmarks is dead: the server
+sends one about every minute (`watch_cache_interval.go` of k8s.io/apiserver)."""
+
+_TROUBLE: tuple[type[Exception], ...] = (ControllerRuntimeError, *TRANSPORT_ERRORS)
+
+
+class ListWatch:
+    """Asks one server about the objects of one kind."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        discovery: Discovery,
+        gvk: GroupVersionKind,
+        *,
+        namespace: str = "",
+        selectors: Mapping[str, str],
+        transform: Transform | None = None,
+    ) -> None:
+        """Remember whom to ask about what.
+
+        Args:
+            transport: Carries the questions.
+            discovery: Knows where the kind is served.
+            gvk: The kind.
+            namespace: Only objects of this one; empty for all.
+            selectors: `labelSelector` and `fieldSelector`, those that are not empty.
+            transform: Reduces each object that is not gone.
+        """
+        self._transport = transport
+        self._discovery = discovery
+        self._gvk = gvk
+        self._namespace = namespace
+        self._selectors = selectors
+        self._transform = transform
+        self._gets_bookmarks = False
+
+    async def list(self, ask: List) -> Page | Failed:
+        """Ask for (a page of) all objects."""
+        params = {"resourceVersion": ask.resource_version, **self._selectors}
+        if ask.limit:
+            params["limit"] = str(ask.limit)
+        if ask.continue_token:
+            params["continue"] = ask.continue_token
+            del params["resourceVersion"]  # the token has it; both together are refused
+        try:
+            response = await self._transport.request(
+                "GET", await self._path(), params=params, timeout=None
+            )
+            page = read_page(response.body)
+            objects = [
+                read_object(raw, self._transform)
+                async for batch in batches(page.items)
+                for raw in batch
+            ]
+        except _TROUBLE as error:
+            log.warning("list failed", kind=str(self._gvk), error=_text(error))
+            return Failed(error)
+        return Page(objects, page.resource_version, page.continue_token)
+
+    async def watch(self, ask: Watch | WatchList) -> AsyncGenerator[Answer, None]:
+        """Follow one stream to its end; closing the iterator drops it."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        is_open = False
+        try:
+            async with AsyncExitStack() as stack:
+                async with _patience(_patience_of(ask)):
+                    chunks = await stack.enter_async_context(
+                        self._transport.stream(
+                            await self._path(),
+                            params=self._params(ask),
+                            idle_timeout=self._idle_timeout(ask),
+                        )
+                    )
+                is_open = True
+                async with aclosing(self._read(chunks, ask)) as answers:
+                    async for answer in answers:
+                        yield answer
+            end: Answer = Closed(loop.time() - began)
+        except ControllerRuntimeError as error:
+            log.info("watch ended", kind=str(self._gvk), error=_text(error))
+            end = Failed(error)
+        except TRANSPORT_ERRORS as error:
+            # A connection that breaks after it was good is an end like any other.
+            log.info("watch broke off", kind=str(self._gvk), error=_text(error))
+            end = Closed(loop.time() - began) if is_open else Failed(error)
+        yield end
+
+    async def _read(
+        self, chunks: AsyncIterator[bytes], ask: Watch | WatchList
+    ) -> AsyncGenerator[Changes | Bookmark, None]:
+        lines, version = Lines(), ask.resource_version
+        patience = _patience_of(ask)
+        while (chunk := await _next(chunks, patience)) is not None:
+            for batch in _split(lines.feed(chunk)):
+                for answer in self._decode(batch, version):
+                    version = answer.resource_version
+                    if isinstance(answer, Bookmark) and answer.ends_initial_events:
+                        patience = None
+                    yield answer
+                await _turn(batch)
+
+    def _decode(
+        self, batch: Iterable[bytes], version: str
+    ) -> Iterator[Changes | Bookmark]:
+        """Decode lines up to the first that is an error: what came before happened."""
+        changes: list[Change] = []
+        failure: ControllerRuntimeError | None = None
+        try:
+            for line in batch:
+                match read_event(line, self._gvk, self._transform):
+                    case Bookmark() as bookmark:
+                        if changes:
+                            yield Changes(changes, version)
+                            changes = []
+                        self._gets_bookmarks = True
+                        version = bookmark.resource_version or version
+                        yield bookmark._replace(resource_version=version)
+                    case Change() as change:
+                        changes.append(change)
+                        version = change.object.meta.resource_version or version
+                    case None:
+                        continue
+        except ControllerRuntimeError as error:
+            failure = error
+        if changes:
+            yield Changes(changes, version)
+        if failure is not None:
+            raise failure
+
+    async def _path(self) -> str:
+        resource = await self._discovery.resource(self._gvk)
+        return resource.path(self._namespace if resource.namespaced else "")
+
+    def _params(self, ask: Watch | WatchList) -> dict[str, str]:
+        params = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": ask.resource_version,
+            "timeoutSeconds": str(int(ask.timeout)),
+            **self._selectors,
+        }
+        if isinstance(ask, WatchList):
+            params["sendInitialEvents"] = "true"
+            params["resourceVersionMatch"] = "NotOlderThan"
+        return params
+
+    def _idle_timeout(self, ask: Watch | WatchList) -> float:
+        # What ends the first objects is a bookmark: who sends it sends others.
+        if self._gets_bookmarks or isinstance(ask, WatchList):
+            return _IDLE_BETWEEN_BOOKMARKS
+        return ask.timeout + _IDLE_MARGIN
+
+
+async def batches(items: Iterable[T]) -> AsyncIterator[Sequence[T]]:
+    """Yield `items` in batches and give the loop a turn after each full one."""
+    for batch in _split(items):
+        yield batch
+        await _turn(batch)
+
+
+def _split(items: Iterable[T]) -> Iterator[Sequence[T]]:
+    iterator = iter(items)
+    while batch := tuple(islice(iterator, BATCH)):
+        yield batch
+
+
+async def _turn(batch: Sequence[object]) -> None:
+    if len(batch) == BATCH:
+        await asyncio.sleep(0)
+
+
+async def _next(chunks: AsyncIterator[bytes], patience: float | None) -> bytes | None:
+    if patience is None:
+        return await anext(chunks, None)
+    async with _patience(patience):
+        return await anext(chunks, None)
+
+
+def _patience_of(ask: Watch | WatchList) -> float | None:
+    return ask.patience if isinstance(ask, WatchList) else None
+
+
+@asynccontextmanager
+async def _patience(seconds: float | None) -> AsyncIterator[None]:
+    deadline = asyncio.timeout(seconds)
+    try:
+        async with deadline:
+            yield
+    except TimeoutError as error:
+        if not deadline.expired():
+            raise  # of the transport's own
+        text = f"nothing came for {seconds:g} s and not all objects were told"
+        raise StalledError(text) from error
+
+
+def _text(error: BaseException) -> str:
+    return str(error) or type(error).__name__
