@@ -42,7 +42,7 @@ from controller_runtime.discovery import Discovery
 from controller_runtime.errors import ConfigError
 from controller_runtime.event import Event
 from controller_runtime.handler import Handler, for_object, for_owner
-from controller_runtime.manager import Group, Manager
+from controller_runtime.manager import Manager
 from controller_runtime.meta import Kind, kind_of
 from controller_runtime.reconcile import Reconciler, Request, Result, reconciles
 from controller_runtime.source import Informer, KindSource, Source
@@ -202,8 +202,7 @@ def controller(
         randomness=manager.random,
         tracer=manager.tracer,
     )
-    on_leader = options.needs_leader_election
-    manager.add(made, group=Group.LEADER_ELECTION if on_leader else Group.OTHERS)
+    manager.add(made)
     return made
 
 
