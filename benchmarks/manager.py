@@ -63,6 +63,7 @@ async def manager(kubeconfig: Path) -> AsyncIterator[asyncio.subprocess.Process]
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "controllers", "run", f"--kubeconfig={kubeconfig}"),
         *("--metrics-bind-address=0", f"--health-probe-bind-address={PROBES}"),
+        "--debug-bind-address=0",
         "--log-level=warning",
         cwd=ROOT,
     )

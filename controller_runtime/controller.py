@@ -31,7 +31,7 @@ from datetime import timedelta
 from typing import Generic, Protocol, TypeVar, assert_never, cast
 
 import structlog
-from structlog.contextvars import bind_contextvars, reset_contextvars
+from structlog.contextvars import bind_contextvars, clear_contextvars, get_contextvars
 
 from controller_runtime.backoff import Limiter
 from controller_runtime.errors import (
@@ -280,12 +280,15 @@ class Controller(Generic[R]):
                 self._busy.clear()
 
     async def _serve(self) -> None:
-        self._bind_names()
+        around = get_contextvars() | self._own_names()
         while True:
             try:
                 item = await self.queue.get()
             except ShutDownError:
                 return
+            # What the reconciler bound in its last call is not about this key.
+            clear_contextvars()
+            bind_contextvars(**around)
             try:
                 await self._handle(item)
             finally:
@@ -294,19 +297,19 @@ class Controller(Generic[R]):
             # thousands in a row would keep the loop from everything else.
             await asyncio.sleep(0)
 
-    def _bind_names(self) -> None:
-        """Name the controller in all that this worker's task logs."""
-        bind_contextvars(controller=self.name)
-        if self.kind is not None:
-            bind_contextvars(
-                controllerGroup=self.kind.group, controllerKind=self.kind.kind
-            )
+    def _own_names(self) -> dict[str, str]:
+        """Return what names the controller in all that its workers log."""
+        names = {"controller": self.name}
+        if self.kind is None:
+            return names
+        group, _, kind = self.kind
+        return {"controllerGroup": group, "controllerKind": kind} | names
 
     async def _handle(self, item: Item[R]) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
         names = self._names(item.key)
-        tokens = bind_contextvars(**names)
+        bind_contextvars(**names)
         self._metrics.active_workers.inc()
         self._in_flight[item.key] = _this_task()
         self._busy.set()
@@ -316,7 +319,6 @@ class Controller(Generic[R]):
             del self._in_flight[item.key]
             self._metrics.active_workers.dec()
             self._metrics.time.observe(loop.time() - began)
-            reset_contextvars(**tokens)
 
     def _names(self, key: R) -> dict[str, str]:
         reconcile_id = uuid.UUID(int=self._random.getrandbits(128), version=4)
@@ -348,7 +350,7 @@ class Controller(Generic[R]):
         self, item: Item[R], names: Mapping[str, str]
     ) -> AbstractContextManager[object]:
         if self._tracer is None:
-            return _NO_SPAN
+            return nullcontext()
         return self._tracer.start_as_current_span(
             "reconcile",
             attributes={"controller": self.name, **names, "causes": item.causes},
@@ -422,9 +424,6 @@ def is_panic(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
         return any(map(is_panic, error.exceptions))
     return not isinstance(error, (ControllerRuntimeError, *TRANSPORT_ERRORS))
-
-
-_NO_SPAN = nullcontext()
 
 
 def _result(answer: Result | timedelta | None) -> Result:

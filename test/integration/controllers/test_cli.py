@@ -170,7 +170,7 @@ async def test_a_missing_permission_names_kind_verb_and_account(
 
     answer = await ended("run", f"--kubeconfig={nobody}", *FREE_PORTS)
 
-    is_a_sentence(answer, "list", '"nobody"', "cannot")
+    is_a_sentence(answer, '"nobody"', "cannot watch resource")
 
 
 async def test_a_wrong_flag_is_named(kubeconfig: Path) -> None:

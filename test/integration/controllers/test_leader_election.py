@@ -55,6 +55,7 @@ async def manager(kubeconfig: Path, namespace: str) -> AsyncIterator[Process]:
         f"--kubeconfig={kubeconfig}",
         "--metrics-bind-address=0",
         "--health-probe-bind-address=0",
+        "--debug-bind-address=0",
         "--leader-elect",
         f"--leader-election-namespace={namespace}",
         cwd=ROOT,

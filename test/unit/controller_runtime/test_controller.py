@@ -24,7 +24,7 @@ from typing import TypeAlias
 
 import pytest
 from aiohttp import ServerDisconnectedError
-from structlog.contextvars import get_contextvars
+from structlog.contextvars import bind_contextvars, bound_contextvars, get_contextvars
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
@@ -179,6 +179,18 @@ def logs() -> Iterator[list[EventDict]]:
 
 def above_debug(logs: list[EventDict]) -> list[EventDict]:
     return [line for line in logs if line["log_level"] != "debug"]
+
+
+def test_a_controller_runs_as_in_go_unless_told_otherwise() -> None:
+    assert ControllerOptions() == ControllerOptions(
+        max_concurrent_reconciles=1,
+        cache_sync_timeout=120,
+        reconciliation_timeout=None,
+        recover_panic=True,
+        needs_leader_election=True,
+        enable_warmup=False,
+        ageing=30,
+    )
 
 
 # What a reconcile leads to.
@@ -511,9 +523,11 @@ async def test_the_time_of_a_reconcile_is_observed_even_if_it_fails() -> None:
 
     metrics = Metrics()
     it = controller(Reconcile(slow), metrics=metrics)
-    it.queue.add(WEB)
 
-    await run_for(it, 2.5)
+    async with running(it):
+        await asyncio.sleep(100)
+        it.queue.add(WEB)
+        await asyncio.sleep(2.5)
 
     text = metrics.exposition().decode()
     name = 'controller_runtime_reconcile_time_seconds_sum{controller="web"}'
@@ -612,6 +626,27 @@ async def test_each_call_has_an_id_of_its_own_and_leaves_none_behind() -> None:
     assert get_contextvars() == {}
 
 
+async def test_what_a_reconciler_binds_for_its_logs_is_gone_at_the_next_call() -> None:
+    seen: list[Mapping[str, object]] = []
+
+    async def bind(request: Request) -> None:
+        seen.append(get_contextvars())
+        bind_contextvars(release=request.name, controller="mine")
+
+    it = controller(Reconcile(bind))
+    it.queue.add(WEB)
+    it.queue.add(API)
+
+    with bound_contextvars(around="kept"):
+        await run_for(it, 1)
+
+    assert [(n["object"], n["controller"], n["around"]) for n in seen] == [
+        ("shop/web", "web", "kept"),
+        ("shop/api", "web", "kept"),
+    ]
+    assert "release" not in seen[1]
+
+
 async def test_a_request_of_another_type_is_named_by_its_text() -> None:
     seen: list[Mapping[str, object]] = []
 
@@ -665,6 +700,25 @@ async def test_work_in_progress_is_reported_every_half_second() -> None:
         assert f"{name} 10.0" in metrics.exposition().decode()
 
     assert f"{name} 0.0" in metrics.exposition().decode(), "an end leaves no alert"
+
+
+@pytest.mark.behaviour("Q11")
+async def test_work_that_is_done_is_no_longer_reported_and_an_idle_loop_sleeps() -> (
+    None
+):
+    async def work(request: Request) -> None:
+        await asyncio.sleep(10.2)
+
+    metrics = Metrics()
+    it = controller(Reconcile(work), metrics=metrics)
+    it.queue.add(WEB)
+    name = 'workqueue_unfinished_work_seconds{controller="web",name="web"}'
+
+    async with running(it):
+        await asyncio.sleep(11)
+        timers = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined] # no public view of timers
+        assert f"{name} 0.0" in metrics.exposition().decode()
+        assert all(timer.cancelled() for timer in timers)
 
 
 class Spans:
@@ -1226,6 +1280,16 @@ async def test_stopping_a_controller_that_waits_for_its_sources_ends_it_at_once(
     assert script.asked == []
     assert source.stops
     assert it.unsynced == ()
+
+
+async def test_a_controller_that_has_ended_starts_no_source() -> None:
+    source = FakeSource()
+    it = controller(Script())
+    await run_for(it, 1)
+
+    await it.watch(source)
+
+    assert source.starts == 0
 
 
 async def test_a_controller_stopped_before_it_runs_starts_no_source() -> None:
