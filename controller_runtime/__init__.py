@@ -19,7 +19,8 @@ from controller_runtime.backoff import (
     TokenBucket,
 )
 from controller_runtime.builder import Owns, Watch
-from controller_runtime.cache import Cache, CacheOptions
+from controller_runtime.cache import Cache, CacheOptions, CacheView, StoreReport
+from controller_runtime.cachedclient import CachedClient
 from controller_runtime.client import Client
 from controller_runtime.clock import Clock, SystemClock
 from controller_runtime.conditions import (
@@ -60,6 +61,7 @@ from controller_runtime.errors import (
 from controller_runtime.event import Created, Deleted, Event, Generic, Updated
 from controller_runtime.handler import Handler, for_object, for_owner, mapped
 from controller_runtime.httpserver import HttpServer, Probes
+from controller_runtime.informer import Informer
 from controller_runtime.leaderelection import LeaderElectionOptions, LeaderElector
 from controller_runtime.log import configure as configure_logging
 from controller_runtime.manager import (
@@ -130,7 +132,7 @@ from controller_runtime.scheme import ObjectList, Scheme
 from controller_runtime.selectors import FieldSelector, LabelSelector, SelectorError
 from controller_runtime.signals import on_stop_signal
 from controller_runtime.source import ChannelSource, KindSource, Source
-from controller_runtime.store import Store
+from controller_runtime.store import Store, index_by_body
 from controller_runtime.tracing import TracedTransport
 from controller_runtime.transport import (
     TRANSPORT_ERRORS,
@@ -159,6 +161,8 @@ __all__ = [
     "Cache",
     "CacheNotStartedError",
     "CacheOptions",
+    "CacheView",
+    "CachedClient",
     "ChannelSource",
     "Client",
     "Clock",
@@ -185,6 +189,7 @@ __all__ = [
     "Handler",
     "HttpServer",
     "HttpTransport",
+    "Informer",
     "InvalidError",
     "Json",
     "Kind",
@@ -233,6 +238,7 @@ __all__ = [
     "StalledError",
     "Stoppable",
     "Store",
+    "StoreReport",
     "SyncTimeoutError",
     "SystemClock",
     "TerminalError",
@@ -258,6 +264,7 @@ __all__ = [
     "for_owner",
     "generation_changed",
     "has_owner_reference",
+    "index_by_body",
     "is_condition_true",
     "is_controlled_by",
     "json_patch",

@@ -1,12 +1,17 @@
-"""One reflector per kind, shared by every controller of a manager.
+"""An informer for each view of a kind, shared by every controller of a manager.
 
-    declare(kind) ─▶ Reflector (store is empty) ─▶ run ─▶ synced ─▶ reads
+    declare(kind) ─▶ Informer (its stores are empty) ─▶ run ─▶ synced ─▶ reads
 
-A kind is watched once however many controllers want it; typed, plain and
-metadata reads are views of the same store. Kinds are declared before the cache
-runs, with what of them to keep, or appear with the first `informer` call.
+A view is a kind and what of it is kept: two controllers that want the same of a kind
+share one watch and one store, and one that wants all of its Secrets is not served the
+digests that another one keeps of them. Every kind has one default view, which the
+cache's options describe; `view` leads to others. Typed, plain and metadata reads are
+made of the same bytes and need no views of their own.
 
-The cache owns the task of each reflector. One that ends, because its first list
+Views are declared before the cache runs, and then stay; or they appear with the first
+`informer` call, and go with the last subscriber.
+
+The cache owns the tasks of the reflectors. One that ends, because its first list
 was refused, leaves the others alone: whoever waits for it is told why, and the
 next `informer` call tries again.
 """
@@ -15,23 +20,20 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-
-import structlog
 
 from controller_runtime.discovery import Discovery
 from controller_runtime.errors import (
     AlreadyStartedError,
     CacheNotStartedError,
-    ControllerRuntimeError,
+    NotCachedError,
 )
+from controller_runtime.informer import Informer
 from controller_runtime.meta import GroupVersionKind, Kind, kind_of
-from controller_runtime.reflector import Reflector, ReflectorOptions
+from controller_runtime.reflector import ReflectorOptions
 from controller_runtime.transport import Transport
 from controller_runtime.watch import ServerTraits
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,14 +41,68 @@ class CacheOptions:
     """What the cache keeps."""
 
     by_object: Mapping[GroupVersionKind, ReflectorOptions] = field(default_factory=dict)
-    """Options of single kinds; they stand in whole for `default`."""
+    """Default views of single kinds; they stand in whole for `default`."""
 
     default: ReflectorOptions = field(default_factory=ReflectorOptions)
-    """Options of every other kind."""
+    """The default view of every other kind."""
+
+    reader_fail_on_missing_informer: bool = True
+    """A read of a kind that nobody declared or watches is an error. Otherwise the first
+    read starts to watch it, which may take long and memory that nobody asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreReport:
+    """What one store holds at the moment, in plain data."""
+
+    kind: str
+    """Such as `Deployment.apps`."""
+
+    view: str
+    """`default`, or how the view differs from it."""
+
+    namespace: str
+    """Empty for all."""
+
+    objects: int
+
+    bytes: int
+    """Of JSON. Metadata and indexes come on top, about 2 KB an object."""
+
+    resource_version: str
+    """The version that it has reached; empty before the first list."""
+
+    age: float | None
+    """Seconds since the server last said anything; `None` before it did."""
+
+    synced: bool
+
+    failure: str | None
+    """Why the first list cannot be had."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheView:
+    """The kinds of a cache with options of one's own: an `InformerSource`.
+
+    Options are equal when their transforms are the same function: make a view once, and
+    use it for all that must share a store.
+    """
+
+    cache: Cache
+    options: ReflectorOptions
+
+    def declare(self, kind: Kind) -> Informer:
+        """Return the informer of a kind, as `Cache.declare`."""
+        return self.cache.declare(kind, self.options)
+
+    async def informer(self, kind: Kind, /) -> Informer:
+        """Return the running informer of a kind, as `Cache.informer`."""
+        return await self.cache.informer(kind, self.options)
 
 
 class Cache:
-    """The stores of a manager, and the reflectors that keep them."""
+    """The stores of a manager, and the informers that keep them."""
 
     def __init__(
         self,
@@ -61,45 +117,86 @@ class Cache:
         self._options = options or CacheOptions()
         self._random = randomness or random.Random()  # noqa: S311 - jitter, no secret
         self._server = ServerTraits()
-        self._reflectors: dict[GroupVersionKind, Reflector] = {}
-        self._running: dict[GroupVersionKind, asyncio.Task[None]] = {}
+        self._informers: dict[tuple[GroupVersionKind, ReflectorOptions], Informer] = {}
+        self._defaults: dict[GroupVersionKind, Informer] = {}
         self._tasks: asyncio.TaskGroup | None = None
+        self._now: Callable[[], float] = lambda: 0.0
 
-    def __iter__(self) -> Iterator[Reflector]:
-        return iter(tuple(self._reflectors.values()))
+    def __iter__(self) -> Iterator[Informer]:
+        return iter(tuple(self._informers.values()))
 
-    def declare(self, kind: Kind, options: ReflectorOptions | None = None) -> Reflector:
-        """Return the reflector of a kind; its store fills once the cache runs.
+    def view(self, options: ReflectorOptions) -> CacheView:
+        """Return the kinds of this cache, kept as `options` say."""
+        return CacheView(self, options)
 
-        Raises:
-            AlreadyStartedError: The kind was declared with other options.
+    def declare(self, kind: Kind, options: ReflectorOptions | None = None) -> Informer:
+        """Return the informer of a kind, for good; it fills once the cache runs.
+
+        Args:
+            kind: What is kept.
+            options: How; by default as this cache's options say, which is the view that
+                a `CachedClient` reads. With the same options it is the same informer.
         """
-        gvk = kind_of(kind)
-        known = self._reflectors.get(gvk)
-        if known is None:
-            return self._add(gvk, options)
-        if options is not None and options != known.options:
-            raise AlreadyStartedError(
-                f"{gvk} is cached already with other options; "
-                "declare it once, with what all its readers need"
-            )
-        return known
+        informer = self._informer(kind_of(kind), options)
+        informer.permanent = True
+        return informer
 
-    async def informer(self, kind: Kind) -> Reflector:
-        """Return the running reflector of a kind; does not wait for its first list.
+    async def informer(
+        self, kind: Kind, options: ReflectorOptions | None = None
+    ) -> Informer:
+        """Return the running informer of a kind; does not wait for its first list.
+
+        One that nobody declared ends with its last subscriber.
 
         Raises:
             CacheNotStartedError: The cache does not run.
             NoKindMatchError: The server does not serve the kind.
         """
-        reflector = self.declare(kind)
-        if self._tasks is None:
-            raise CacheNotStartedError(
-                f"cannot read {reflector.gvk}: the cache runs with its manager"
-            )
-        await self._discovery.resource(reflector.gvk)
-        self._start(reflector)
-        return reflector
+        gvk = kind_of(kind)
+        self._running(gvk)
+        await self._discovery.resource(gvk)
+        informer = self._informer(gvk, options)
+        informer.start(self._running(gvk))
+        return informer
+
+    async def reader(self, kind: Kind) -> Informer:
+        """Return the default informer of a kind when it can answer.
+
+        Raises:
+            CacheNotStartedError: The cache does not run.
+            NotCachedError: Nobody declared or watches the kind.
+            ForbiddenError, UnauthorizedError, NoKindMatchError: It cannot be listed.
+        """
+        gvk = kind_of(kind)
+        tasks = self._running(gvk)
+        informer = self._defaults.get(gvk)
+        if informer is None:
+            if self._options.reader_fail_on_missing_informer:
+                raise NotCachedError(
+                    f"{gvk} is not cached: declare it before the start, or read it live"
+                )
+            informer = self.declare(gvk)
+            informer.start(tasks)
+        if not informer.is_ready:
+            await informer.synced()
+        return informer
+
+    def default(self, gvk: GroupVersionKind) -> Informer | None:
+        """Return the default informer of a kind, if there is one."""
+        return self._defaults.get(gvk)
+
+    def remove_informer(
+        self, kind: Kind, options: ReflectorOptions | None = None
+    ) -> None:
+        """Stop to watch a kind, whoever wants it, and forget what was kept.
+
+        Subscribers hear no more of it. The next call for the kind starts anew.
+        """
+        gvk = kind_of(kind)
+        informer = self._informers.get((gvk, options or self._default_options(gvk)))
+        if informer is not None:
+            self._forget(informer)
+            informer.stop()
 
     async def synced(self) -> None:
         """Wait for the first list of every kind that is declared now.
@@ -107,13 +204,32 @@ class Cache:
         Raises:
             ForbiddenError, UnauthorizedError, NoKindMatchError: One cannot be had.
         """
-        for reflector in self:
-            await reflector.synced()
+        for informer in self:
+            await informer.synced()
 
     @property
     def unsynced(self) -> list[GroupVersionKind]:
         """The kinds whose first list has not come."""
-        return [r.gvk for r in self if not r.is_synced]
+        return [informer.gvk for informer in self if not informer.is_synced]
+
+    def report(self) -> list[StoreReport]:
+        """Tell what every store holds."""
+        now = self._now()
+        return [
+            StoreReport(
+                kind=_group_kind(informer.gvk),
+                view=self._view_name(informer),
+                namespace=place,
+                objects=len(reflector.store),
+                bytes=reflector.store.bytes,
+                resource_version=reflector.store.resource_version,
+                age=None if reflector.told_at is None else now - reflector.told_at,
+                synced=reflector.is_synced,
+                failure=str(reflector.failure) if reflector.failure else None,
+            )
+            for informer in self
+            for place, reflector in informer.parts.items()
+        ]
 
     async def run(self) -> None:
         """Keep every declared kind until cancelled.
@@ -126,41 +242,75 @@ class Cache:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
-                for reflector in self:
-                    self._start(reflector)
+                self._now = asyncio.get_running_loop().time
+                for informer in self:
+                    informer.start(tasks)
                 await asyncio.get_running_loop().create_future()  # until cancelled
         finally:
             self._tasks = None
-            self._running.clear()
+            for informer in self:
+                informer.ended()
 
-    def _add(
+    def _running(self, gvk: GroupVersionKind) -> asyncio.TaskGroup:
+        if self._tasks is None:
+            raise CacheNotStartedError(
+                f"cannot read {gvk}: the cache runs with its manager"
+            )
+        return self._tasks
+
+    def _default_options(self, gvk: GroupVersionKind) -> ReflectorOptions:
+        return self._options.by_object.get(gvk, self._options.default)
+
+    def _informer(
         self, gvk: GroupVersionKind, options: ReflectorOptions | None
-    ) -> Reflector:
-        chosen = options or self._options.by_object.get(gvk, self._options.default)
-        reflector = Reflector(
-            self._transport,
-            self._discovery,
-            gvk,
-            options=chosen,
-            randomness=self._random,
-            server=self._server,
-        )
-        self._reflectors[gvk] = reflector
-        return reflector
+    ) -> Informer:
+        usual = self._default_options(gvk)
+        chosen = options or usual
+        informer = self._informers.get((gvk, chosen))
+        if informer is None:
+            informer = Informer(
+                self._transport,
+                self._discovery,
+                gvk,
+                options=chosen,
+                randomness=self._random,
+                server=self._server,
+                permanent=False,
+                on_idle=self._end,
+            )
+            self._informers[gvk, chosen] = informer
+            if chosen == usual:
+                self._defaults[gvk] = informer
+        return informer
 
-    def _start(self, reflector: Reflector) -> None:
-        task = self._running.get(reflector.gvk)
-        if self._tasks is None or (task is not None and not task.done()):
-            return
-        reflector.reset()
-        self._running[reflector.gvk] = self._tasks.create_task(
-            _run(reflector), name=f"reflector {reflector.gvk}"
-        )
+    def _end(self, informer: Informer) -> None:
+        if self._informers.get((informer.gvk, informer.options)) is informer:
+            self._forget(informer)
+            informer.stop()
+
+    def _forget(self, informer: Informer) -> None:
+        del self._informers[informer.gvk, informer.options]
+        if self._defaults.get(informer.gvk) is informer:
+            del self._defaults[informer.gvk]
+
+    def _view_name(self, informer: Informer) -> str:
+        if self._defaults.get(informer.gvk) is informer:
+            return "default"
+        return _describe(informer.options)
 
 
-async def _run(reflector: Reflector) -> None:
-    try:
-        await reflector.run()
-    except ControllerRuntimeError as error:
-        # The reflector has told whoever waits for it; the other kinds go on.
-        log.warning("kind cannot be cached", kind=str(reflector.gvk), error=str(error))
+def _describe(options: ReflectorOptions) -> str:
+    """Say what a view keeps, as short as a label of a metric should be."""
+    transform = getattr(options.transform, "__name__", "transform")
+    parts = {
+        "namespace": ",".join(filter(None, options.places)),
+        "labels": options.label_selector,
+        "fields": options.field_selector,
+        "transform": transform if options.transform is not None else "",
+        "only": "metadata" if options.metadata_only else "",
+    }
+    return "; ".join(f"{name} {text}" for name, text in parts.items() if text) or "all"
+
+
+def _group_kind(gvk: GroupVersionKind) -> str:
+    return f"{gvk.kind}.{gvk.group}" if gvk.group else gvk.kind

@@ -34,6 +34,7 @@ from controller_runtime.meta import (
     Json,
     Kind,
     KubeObject,
+    is_partial,
     kind_of,
 )
 from controller_runtime.patch import APPLY, Patch
@@ -206,7 +207,10 @@ class Client:
 
         Raises:
             ConflictError: It has changed since; read it again.
+            BadRequestError: It was read from a cache that keeps less than all of it.
         """
+        if is_partial(obj):
+            raise bad_request("the cache keeps a part of this object: patch or apply")
         path = await self._path_of(obj, subresource)
         return await self._write("PUT", path, self._params(options), obj)
 
@@ -295,6 +299,8 @@ class Client:
         answer = await self.transport.request(
             "PATCH", path, params=params, body=body, content_type=content_type
         )
+        if not options.get("dry_run"):
+            self._wrote(kind_of(kind), answer.body)
         return self.scheme.decode(kind, answer.body)
 
     async def delete(
@@ -324,7 +330,9 @@ class Client:
         path = await self._path(kind, name, namespace)
         conditions = _given({"uid": uid, "resourceVersion": resource_version})
         body = _delete_body(options, conditions)
-        await self.transport.request("DELETE", path, body=body)
+        answer = await self.transport.request("DELETE", path, body=body)
+        if not options.get("dry_run"):
+            self._deleted(kind, name, namespace, answer.body)
 
     async def delete_all_of(
         self,
@@ -347,6 +355,12 @@ class Client:
         params = {"labelSelector": label_selector, "fieldSelector": field_selector}
         body = _delete_body(options, {})
         await self.transport.request("DELETE", path, params=_given(params), body=body)
+
+    def _wrote(self, gvk: GroupVersionKind, answer: bytes) -> None:
+        """Called with the answer to a write, for a client that remembers."""
+
+    def _deleted(self, kind: Kind, name: str, namespace: str, answer: bytes) -> None:
+        """Called with the answer to a deletion, for a client that remembers."""
 
     async def _path(
         self, kind: Kind, name: str, namespace: str, subresource: str = ""
@@ -398,6 +412,8 @@ class Client:
             content_type=content_type,
         )
         kind = type(obj) if isinstance(obj, KubeObject) else self.scheme.gvk_of(obj)
+        if "dryRun" not in params:
+            self._wrote(kind_of(kind), answer.body)
         return cast(Obj, self.scheme.decode(kind, answer.body))
 
     async def _read_list(self, kind: Kind, body: bytes) -> ObjectList[Any]:

@@ -15,17 +15,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from itertools import islice
 from types import CodeType, FrameType
 from typing import Any, TypeAlias
 
 import msgspec
 
-from controller_runtime.cache import Cache
+from controller_runtime.cache import Cache, StoreReport
 from controller_runtime.controller import Controller
 from controller_runtime.httpserver import Query, Reply
 from controller_runtime.meta import NamespacedName
-from controller_runtime.reflector import Reflector
 from controller_runtime.workqueue import KeyState, Place
 
 Json: TypeAlias = dict[str, Any]
@@ -52,7 +52,7 @@ class Inspector:
             "": lambda _: index(self._controllers),
             "controllers": lambda _: [about_controller(c) for c in self._controllers],
             "queues": self._queues,
-            "caches": lambda _: [about_reflector(r) for r in self._cache],
+            "caches": lambda _: [about_store(s) for s in self._cache.report()],
             "tasks": lambda _: about_tasks(asyncio.all_tasks()),
         }
 
@@ -150,20 +150,10 @@ def about_state(state: KeyState[Any]) -> Json:
     }
 
 
-def about_reflector(reflector: Reflector) -> Json:
-    """Tell how much of a kind is cached, and up to which version."""
-    store, options = reflector.store, reflector.options
-    return {
-        "kind": str(reflector.gvk),
-        "namespace": options.namespace,
-        "label_selector": options.label_selector,
-        "field_selector": options.field_selector,
-        "synced": reflector.is_synced,
-        "failure": str(reflector.failure)[:_ERROR_SHOWN] if reflector.failure else None,
-        "objects": len(store),
-        "bytes": sum(len(entry.raw) for entry in store.list()),
-        "resource_version": store.resource_version,
-    }
+def about_store(store: StoreReport) -> Json:
+    """Tell how much a store holds of a kind, and up to which version."""
+    failure = store.failure and store.failure[:_ERROR_SHOWN]
+    return {**asdict(store), "failure": failure}
 
 
 def about_tasks(tasks: Iterable[asyncio.Task[Any]]) -> list[Json]:

@@ -43,7 +43,7 @@ from controller_runtime.question import (
     Watch,
     WatchList,
 )
-from controller_runtime.transport import TRANSPORT_ERRORS, Transport
+from controller_runtime.transport import JSON, TRANSPORT_ERRORS, Transport
 from controller_runtime.wire import (
     Lines,
     Transform,
@@ -66,6 +66,12 @@ _IDLE_BETWEEN_BOOKMARKS = 70.0
 """Seconds without a word after which a watch that gets bookmarks is dead: the server
 sends one about every minute (`watch_cache_interval.go` of k8s.io/apiserver)."""
 
+_METADATA = GroupVersionKind("meta.k8s.io", "v1", "PartialObjectMetadata")
+"""What a watch of metadata alone says that its objects are."""
+
+_AS_METADATA = f"{JSON};as={_METADATA.kind};g={_METADATA.group};v={_METADATA.version}"
+_AS_METADATA_LIST = _AS_METADATA.replace(_METADATA.kind, f"{_METADATA.kind}List")
+
 _TROUBLE: tuple[type[Exception], ...] = (ControllerRuntimeError, *TRANSPORT_ERRORS)
 
 
@@ -81,6 +87,7 @@ class ListWatch:
         namespace: str = "",
         selectors: Mapping[str, str],
         transform: Transform | None = None,
+        metadata_only: bool = False,
     ) -> None:
         """Remember whom to ask about what.
 
@@ -91,6 +98,7 @@ class ListWatch:
             namespace: Only objects of this one; empty for all.
             selectors: `labelSelector` and `fieldSelector`, those that are not empty.
             transform: Reduces each object that is not gone.
+            metadata_only: Ask for no more of each object than its metadata.
         """
         self._transport = transport
         self._discovery = discovery
@@ -98,6 +106,9 @@ class ListWatch:
         self._namespace = namespace
         self._selectors = selectors
         self._transform = transform
+        self._sent_as = _METADATA if metadata_only else gvk
+        self._accept = _AS_METADATA if metadata_only else JSON
+        self._accept_list = _AS_METADATA_LIST if metadata_only else JSON
         self._gets_bookmarks = False
 
     async def list(self, ask: List) -> Page | Failed:
@@ -110,7 +121,11 @@ class ListWatch:
             del params["resourceVersion"]  # the token has it; both together are refused
         try:
             response = await self._transport.request(
-                "GET", await self._path(), params=params, timeout=None
+                "GET",
+                await self._path(),
+                params=params,
+                timeout=None,
+                accept=self._accept_list,
             )
             page = read_page(response.body)
             objects = [
@@ -136,6 +151,7 @@ class ListWatch:
                             await self._path(),
                             params=self._params(ask),
                             idle_timeout=self._idle_timeout(ask),
+                            accept=self._accept,
                         )
                     )
                 is_open = True
@@ -174,7 +190,7 @@ class ListWatch:
         failure: ControllerRuntimeError | None = None
         try:
             for line in batch:
-                match read_event(line, self._gvk, self._transform):
+                match read_event(line, self._sent_as, self._transform):
                     case Bookmark() as bookmark:
                         if changes:
                             yield Changes(changes, version)

@@ -37,6 +37,7 @@ import structlog
 from opentelemetry.trace import Tracer, TracerProvider
 
 from controller_runtime.cache import Cache, CacheOptions
+from controller_runtime.cachedclient import CachedClient
 from controller_runtime.client import Client
 from controller_runtime.clock import Clock, SystemClock
 from controller_runtime.controller import Controller
@@ -180,18 +181,29 @@ class Manager:
             transport = TracedTransport(transport, self.tracer)
         self.transport = transport
         self.discovery = Discovery(transport)
-        self.client = Client(
+        self.api_reader = Client(
             transport,
             scheme=self.scheme,
             discovery=self.discovery,
             field_owner=self.options.field_owner,
         )
+        """Reads live, for what is not cached or must not be late."""
         self.cache = Cache(
             transport,
             self.discovery,
             options=self.options.cache,
             randomness=self.random,
         )
+        self.client = CachedClient(
+            self.cache,
+            transport,
+            scheme=self.scheme,
+            discovery=self.discovery,
+            field_owner=self.options.field_owner,
+            metrics=self.metrics,
+        )
+        """Reads from the cache, and sees its own writes there."""
+        self.metrics.stores(self.cache.report)
         self.probes = Probes()
         self._servers = self._http_servers()
         self._recorders: dict[str, EventRecorder] = {}
@@ -240,7 +252,7 @@ class Manager:
         """Return the recorder of a controller's Events."""
         if controller not in self._recorders:
             recorder = EventRecorder(
-                self.client,
+                self.api_reader,
                 controller=controller,
                 instance=f"{controller}-{socket.gethostname()}"[:128],
                 clock=self.clock,

@@ -14,10 +14,10 @@ into the latter.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 from pydantic.alias_generators import to_camel
 
 from controller_runtime.errors import DecodeError
@@ -171,6 +171,18 @@ class KubeObject(ApiModel):
 
     metadata: ObjectMeta = ObjectMeta()
 
+    _is_partial: bool = PrivateAttr(default=False)
+
+    @property
+    def is_partial(self) -> bool:
+        """It was read where less is kept of it than the server has."""
+        return self._is_partial
+
+    def mark_partial(self) -> Self:
+        """Say so of this object and of its copies, and return it."""
+        self._is_partial = True
+        return self
+
     @property
     def key(self) -> NamespacedName:
         """The object's place, as a request names it."""
@@ -179,6 +191,18 @@ class KubeObject(ApiModel):
 
 Json: TypeAlias = dict[str, Any]
 """An object without a model. The caller owns it."""
+
+
+class PartialJson(dict[str, Any]):
+    """An object without a model, of which the server has more than is here."""
+
+
+def is_partial(obj: KubeObject | Mapping[str, object]) -> bool:
+    """Tell whether to write `obj` back whole would take something away."""
+    if isinstance(obj, KubeObject):
+        return obj.is_partial
+    return isinstance(obj, PartialJson)
+
 
 Kind: TypeAlias = GroupVersionKind | type[KubeObject]
 """What an API call accepts for the kind: a model, or the kind's name for plain JSON."""

@@ -11,8 +11,9 @@ children once, and whoever counts keeps them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from prometheus_client import (
     CollectorRegistry,
@@ -21,8 +22,10 @@ from prometheus_client import (
     Histogram,
     generate_latest,
 )
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 
 _RECONCILE_BUCKETS = (
     *(0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5),
@@ -90,6 +93,56 @@ class QueueMetrics:
         return gauge
 
 
+class StoreSize(Protocol):
+    """How much one store holds."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def view(self) -> str: ...
+    @property
+    def objects(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+
+
+class _Stores(Collector):
+    """Sizes of stores, summed over namespaces."""
+
+    def __init__(self, read: Callable[[], Iterable[StoreSize]]) -> None:
+        self._read = read
+
+    def describe(self) -> Iterable[Metric]:
+        """Name the metrics without a look at the stores."""
+        return self._families()
+
+    def collect(self) -> Iterable[Metric]:
+        objects, bytes_ = self._families()
+        sizes: dict[tuple[str, str], list[int]] = {}
+        for store in self._read():
+            size = sizes.setdefault((store.kind, store.view), [0, 0])
+            size[0] += store.objects
+            size[1] += store.bytes
+        for labels, size in sizes.items():
+            objects.add_metric(labels, size[0])
+            bytes_.add_metric(labels, size[1])
+        return objects, bytes_
+
+    @staticmethod
+    def _families() -> tuple[GaugeMetricFamily, GaugeMetricFamily]:
+        labels = ["kind", "view"]
+        return (
+            GaugeMetricFamily(
+                "controller_runtime_cache_objects", "Objects kept.", labels=labels
+            ),
+            GaugeMetricFamily(
+                "controller_runtime_cache_bytes",
+                "Size of the kept objects as JSON.",
+                labels=labels,
+            ),
+        )
+
+
 class Metrics:
     """All metrics of one manager."""
 
@@ -122,6 +175,12 @@ class Metrics:
             ["name"],
             registry=self.registry,
         )
+        self._stale_reads = Counter(
+            "controller_runtime_cache_stale_reads_total",
+            "Reads that the cache could not answer in time after a write, by kind.",
+            ["kind"],
+            registry=self.registry,
+        )
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
 
@@ -148,6 +207,14 @@ class Metrics:
     def request_duration(self, verb: str, host: str, seconds: float) -> None:
         """Observe how long a request took until its body was read."""
         self._request_duration.labels(verb=verb, host=host).observe(seconds)
+
+    def stale_read(self, kind: str) -> None:
+        """Count a read that went to the server, because the cache lagged too long."""
+        self._stale_reads.labels(kind=kind).inc()
+
+    def stores(self, read: Callable[[], Iterable[StoreSize]]) -> None:
+        """Report the sizes of stores; `read` is called whenever somebody looks."""
+        self.registry.register(_Stores(read))
 
     def exposition(self) -> bytes:
         """Return everything in the Prometheus text format."""

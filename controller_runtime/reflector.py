@@ -17,10 +17,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import structlog
 
@@ -32,10 +32,11 @@ from controller_runtime.errors import (
     UnauthorizedError,
 )
 from controller_runtime.event import Created, Event
-from controller_runtime.listwatch import BATCH, ListWatch, batches
+from controller_runtime.listwatch import ListWatch, batches
 from controller_runtime.meta import GroupVersionKind
 from controller_runtime.question import Answer, Failed, List, Watch, WatchList
 from controller_runtime.store import Store
+from controller_runtime.subscription import Callback, Subscription
 from controller_runtime.transport import Transport
 from controller_runtime.watch import (
     Apply,
@@ -45,14 +46,14 @@ from controller_runtime.watch import (
     Stepper,
     WatchOptions,
 )
-from controller_runtime.wire import Transform
+from controller_runtime.wire import Transform, strip_managed_fields
 
 log = structlog.get_logger(__name__)
 
-_INCURABLE = (ForbiddenError, UnauthorizedError, NoKindMatchError)
+_NEWEST = List(resource_version="", limit=0)
+"""Everything as it is now, in one answer."""
 
-Callback: TypeAlias = Callable[[Sequence[Event]], None]
-"""Takes a batch of events, in the order in which they happened. Must not raise."""
+_INCURABLE = (ForbiddenError, UnauthorizedError, NoKindMatchError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,11 +69,42 @@ class ReflectorOptions:
     field_selector: str = ""
     """Only objects whose fields match, decided by the server."""
 
+    namespaces: tuple[str, ...] = ()
+    """Only these, with a watch for each, so that a role in each is enough. Stands
+    instead of `namespace`, and as that, says nothing to cluster-scoped kinds."""
+
     transform: Transform | None = None
     """Reduces an object before it is stored."""
 
+    is_partial: bool | None = None
+    """The transform drops what the server would lose if the object were written back
+    whole. By default every transform does but `strip_managed_fields`: the server keeps
+    those itself."""
+
+    metadata_only: bool = False
+    """The server sends metadata and nothing else, for stores that need no more."""
+
+    sync_period: float = 36_000.0
+    """Seconds, less or more by up to a tenth, after which a subscriber is told of every
+    object again, without a call to the server; `inf` for never. A subscription may
+    have its own. The default is controller-runtime's 10 hours."""
+
     watch: WatchOptions = field(default_factory=WatchOptions)
     """How to list, watch and wait."""
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The namespaces that are watched; one empty name for all."""
+        return self.namespaces or (self.namespace,)
+
+    @property
+    def keeps_less(self) -> bool:
+        """What is stored lacks something that a write of the whole would take away."""
+        if self.metadata_only:
+            return True
+        if self.is_partial is not None:
+            return self.is_partial
+        return self.transform not in {None, strip_managed_fields}
 
     @property
     def selectors(self) -> dict[str, str]:
@@ -82,53 +114,6 @@ class ReflectorOptions:
             "fieldSelector": self.field_selector,
         }
         return {name: value for name, value in both.items() if value}
-
-
-class Subscription:
-    """A subscriber's place in the line, behind the objects that were here before."""
-
-    def __init__(self, callback: Callback, backlog: Sequence[Event]) -> None:
-        self._callback = callback
-        self._backlog: list[Event] = list(backlog)
-        self._caught_up = asyncio.Event()
-        self._stopped = False
-        if backlog:
-            # One batch a turn of the loop; what happens meanwhile queues up behind.
-            asyncio.get_running_loop().call_soon(self._replay, 0)
-        else:
-            self._caught_up.set()
-
-    @property
-    def stopped(self) -> bool:
-        return self._stopped
-
-    def stop(self) -> None:
-        """Call the callback no more."""
-        self._stopped = True
-        self._backlog.clear()
-        self._caught_up.set()
-
-    def deliver(self, events: Sequence[Event]) -> None:
-        """Tell the subscriber, after everything that it has not been told yet."""
-        if self._stopped:
-            return
-        if self._caught_up.is_set():
-            self._callback(events)
-        else:
-            self._backlog.extend(events)
-
-    async def caught_up(self) -> None:
-        """Wait until the subscriber was told of every object that was here before."""
-        await self._caught_up.wait()
-
-    def _replay(self, told: int) -> None:
-        batch = self._backlog[told : told + BATCH]
-        if batch:
-            self._callback(batch)
-            asyncio.get_running_loop().call_soon(self._replay, told + len(batch))
-        else:
-            self._backlog.clear()
-            self._caught_up.set()
 
 
 class Reflector:
@@ -147,19 +132,26 @@ class Reflector:
         self.gvk = gvk
         self.store = Store(gvk)
         self.options = options
-        self._server = ListWatch(
+        self._questions = partial(
+            ListWatch,
             transport,
             discovery,
             gvk,
-            namespace=options.namespace,
-            selectors=options.selectors,
             transform=options.transform,
+            metadata_only=options.metadata_only,
+        )
+        self._server = self._questions(
+            namespace=options.namespace, selectors=options.selectors
         )
         self._stepper = Stepper(options.watch, randomness, server)
         self._subscriptions: list[Subscription] = []
         self._settled = asyncio.Event()
         self._failure: ControllerRuntimeError | None = None
         self._is_synced = False
+        self.told_at: float | None = None
+        """When the last change or bookmark came, on the loop's clock."""
+        self.is_telling = False
+        """Subscribers are being told of what the store has already."""
 
     @property
     def is_synced(self) -> bool:
@@ -192,6 +184,32 @@ class Reflector:
         await self._settled.wait()
         if self._failure is not None:
             raise self._failure
+
+    async def snapshot(self, namespace: str = "", name: str = "") -> Store:
+        """List what the server has now, as the store would hold it, beside the store.
+
+        Args:
+            namespace: Only this one, of those that are watched.
+            name: Only this object.
+
+        Raises:
+            ApiError: The server refuses.
+        """
+        options = self.options
+        terms = filter(None, [options.field_selector, name and f"metadata.name={name}"])
+        server = self._questions(
+            namespace=options.namespace or namespace,
+            selectors=replace(options, field_selector=",".join(terms)).selectors,
+        )
+        page = await server.list(_NEWEST)
+        if isinstance(page, Failed):
+            raise page.error
+        scratch = self.store.scratch()
+        replacement = scratch.replacement()
+        async for batch in batches(page.objects):
+            replacement.add(batch)
+        replacement.commit(page.resource_version)
+        return scratch
 
     def reset(self) -> None:
         """Forget that the first list was refused, before another try."""
@@ -244,9 +262,15 @@ class Reflector:
     async def _apply(self, delta: Delta) -> None:
         # Whoever subscribes while this goes on is told by the replay of the store.
         subscriptions = tuple(self._subscriptions)
-        async for batch in batches(await self._into_store(delta)):
-            for subscription in subscriptions:
-                subscription.deliver(batch)
+        events = await self._into_store(delta)
+        self.told_at = asyncio.get_running_loop().time()
+        self.is_telling = True
+        try:
+            async for batch in batches(events):
+                for subscription in subscriptions:
+                    subscription.deliver(batch)
+        finally:
+            self.is_telling = False
         if not self._is_synced:
             self._is_synced = True
             self._settled.set()

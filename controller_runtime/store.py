@@ -9,7 +9,8 @@ parse what they need, so nothing is copied for safety and nobody can damage the 
 The writer (a reflector) turns what the server told into events against what the
 store had: a store never tells of an update to an object that it did not have, nor
 twice of the same version. Entries, indexes and the store's resource version change
-together between two awaits; a reader sees all of a change or none of it.
+together between two awaits; a reader sees all of a change or none of it. Listeners
+are called after each: who waits for a version is woken by the writer.
 """
 
 from __future__ import annotations
@@ -23,16 +24,46 @@ from collections.abc import (
     MutableSequence,
     Sequence,
 )
+from functools import partial
 from typing import TypeAlias
 
-from controller_runtime.errors import AlreadyStartedError, NotIndexedError
-from controller_runtime.event import Created, Deleted, Event, Updated
-from controller_runtime.meta import GroupVersionKind, NamespacedName, RawObject
-from controller_runtime.question import Change
+import msgspec
 
-IndexFunction = Callable[[RawObject], Iterable[str]]
+from controller_runtime.errors import (
+    AlreadyStartedError,
+    DecodeError,
+    NotIndexedError,
+)
+from controller_runtime.event import Created, Deleted, Event, Updated
+from controller_runtime.meta import GroupVersionKind, Json, NamespacedName, RawObject
+from controller_runtime.question import Change
+from controller_runtime.selectors import LabelSelector
+
+IndexFunction: TypeAlias = Callable[[RawObject], Iterable[str]]
 """Values under which an object is found; called once a version. What it raises is
 a programming error and stops the reflector."""
+
+_decode_body = msgspec.json.Decoder(dict[str, object]).decode
+
+
+def index_by_body(function: Callable[[Json], Iterable[str]]) -> IndexFunction:
+    """Index by what the whole object says, not by its metadata alone.
+
+    The object is parsed once a version, which takes tens of microseconds, and dropped
+    when its values are known.
+    """
+
+    def values(entry: RawObject) -> Iterable[str]:
+        try:
+            body = _decode_body(entry.raw)
+        except msgspec.MsgspecError as error:
+            raise DecodeError(f"cannot read {entry.key}: {error}") from error
+        return function(body)
+
+    return values
+
+
+_NO_KEYS: Mapping[NamespacedName, None] = {}
 
 
 class _Index:
@@ -66,8 +97,8 @@ class _Index:
                 if not keys:
                     del self._keys[value]
 
-    def keys(self, value: str) -> Iterable[NamespacedName]:
-        return self._keys.get(value, ())
+    def keys(self, value: str) -> Mapping[NamespacedName, None]:
+        return self._keys.get(value, _NO_KEYS)
 
 
 class Store:
@@ -83,6 +114,13 @@ class Store:
         """The version up to which it is complete; empty before the first list."""
         self._entries: dict[NamespacedName, RawObject] = {}
         self._indexes: dict[str, _Index] = {}
+        self._bytes = 0
+        self._listeners: dict[object, Callable[[], None]] = {}
+
+    @property
+    def bytes(self) -> int:
+        """The size of all entries as JSON."""
+        return self._bytes
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -105,10 +143,50 @@ class Store:
         Raises:
             NotIndexedError: There is no such index.
         """
+        return iter([self._entries[key] for key in self._indexed(name, value)])
+
+    def select(
+        self,
+        namespace: str = "",
+        *,
+        labels: LabelSelector | None = None,
+        indexed: Iterable[tuple[str, str]] = (),
+    ) -> Iterator[RawObject]:
+        """Yield the objects that match in every respect.
+
+        Args:
+            namespace: Where they are; empty for everywhere.
+            labels: What their labels must be.
+            indexed: Names of indexes, and values that the objects stand under there.
+
+        Raises:
+            NotIndexedError: There is no such index.
+        """
+        found = self._found(namespace, [self._indexed(*term) for term in indexed])
+        if labels is None or not labels.requirements:
+            return found
+        return iter([e for e in found if labels.matches(e.meta.labels)])
+
+    def _found(
+        self, namespace: str, terms: Sequence[Mapping[NamespacedName, None]]
+    ) -> Iterator[RawObject]:
+        if not terms:
+            return self.list(namespace)
+        rarest, *others = sorted(terms, key=len)
+        return iter(
+            [
+                self._entries[key]
+                for key in rarest
+                if namespace in {"", key.namespace}
+                and all(key in other for other in others)
+            ]
+        )
+
+    def _indexed(self, name: str, value: str) -> Mapping[NamespacedName, None]:
         index = self._indexes.get(name)
         if index is None:
             raise NotIndexedError(f"{self.gvk} has no index {name!r}; add it first")
-        return iter([self._entries[key] for key in index.keys(value)])
+        return index.keys(value)
 
     def add_index(self, name: str, function: IndexFunction) -> None:
         """Index the objects that are here and those that will come.
@@ -134,16 +212,44 @@ class Store:
             else:
                 self._put(change.object, events)
         self.resource_version = resource_version
+        self._tell()
         return events
 
     def replacement(self) -> Replacement:
         """Begin to replace everything; nothing changes before its `commit`."""
         return Replacement(self._indexes, self._swap)
 
+    def scratch(self) -> Store:
+        """Return an empty store with the same indexes, for a content of its own."""
+        store = Store(self.gvk)
+        store._indexes = {name: index.fresh() for name, index in self._indexes.items()}
+        return store
+
+    def on_change(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener` after each change of entries or version.
+
+        It must be quick and must not change the store.
+
+        Returns:
+            A function that ends it.
+        """
+        place = object()
+        self._listeners[place] = listener
+        return partial(self._forget_listener, place)
+
+    def _forget_listener(self, place: object) -> None:
+        self._listeners.pop(place, None)
+
+    def _tell(self) -> None:
+        if self._listeners:
+            for listener in tuple(self._listeners.values()):
+                listener()
+
     def _put(self, entry: RawObject, events: MutableSequence[Event]) -> None:
         key = entry.meta.key
         old = self._entries.get(key)
         self._entries[key] = entry
+        self._bytes += len(entry.raw) - (len(old.raw) if old is not None else 0)
         for index in self._indexes.values():
             index.put(key, entry)
         events.extend(_difference(old, entry, is_initial=False))
@@ -154,6 +260,7 @@ class Store:
         for index in self._indexes.values():
             index.drop(key)
         if old is not None:
+            self._bytes -= len(old.raw)
             # The stored version went through the transform; `last` did not.
             events.append(Deleted(old))
 
@@ -162,8 +269,10 @@ class Store:
     ) -> Iterator[Event]:
         is_initial = not self.resource_version
         old, self._entries = self._entries, entries
+        self._bytes = sum(len(entry.raw) for entry in entries.values())
         self._indexes.update(indexes)
         self.resource_version = resource_version
+        self._tell()
         return _differences(old, entries, is_initial=is_initial)
 
 

@@ -60,9 +60,16 @@ class TracedTransport:
 
     @asynccontextmanager
     async def stream(
-        self, path: str, *, params: Mapping[str, str], idle_timeout: float
+        self,
+        path: str,
+        *,
+        params: Mapping[str, str],
+        idle_timeout: float,
+        accept: str = JSON,
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        opened = self._transport.stream(path, params=params, idle_timeout=idle_timeout)
+        opened = self._transport.stream(
+            path, params=params, idle_timeout=idle_timeout, accept=accept
+        )
         async with AsyncExitStack() as stack:
             with self._span("GET", path) as span:
                 chunks = await stack.enter_async_context(opened)

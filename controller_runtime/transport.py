@@ -119,7 +119,12 @@ class Transport(Protocol):
         ...
 
     def stream(
-        self, path: str, *, params: Mapping[str, str], idle_timeout: float
+        self,
+        path: str,
+        *,
+        params: Mapping[str, str],
+        idle_timeout: float,
+        accept: str = JSON,
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Open a watch and yield its bytes as they come, in chunks of any size.
 

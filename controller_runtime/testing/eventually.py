@@ -70,7 +70,7 @@ async def eventually(
     An object that is not there yet is waited for.
 
     Args:
-        client: Reads and watches.
+        client: Whose server is asked; always live, never a cache.
         kind: A model, or a `GroupVersionKind` for plain JSON.
         name: Which object.
         namespace: Where; empty for cluster-scoped kinds.
@@ -131,10 +131,10 @@ async def _versions(
     client: Client, gvk: GroupVersionKind, name: str, namespace: str
 ) -> AsyncGenerator[Json | None, None]:
     """Yield the object now and each time it changes; `None` when it is not there."""
+    # A client that reads from a cache may not have the kind, and would see it late.
+    live = Client(client.transport, scheme=client.scheme, discovery=client.discovery)
     while True:
-        listed = await client.list(
-            gvk, namespace, field_selector=f"metadata.name={name}"
-        )
+        listed = await live.list(gvk, namespace, field_selector=f"metadata.name={name}")
         yield listed.items[0] if listed.items else None
         watch = _watched(client, gvk, name, namespace, listed.resource_version)
         async with aclosing(watch) as versions:

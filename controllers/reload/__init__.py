@@ -17,7 +17,6 @@ from functools import partial
 
 from controller_runtime import (
     Backoff,
-    Cache,
     Controller,
     ControllerOptions,
     ExponentialLimiter,
@@ -29,7 +28,7 @@ from controller_runtime import (
     mapped,
 )
 from controllers.reload.controller import Reloader
-from controllers.reload.observe import Observer
+from controllers.reload.observe import Observer, Views
 from controllers.reload.options import ReloadOptions
 from controllers.reload.sources import SourceKind, is_news, source_key
 from controllers.reload.workloads import WORKLOADS, WorkloadKey, workload_key
@@ -42,7 +41,8 @@ _AFTER_FAILURE = Backoff(base=1.0, ceiling=300.0)
 
 def setup(manager: Manager, options: ReloadOptions) -> None:
     """Add the reload controller to a manager that has not started."""
-    observer = Observer.declare(manager.cache, options)
+    views = Views.of(manager.cache, options)
+    observer = Observer.declare(views, options)
     reloader = Reloader(
         observer, manager.client, manager.recorder, resync=options.resync
     )
@@ -50,8 +50,8 @@ def setup(manager: Manager, options: ReloadOptions) -> None:
         _NAME,
         reloader,
         sources=[
-            *(_of_workloads(manager.cache, kind, observer) for kind in WORKLOADS),
-            *(_of_sources(manager.cache, kind, observer) for kind in SourceKind),
+            *(_of_workloads(views, kind, observer) for kind in WORKLOADS),
+            *(_of_sources(views, kind, observer) for kind in SourceKind),
         ],
         options=ControllerOptions(max_concurrent_reconciles=options.workers),
         limiter=ExponentialLimiter(_AFTER_FAILURE),
@@ -62,7 +62,7 @@ def setup(manager: Manager, options: ReloadOptions) -> None:
 
 
 def _of_workloads(
-    cache: Cache, kind: str, observer: Observer
+    views: Views, kind: str, observer: Observer
 ) -> KindSource[WorkloadKey]:
     """Look at a workload when its spec or an annotation changes, not its status."""
 
@@ -71,15 +71,16 @@ def _of_workloads(
             yield workload_key(kind, entry)
 
     predicate = generation_changed() | annotation_changed()
-    return KindSource(cache, WORKLOADS[kind], mapped(requests), [predicate])
+    return KindSource(views.workloads, WORKLOADS[kind], mapped(requests), [predicate])
 
 
 def _of_sources(
-    cache: Cache, kind: SourceKind, observer: Observer
+    views: Views, kind: SourceKind, observer: Observer
 ) -> KindSource[WorkloadKey]:
     """Look at the workloads that a source may concern when there is news of it."""
 
     def requests(entry: RawObject) -> Iterator[WorkloadKey]:
         return observer.affected(source_key(kind, entry))
 
-    return KindSource(cache, kind.model, mapped(requests), [partial(is_news, kind)])
+    view = views.sources[kind]
+    return KindSource(view, kind.model, mapped(requests), [partial(is_news, kind)])

@@ -14,9 +14,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple
 from functools import partial
+from typing import NamedTuple
 
 from controller_runtime import (
     Cache,
+    CacheView,
     NamespacedName,
     RawObject,
     ReflectorOptions,
@@ -47,6 +49,32 @@ _NO_HELM_RELEASES = "type!=helm.sh/release.v1"
 """Secrets that Helm keeps its history in: many, large, and used by no pod."""
 
 
+class Views(NamedTuple):
+    """What of each kind this controller keeps; other controllers may keep more."""
+
+    workloads: CacheView
+    sources: Mapping[SourceKind, CacheView]
+
+    @classmethod
+    def of(cls, cache: Cache, options: ReloadOptions) -> Views:
+        """Describe the views; nothing is watched yet."""
+        keep = {options.keys.match, options.keys.ignore}
+        sources = {
+            kind: cache.view(
+                ReflectorOptions(
+                    namespace=options.namespace,
+                    transform=reducer(kind, keep),
+                    field_selector=_field_selector(kind),
+                )
+            )
+            for kind in SourceKind
+        }
+        workloads = ReflectorOptions(
+            namespace=options.namespace, transform=strip_managed_fields
+        )
+        return cls(cache.view(workloads), sources)
+
+
 class Observer:
     """Reads workloads and sources from their stores."""
 
@@ -63,27 +91,13 @@ class Observer:
         self._keys = tuple(key.encode() for key in astuple(options.keys))
 
     @classmethod
-    def declare(cls, cache: Cache, options: ReloadOptions) -> Observer:
+    def declare(cls, views: Views, options: ReloadOptions) -> Observer:
         """Have the cache keep what this controller reads; before the cache runs."""
-        keep = {options.keys.match, options.keys.ignore}
         sources = {
-            kind: cache.declare(
-                kind.model,
-                ReflectorOptions(
-                    namespace=options.namespace,
-                    transform=reducer(kind, keep),
-                    field_selector=_field_selector(kind),
-                ),
-            ).store
-            for kind in SourceKind
+            kind: view.declare(kind.model).store for kind, view in views.sources.items()
         }
         workloads = {
-            kind: cache.declare(
-                model,
-                ReflectorOptions(
-                    namespace=options.namespace, transform=strip_managed_fields
-                ),
-            ).store
+            kind: views.workloads.declare(model).store
             for kind, model in WORKLOADS.items()
         }
         observer = cls(workloads, sources, options)

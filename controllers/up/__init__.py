@@ -76,8 +76,8 @@ async def _show(settings: Settings, *, once: bool, state: Path) -> int:
         ):
             manager = build(settings, transport, metrics)
             running = tasks.create_task(manager.start(), name="manager")
-            namespace = await fresh_namespace(manager.client, secrets.token_hex(2))
-            is_as_expected = await show_reload(manager.client, namespace, out)
+            namespace = await fresh_namespace(manager.api_reader, secrets.token_hex(2))
+            is_as_expected = await show_reload(manager.api_reader, namespace, out)
             if not once:
                 _say_what_next(out, kubeconfig, namespace, manager)
                 with _until_cancelled():

@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 
 from controller_runtime.meta import Json
-from controller_runtime.testing.apiserver import status
+from controller_runtime.testing.apiserver import partial, status
 from controller_runtime.testing.apiserver.faults import Effect, Fault
 from controller_runtime.testing.apiserver.status import StatusError
 from controller_runtime.testing.apiserver.watching import Watch
@@ -68,6 +68,7 @@ async def stream(
     request: web.BaseRequest, watch: Watch, fault: Fault | None
 ) -> web.StreamResponse:
     """Write events until the watch ends, the client leaves or a fault strikes."""
+    is_partial = partial.is_wanted(request.headers.get("Accept", ""))
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
     response.enable_chunked_encoding()
     await response.prepare(request)
@@ -82,7 +83,8 @@ async def stream(
             event = await watch.next()
             if event is None:
                 break
-            await response.write(msgspec.json.encode(event) + b"\n")
+            shown = partial.of_event(event) if is_partial else event
+            await response.write(msgspec.json.encode(shown) + b"\n")
             told += 1
         await response.write_eof()
     return response

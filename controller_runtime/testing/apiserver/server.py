@@ -27,6 +27,7 @@ from controller_runtime.testing.apiserver import (
     answers,
     bodies,
     discovery,
+    partial,
     patching,
     status,
 )
@@ -227,7 +228,10 @@ class ApiServer:
         if verb == "watch":
             return await self._watch(request, record, place, fault)
         body = await answers.read_body(request)
-        response = answers.json_answer(*self._do(request, verb, place, body))
+        code, answer = self._do(request, verb, place, body)
+        if verb in {"get", "list"} and partial.is_wanted(_accept(request)):
+            answer = partial.of_answer(answer)
+        response = answers.json_answer(code, answer)
         for text in self.faults.warnings(record):
             response.headers.add("Warning", f'299 - "{text}"')
         return response if fault is None else answers.spoilt(request, fault)
@@ -365,6 +369,10 @@ class ApiServer:
         finally:
             self._watches.discard(watch)
             watch.stop()
+
+
+def _accept(request: web.BaseRequest) -> str:
+    return request.headers.get("Accept", "")
 
 
 def _options(

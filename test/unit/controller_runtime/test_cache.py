@@ -13,7 +13,6 @@ from controller_runtime.cache import Cache, CacheOptions
 from controller_runtime.client import Client
 from controller_runtime.discovery import Discovery
 from controller_runtime.errors import (
-    AlreadyStartedError,
     CacheNotStartedError,
     ForbiddenError,
     NoKindMatchError,
@@ -312,11 +311,24 @@ async def test_one_kind_is_watched_once_however_often_it_is_wanted(
     assert len(world.server.requests.of("watch", "configmaps")) == 1
 
 
-async def test_one_kind_cannot_be_cached_in_two_ways(world: World) -> None:
-    world.cache.declare(CONFIG_MAP, ReflectorOptions(label_selector="a=b"))
+async def test_one_kind_can_be_kept_in_two_ways_and_each_is_watched_once(
+    world: World,
+) -> None:
+    await world.put("in", labels={"team": "red"})
+    await world.put("out", labels={"team": "blue"})
+    red = ReflectorOptions(label_selector="team=red")
+    some, whole = world.cache.declare(CONFIG_MAP, red), world.cache.declare(CONFIG_MAP)
+    same = world.cache.view(ReflectorOptions(label_selector="team=red"))
 
-    with pytest.raises(AlreadyStartedError, match="ConfigMap"):
-        world.cache.declare(CONFIG_MAP, ReflectorOptions(label_selector="a=c"))
+    async with world.running():
+        await world.cache.synced()
+        again = await same.informer(CONFIG_MAP)
+        await asyncio.sleep(1)
+        watches = world.server.watch_count
+
+    assert again is some
+    assert [len(some.store), len(whole.store)] == [1, 2]
+    assert watches == 2
 
 
 async def test_a_kind_first_wanted_while_the_cache_runs_is_watched_from_then(

@@ -192,7 +192,7 @@ async def test_caches_show_how_much_of_a_kind_there_is(world: World) -> None:
     (cache,) = await world.get("/caches")
 
     assert (cache["kind"], cache["synced"], cache["objects"]) == (
-        "Secret (v1)",
+        "Secret",
         True,
         2,
     )

@@ -64,7 +64,12 @@ class Server:
         return Response(200, {}, json.dumps({"resources": self.served[path]}).encode())
 
     def stream(
-        self, path: str, *, params: Mapping[str, str], idle_timeout: float
+        self,
+        path: str,
+        *,
+        params: Mapping[str, str],
+        idle_timeout: float,
+        accept: str = "application/json",
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         raise NotImplementedError
 

@@ -55,10 +55,17 @@ class Ignorant:
         )
 
     def stream(
-        self, path: str, *, params: Mapping[str, str], idle_timeout: float
+        self,
+        path: str,
+        *,
+        params: Mapping[str, str],
+        idle_timeout: float,
+        accept: str = "application/json",
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         known = {k: v for k, v in params.items() if k not in self._unknown}
-        return self._transport.stream(path, params=known, idle_timeout=idle_timeout)
+        return self._transport.stream(
+            path, params=known, idle_timeout=idle_timeout, accept=accept
+        )
 
 
 class World:

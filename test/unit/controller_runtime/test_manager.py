@@ -412,5 +412,5 @@ async def test_events_that_wait_at_the_end_are_written() -> None:
 
         await run_for(manager, 1)
 
-        events = await manager.client.list(EVENT, "n")
+        events = await manager.api_reader.list(EVENT, "n")
     assert [event["note"] for event in events.items] == ["the end"]

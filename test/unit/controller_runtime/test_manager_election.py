@@ -343,7 +343,7 @@ async def test_the_last_event_of_the_election_is_written(server: ApiServer) -> N
     async with replica("a", server) as a:
         async with started(a):
             await a.manager.elected()
-        events = await a.manager.client.list(EVENT, "n")
+        events = await a.manager.api_reader.list(EVENT, "n")
 
     notes = sorted(event["note"] for event in events.items)
     assert notes == ["a became leader", "a stopped leading"]

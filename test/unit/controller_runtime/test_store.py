@@ -6,11 +6,16 @@ from collections.abc import Iterable
 
 import pytest
 
-from controller_runtime.errors import AlreadyStartedError, NotIndexedError
+from controller_runtime.errors import (
+    AlreadyStartedError,
+    DecodeError,
+    NotIndexedError,
+)
 from controller_runtime.event import Created, Deleted, Event, Updated
 from controller_runtime.meta import GroupVersionKind, Meta, NamespacedName, RawObject
 from controller_runtime.question import Change
-from controller_runtime.store import Store
+from controller_runtime.selectors import LabelSelector
+from controller_runtime.store import Store, index_by_body
 
 CONFIG_MAP = GroupVersionKind("", "v1", "ConfigMap")
 
@@ -235,3 +240,76 @@ def test_an_index_is_added_once(store: Store) -> None:
 
     with pytest.raises(AlreadyStartedError, match="team"):
         store.add_index("team", by_team)
+
+
+@pytest.mark.behaviour("K5")
+def test_a_selection_is_what_matches_in_every_respect(store: Store) -> None:
+    store.add_index("team", by_team)
+    store.add_index("name", lambda entry: [entry.meta.name])
+    replace(
+        store,
+        entry("a", team="red", namespace="x"),
+        entry("b", team="red", namespace="x"),
+        entry("c", team="red", namespace="y"),
+    )
+    red = LabelSelector.parse("team=red")
+
+    assert names(store.select("x", labels=red)) == {"a", "b"}
+    assert names(store.select("x", indexed=[("team", "red")])) == {"a", "b"}
+    both = [("team", "red"), ("name", "b")]
+    assert names(store.select(indexed=both)) == {"b"}
+    assert names(store.select("y", indexed=both)) == set()
+    assert names(store.select(labels=LabelSelector.parse("!team"))) == set()
+    with pytest.raises(NotIndexedError, match="age"):
+        store.select(indexed=[("team", "red"), ("age", "1")])
+
+
+def test_an_index_may_look_into_the_body(store: Store) -> None:
+    store.add_index("kind", index_by_body(lambda body: [str(body["kind"])]))
+    replace(store, RawObject(Meta(name="a"), b'{"kind":"x"}'))
+
+    assert names(store.by_index("kind", "x")) == {"a"}
+
+
+def test_an_index_of_bodies_names_the_object_that_it_cannot_read(store: Store) -> None:
+    store.add_index("kind", index_by_body(lambda body: [str(body["kind"])]))
+
+    with pytest.raises(DecodeError, match="n/a"):
+        replace(store, entry("a"))
+
+
+def test_a_store_knows_its_size(store: Store) -> None:
+    replace(store, entry("a", 1), entry("b", 1))
+    assert store.bytes == len("a@1b@1")
+
+    apply(store, Change(entry("a", 1000)), Change(entry("b"), gone=True))
+
+    assert store.bytes == len("a@1000")
+
+
+@pytest.mark.behaviour("S11")
+def test_a_listener_is_called_when_a_change_is_whole_until_it_leaves(
+    store: Store,
+) -> None:
+    seen: list[tuple[str, int]] = []
+    leave = store.on_change(lambda: seen.append((store.resource_version, len(store))))
+
+    replace(store, entry("a"), version="1")
+    apply(store, Change(entry("b")), version="2")
+    apply(store, version="3")
+    leave()
+    leave()
+    apply(store, version="4")
+
+    assert seen == [("1", 1), ("2", 2), ("3", 2)]
+
+
+def test_a_scratch_store_has_the_indexes_and_none_of_the_objects(store: Store) -> None:
+    store.add_index("team", by_team)
+    replace(store, entry("a", team="red"))
+
+    scratch = store.scratch()
+    replace(scratch, entry("b", team="red"))
+
+    assert names(scratch.by_index("team", "red")) == {"b"}
+    assert names(store.by_index("team", "red")) == {"a"}

@@ -122,7 +122,7 @@ async def test_a_call_is_part_of_the_reconcile_that_makes_it(traces: Traces) -> 
         manager = Manager(inner, options=off, tracer_provider=traces.provider)
 
         async def reconcile(request: Request) -> None:
-            await manager.client.list(CONFIG_MAP, request.namespace)
+            await manager.api_reader.list(CONFIG_MAP, request.namespace)
             manager.stop()
 
         builder.controller(manager, CONFIG_MAP, reconcile)

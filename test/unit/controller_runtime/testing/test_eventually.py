@@ -9,6 +9,7 @@ from typing import ClassVar
 import pytest
 
 from controller_runtime.client import Client
+from controller_runtime.manager import Manager, ManagerOptions
 from controller_runtime.meta import GroupVersionKind, Json, KubeObject
 from controller_runtime.patch import merge_patch
 from controller_runtime.scheme import Scheme
@@ -187,3 +188,15 @@ async def test_an_object_that_stays_is_a_failure(
         await eventually_gone(client, CONFIG_MAP, "web", "shop", timeout=2)
 
     assert "blue" in str(caught.value)
+
+
+async def test_it_asks_the_server_even_through_a_client_that_reads_a_cache(
+    server: ApiServer, client: Client
+) -> None:
+    options = ManagerOptions(metrics_bind_address="0", health_probe_bind_address="0")
+    manager = Manager(client.transport, options=options)
+    server.create(config_map(done="yes"))
+
+    found = await eventually(manager.client, CONFIG_MAP, "web", "shop", is_done)
+
+    assert found["metadata"]["name"] == "web"

@@ -1,0 +1,383 @@
+"""A client whose reads come from the cache, and see what it has written.
+
+    write ─▶ API server ─answer─▶ note (key, version) ──┐
+    read ──▶ noted? ─no─▶ store                         │
+               └yes─▶ wait ◀──── the store's writer wakes it when it has come that far
+                       └─ 5 s after the write: a live read
+
+A write is pending until the store shows it. A read of its key waits for it, and so
+does a list of its kind there; all other reads are a look into a dict. When the watch
+lags for too long the server is asked, with the selectors and the transform of the
+store: the answer is that of a cache that does not lag.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar, Unpack, overload
+
+import msgspec
+
+from controller_runtime.cache import Cache
+from controller_runtime.client import Client, FieldValidation, ListOptions
+from controller_runtime.discovery import Discovery, bad_request
+from controller_runtime.errors import (
+    ControllerRuntimeError,
+    NotCachedError,
+    NotFoundError,
+    NotIndexedError,
+)
+from controller_runtime.informer import Informer
+from controller_runtime.meta import (
+    GroupVersionKind,
+    Json,
+    Kind,
+    KubeObject,
+    Meta,
+    NamespacedName,
+    PartialJson,
+    RawObject,
+    kind_of,
+    read_meta,
+)
+from controller_runtime.metrics import Metrics
+from controller_runtime.scheme import ObjectList, Scheme
+from controller_runtime.selectors import FieldSelector, LabelSelector
+from controller_runtime.transport import TRANSPORT_ERRORS, Transport
+from controller_runtime.writes import PendingWrite, Written
+
+T = TypeVar("T", bound=KubeObject)
+
+_ORDERED_SINCE = (1, 35)
+"""The Kubernetes that promises that versions of one kind can be compared."""
+
+_YIELD_AFTER = 256
+"""Objects of a list that are read in one go: about 10 ms of models."""
+
+_NO_CONTINUE = "continue-not-supported"
+"""What stands in for the token of a next page, as in controller-runtime."""
+
+
+class _Deleted(msgspec.Struct):
+    """A Status, or the object itself when something holds up its end."""
+
+    class Details(msgspec.Struct):
+        uid: str = ""
+
+    kind: str = ""
+    metadata: Meta = msgspec.field(default_factory=Meta)
+    details: Details = msgspec.field(default_factory=Details)
+
+
+class _Version(msgspec.Struct):
+    major: str
+    minor: str
+    """May end in a sign, such as `35+`."""
+
+
+_decode_version = msgspec.json.Decoder(_Version).decode
+
+
+class CachedClient(Client):
+    """A `Client` for reconcilers: it stands wherever one is asked for.
+
+    `get` and `list` read the default view of a kind (see `Cache`); subresources are
+    read live. Objects are parsed for the caller, who owns them.
+
+    Args:
+        cache: What is read.
+        transport: Carries what is written.
+        scheme: Reads and writes the objects.
+        discovery: Finds the paths.
+        field_owner: See `Client`.
+        field_validation: See `Client`.
+        metrics: Counts the reads for which the cache was too slow.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        transport: Transport,
+        *,
+        scheme: Scheme,
+        discovery: Discovery | None = None,
+        field_owner: str = "pilothouse",
+        field_validation: FieldValidation | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
+        super().__init__(
+            transport,
+            scheme=scheme,
+            discovery=discovery,
+            field_owner=field_owner,
+            field_validation=field_validation,
+        )
+        self._cache = cache
+        self._metrics = metrics
+        self._pending: dict[GroupVersionKind, dict[NamespacedName, PendingWrite]] = {}
+        self._ordered: bool | None = None
+
+    @overload
+    async def get(
+        self, kind: type[T], name: str, namespace: str = "", *, subresource: str = ""
+    ) -> T: ...
+    @overload
+    async def get(
+        self,
+        kind: GroupVersionKind,
+        name: str,
+        namespace: str = "",
+        *,
+        subresource: str = "",
+    ) -> Json: ...
+
+    async def get(
+        self, kind: Kind, name: str, namespace: str = "", *, subresource: str = ""
+    ) -> KubeObject | Json:
+        """Read an object from the cache.
+
+        Raises:
+            NotFoundError: The cache has no such object.
+            NotCachedError: It does not keep the kind, the namespace, or more than
+                metadata.
+            CacheNotStartedError: It does not run.
+        """
+        if subresource:
+            return await super().get(kind, name, namespace, subresource=subresource)
+        informer = await self._whole(kind)
+        entry = await self._entry(informer, name, namespace)
+        return self._read(kind, informer, entry)
+
+    async def get_meta(self, kind: Kind, name: str, namespace: str = "") -> Meta:
+        """Read the metadata of an object from the cache, without parsing anything.
+
+        Raises:
+            NotFoundError: The cache has no such object.
+            NotCachedError: It does not keep the kind, or the namespace.
+            CacheNotStartedError: It does not run.
+        """
+        informer = await self._cache.reader(kind)
+        return (await self._entry(informer, name, namespace)).meta
+
+    @overload
+    async def list(
+        self, kind: type[T], namespace: str = "", **options: Unpack[ListOptions]
+    ) -> ObjectList[T]: ...
+    @overload
+    async def list(
+        self,
+        kind: GroupVersionKind,
+        namespace: str = "",
+        **options: Unpack[ListOptions],
+    ) -> ObjectList[Json]: ...
+
+    async def list(
+        self, kind: Kind, namespace: str = "", **options: Unpack[ListOptions]
+    ) -> ObjectList[Any]:
+        """Read what matches from the cache, in no particular order.
+
+        `field_selector` names indexes, which `Informer.add_index` adds, and values.
+        There are no pages: what `limit` cuts off cannot be had by `continue_`.
+
+        Raises:
+            NotIndexedError: There is no index of that name.
+            NotCachedError: The cache does not keep the kind, the namespace, or more
+                than metadata.
+            CacheNotStartedError: It does not run.
+            BadRequestError: `continue_`, or a version, is given.
+        """
+        informer = await self._whole(kind)
+        found = await self._entries(informer, namespace, options)
+        items = []
+        for number, entry in enumerate(found.items):
+            if number % _YIELD_AFTER == _YIELD_AFTER - 1:
+                await asyncio.sleep(0)
+            items.append(self._read(kind, informer, entry))
+        return ObjectList(items, *found[1:])
+
+    async def list_meta(
+        self, kind: Kind, namespace: str = "", **options: Unpack[ListOptions]
+    ) -> ObjectList[Meta]:
+        """Read the metadata of what matches, as `list`, without parsing anything."""
+        informer = await self._cache.reader(kind)
+        found = await self._entries(informer, namespace, options)
+        return ObjectList([entry.meta for entry in found.items], *found[1:])
+
+    async def _whole(self, kind: Kind) -> Informer:
+        informer = await self._cache.reader(kind)
+        if informer.options.metadata_only:
+            raise NotCachedError(
+                f"the cache keeps metadata alone of {informer.gvk}: use get_meta"
+            )
+        return informer
+
+    def _read(
+        self, kind: Kind, informer: Informer, entry: RawObject
+    ) -> KubeObject | Json:
+        obj: KubeObject | Json = self.scheme.decode(kind, entry.raw)
+        if not informer.options.keeps_less:
+            return obj
+        return obj.mark_partial() if isinstance(obj, KubeObject) else PartialJson(obj)
+
+    async def _entry(self, informer: Informer, name: str, namespace: str) -> RawObject:
+        key = informer.key(namespace, name)
+        store = informer.store_of(key.namespace)
+        if pending := self._pending.get(informer.gvk):
+            write = pending.get(key)
+            if write is not None and not await self._are_seen(informer, [write]):
+                (store,) = await informer.snapshot(key.namespace, name)
+        entry = store.get(key)
+        if entry is None:
+            raise await self._not_found(informer.gvk, name)
+        return entry
+
+    async def _entries(
+        self, informer: Informer, namespace: str, options: ListOptions
+    ) -> ObjectList[RawObject]:
+        if options.get("continue_") or options.get("resource_version", "") not in _ANY:
+            raise bad_request("a cache has neither pages nor versions to choose from")
+        namespace, _ = informer.key(namespace, "")
+        stores = informer.stores(namespace)
+        if pending := self._pending.get(informer.gvk):
+            writes = [
+                write
+                for key, write in pending.items()
+                if namespace in {"", key.namespace}
+            ]
+            if writes and not await self._are_seen(informer, writes):
+                stores = await informer.snapshot(namespace)
+        found = informer.select(
+            namespace,
+            labels=LabelSelector.parse(options.get("label_selector", "")),
+            indexed=_terms(informer.gvk, options.get("field_selector", "")),
+            stores=stores,
+        )
+        version = [store.resource_version for store in stores][-1]
+        return _cut(list(found), version, options.get("limit", 0))
+
+    async def _not_found(self, gvk: GroupVersionKind, name: str) -> NotFoundError:
+        plural = (await self.discovery.resource(gvk)).plural
+        resource = f"{plural}.{gvk.group}" if gvk.group else plural
+        return NotFoundError(
+            f'{resource} "{name}" not found in the cache',
+            status=404,
+            reason="NotFound",
+            details={"name": name, "group": gvk.group, "kind": plural},
+        )
+
+    def _wrote(self, gvk: GroupVersionKind, answer: bytes) -> None:
+        informer = self._cache.default(gvk)
+        if informer is None:
+            return
+        meta = read_meta(answer)
+        gone = ""
+        if meta.deletion_timestamp and not meta.finalizers:
+            before = _known(informer, meta.key)
+            if before is not None and before.finalizers:
+                gone = meta.uid  # the last finalizer went, and the object with it
+        self._note(informer, meta.key, Written(meta.resource_version, gone))
+
+    def _deleted(self, kind: Kind, name: str, namespace: str, answer: bytes) -> None:
+        informer = self._cache.default(kind_of(kind))
+        if informer is None:
+            return
+        key = informer.key(namespace, name)
+        deleted = _read_deleted(answer)
+        if deleted.kind != "Status":
+            meta = deleted.metadata
+            written = Written(meta.resource_version, meta.uid, lingers=True)
+        else:
+            known = _known(informer, key)
+            written = Written(gone=deleted.details.uid or (known.uid if known else ""))
+        self._note(informer, key, written)
+
+    def _note(self, informer: Informer, key: NamespacedName, written: Written) -> None:
+        try:
+            store = informer.store_of(key.namespace)
+        except NotCachedError:
+            return  # nobody can read it here
+        writes = self._pending.setdefault(informer.gvk, {})
+        pending = writes.get(key)
+        if pending is None:
+            pending = writes[key] = PendingWrite(
+                key,
+                store,
+                is_ordered=lambda: self._ordered is True,
+                on_seen=lambda: self._forget(informer.gvk, key),
+            )
+        pending.expect(written)
+        pending.look()
+
+    def _forget(self, gvk: GroupVersionKind, key: NamespacedName) -> None:
+        del self._pending[gvk][key]
+        if not self._pending[gvk]:
+            del self._pending[gvk]
+
+    async def _are_seen(
+        self, informer: Informer, writes: Sequence[PendingWrite]
+    ) -> bool:
+        """Wait until the stores show what was written; `False` when they took long."""
+        try:
+            async with asyncio.timeout_at(max(write.until for write in writes)):
+                if self._ordered is None:
+                    await self._learn_order()
+                for write in writes:
+                    if not write.seen.is_set():
+                        write.move_to(informer.store_of(write.key.namespace))
+                        write.look()
+                    await write.seen.wait()
+        except TimeoutError:
+            if self._metrics is not None:
+                gvk = informer.gvk
+                self._metrics.stale_read(f"{gvk.kind}.{gvk.group}".rstrip("."))
+            return False
+        return True
+
+    async def _learn_order(self) -> None:
+        """Ask the server which Kubernetes it is; without an answer nothing changes."""
+        with suppress(ControllerRuntimeError, msgspec.MsgspecError, *TRANSPORT_ERRORS):
+            answer = await self.transport.request("GET", "/version")
+            version = _decode_version(answer.body)
+            minor = version.minor.rstrip("+")
+            if version.major.isdecimal() and minor.isdecimal():
+                self._ordered = (int(version.major), int(minor)) >= _ORDERED_SINCE
+            else:
+                self._ordered = False
+
+
+_ANY = frozenset({"", "0"})
+"""Resource versions that ask for none in particular."""
+
+
+def _read_deleted(answer: bytes) -> _Deleted:
+    try:
+        return msgspec.json.decode(answer, type=_Deleted)
+    except msgspec.MsgspecError:
+        return _Deleted(kind="Status")  # it is done, whatever was said about it
+
+
+def _known(informer: Informer, key: NamespacedName) -> Meta | None:
+    with suppress(NotCachedError):
+        entry = informer.get(key)
+        return entry.meta if entry is not None else None
+    return None
+
+
+def _terms(gvk: GroupVersionKind, selector: str) -> Iterable[tuple[str, str]]:
+    terms = FieldSelector.parse(selector).terms
+    for term in terms:
+        if term.negated:
+            raise NotIndexedError(f"{gvk}: an index cannot answer {str(term)!r}")
+    return [(term.field, term.value) for term in terms]
+
+
+def _cut(
+    entries: Sequence[RawObject], version: str, limit: int
+) -> ObjectList[RawObject]:
+    if not 0 < limit < len(entries):
+        return ObjectList(list(entries), version)
+    return ObjectList(
+        list(entries[:limit]), version, _NO_CONTINUE, len(entries) - limit
+    )

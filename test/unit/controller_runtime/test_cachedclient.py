@@ -1,0 +1,341 @@
+"""Cached reads on the in-process server, whose watches can be made to lag."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from controller_runtime.cache import CacheOptions
+from controller_runtime.errors import (
+    BadRequestError,
+    CacheNotStartedError,
+    NotCachedError,
+    NotFoundError,
+    NotIndexedError,
+    ServerError,
+)
+from controller_runtime.meta import GroupVersionKind
+from controller_runtime.reflector import ReflectorOptions
+from controller_runtime.testing.apiserver import ApiServer
+from controller_runtime.transport import HttpTransport
+
+pytest.register_assert_rewrite("conformance.cached")
+
+from conformance.cached import *  # noqa: E402, F403 - the tests
+from conformance.cached import (  # noqa: E402 - after the registration
+    CONFIG_MAP,
+    Place,
+    World,
+    reading,
+)
+
+SECRET = GroupVersionKind("", "v1", "Secret")
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ApiServer]:
+    async with ApiServer() as server:
+        yield server
+
+
+@pytest.fixture
+async def place(server: ApiServer) -> AsyncIterator[Place]:
+    async with HttpTransport(server.config()) as transport:
+        yield Place(transport, "n")
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def lag(server: ApiServer, seconds: float) -> None:
+    server.faults.on(verb="watch", times=None).lag(seconds)
+
+
+@pytest.mark.behaviour("K4")
+async def test_a_read_waits_as_long_as_the_watch_lags_and_asks_nobody(
+    server: ApiServer, place: Place
+) -> None:
+    lag(server, 3)
+    async with reading(place) as world:
+        await asyncio.sleep(1)  # the watch is open
+        await world.create("a")
+        before, began = len(server.requests), now()
+        await world.get("a")
+        waited = now() - began
+        await world.get("a")
+        asked = [request.path for request in server.requests[before:]]
+
+    assert 2.9 <= waited <= 3.2
+    assert asked == ["/version"]  # once, to know whether versions can be compared
+
+
+@pytest.mark.behaviour("K4")
+async def test_reads_of_other_objects_do_not_wait(
+    server: ApiServer, place: Place
+) -> None:
+    async with reading(place) as world:
+        await world.create("other")
+        await world.get("other")
+        server.faults.on(verb="watch", times=None).lag(4)
+        server.disconnect_watches()
+        await asyncio.sleep(1)
+        await world.create("a")
+        began = now()
+        await world.get("other")
+        assert now() == began
+        await world.names()
+        assert now() - began == pytest.approx(4, abs=0.3)
+
+
+@pytest.mark.behaviour("K4")
+async def test_a_watch_that_lags_for_too_long_is_passed_by_and_counted(
+    server: ApiServer, place: Place
+) -> None:
+    lag(server, 30)
+    async with reading(place) as world:
+        await world.create("a", "new")
+        began = now()
+        read = await world.get("a")
+        waited = now() - began
+        again = now()
+        names = await world.names()
+        waited_again = now() - again
+
+    assert 4.9 <= waited <= 5.2
+    assert waited_again < 0.1
+    assert read["data"] == {"value": "new"}
+    assert names == {"a"}
+    assert world.stale_reads == 2
+
+
+@pytest.mark.behaviour("K4")
+@pytest.mark.behaviour("K6")
+async def test_a_live_read_finds_no_more_than_the_cache_would(
+    server: ApiServer, place: Place
+) -> None:
+    lag(server, 30)
+    async with reading(place, label_selector="team=red") as world:
+        index = world.cache.declare(CONFIG_MAP)
+        index.add_index("team", lambda e: [e.meta.labels["team"]])
+        await world.create("in", labels={"team": "red"})
+        await world.create("out", labels={"team": "blue"})
+
+        found = await world.names(field_selector="team=red")
+        with pytest.raises(NotFoundError):
+            await world.get("out")
+
+    assert found == {"in"}
+
+
+@pytest.mark.behaviour("K4")
+async def test_a_live_read_that_fails_says_so(server: ApiServer, place: Place) -> None:
+    lag(server, 30)
+    async with reading(place) as world:
+        await world.create("a")
+        server.faults.on(verb="list", resource="configmaps").answer(500)
+        with pytest.raises(ServerError):
+            await world.get("a")
+
+
+@pytest.mark.behaviour("K4")
+async def test_a_deletion_is_waited_for_like_any_write(
+    server: ApiServer, place: Place
+) -> None:
+    lag(server, 2)
+    async with reading(place) as world:
+        await world.create("a")
+        await world.client.delete(CONFIG_MAP, "a", "n")
+        began = now()
+        with pytest.raises(NotFoundError):
+            await world.get("a")
+        assert now() - began == pytest.approx(2, abs=0.2)
+
+
+@pytest.mark.behaviour("K4")
+async def test_what_was_only_tried_is_not_waited_for(
+    server: ApiServer, place: Place
+) -> None:
+    lag(server, 3)
+    async with reading(place) as world:
+        await world.client.create(world.config_map("a"), dry_run=True)
+        began = now()
+        with pytest.raises(NotFoundError):
+            await world.get("a")
+        assert now() == pytest.approx(began, abs=0.05)
+
+
+@pytest.mark.behaviour("K4")
+async def test_who_gives_up_waiting_leaves_others_waiting(
+    server: ApiServer, place: Place
+) -> None:
+    lag(server, 3)
+    async with reading(place) as world:
+        await world.create("a")
+        async with asyncio.TaskGroup() as tasks:
+            impatient = tasks.create_task(world.get("a"))
+            patient = tasks.create_task(world.get("a"))
+            await asyncio.sleep(1)
+            impatient.cancel()
+        assert patient.result()["metadata"]["name"] == "a"
+
+
+@pytest.mark.behaviour("K4")
+async def test_writes_that_were_seen_are_forgotten(
+    server: ApiServer, place: Place
+) -> None:
+    lag(server, 1)
+    async with reading(place) as world:
+        for number in range(50):
+            await world.create(f"a{number}")
+        assert world.client._pending
+        await asyncio.sleep(2)
+        assert not world.client._pending
+
+
+@pytest.mark.behaviour("K4")
+async def test_a_write_that_the_store_never_shows_is_forgotten(
+    server: ApiServer, place: Place
+) -> None:
+    async with reading(place, label_selector="team=red") as world:
+        world.client._ordered = False  # as before 1.35
+        await world.create("out")
+        began = now()
+        with pytest.raises(NotFoundError):
+            await world.get("out")
+        assert now() - began == pytest.approx(5, abs=0.2)
+        await asyncio.sleep(120)
+        await world.live.create(world.config_map("other", labels={"team": "red"}))
+        await asyncio.sleep(1)
+        assert not world.client._pending
+
+
+@pytest.mark.behaviour("K4")
+async def test_a_server_without_ordered_versions_shows_writes_as_well(
+    server: ApiServer, place: Place
+) -> None:
+    lag(server, 2)
+    async with reading(place) as world:
+        world.client._ordered = False
+        await world.create("a")
+        began = now()
+        await world.get("a")
+        assert now() - began == pytest.approx(2, abs=0.2)
+        await world.change("a", data={"value": "2"})
+        assert (await world.get("a"))["data"] == {"value": "2"}
+
+
+@pytest.mark.behaviour("K1")
+async def test_before_the_cache_runs_no_read_is_answered(place: Place) -> None:
+    world = World(place)
+    world.cache.declare(CONFIG_MAP)
+
+    for read in (world.get("a"), world.client.list_meta(CONFIG_MAP)):
+        with pytest.raises(CacheNotStartedError, match="ConfigMap"):
+            await read
+
+
+@pytest.mark.behaviour("K1")
+async def test_what_is_not_in_the_cache_is_not_asked_of_the_server(
+    server: ApiServer, place: Place
+) -> None:
+    async with reading(place) as world:
+        before = len(server.requests)
+        with pytest.raises(NotFoundError) as caught:
+            await world.get("nobody")
+
+    assert len(server.requests) == before
+    assert caught.value.details == {"name": "nobody", "group": "", "kind": "configmaps"}
+
+
+async def test_a_kind_that_nobody_declared_cannot_be_read(place: Place) -> None:
+    async with reading(place) as world:
+        with pytest.raises(NotCachedError, match="Secret"):
+            await world.client.get(SECRET, "a", "n")
+
+
+async def test_a_kind_that_is_kept_in_another_way_alone_cannot_be_read(
+    place: Place,
+) -> None:
+    world = World(place)
+    world.cache.declare(SECRET, ReflectorOptions(transform=lambda raw: raw))
+
+    async with world.running():
+        with pytest.raises(NotCachedError, match="Secret"):
+            await world.client.get(SECRET, "a", "n")
+
+
+async def test_where_reads_may_start_to_watch_the_first_one_waits_for_the_list(
+    server: ApiServer, place: Place
+) -> None:
+    world = World(place, CacheOptions(reader_fail_on_missing_informer=False))
+    await world.live.create(world.config_map("a"))
+
+    async with world.running():
+        read = await world.get("a")
+        await world.get("a")
+        await asyncio.sleep(1)
+        watches = server.watch_count
+
+    assert read["metadata"]["name"] == "a"
+    assert watches == 1
+
+
+@pytest.mark.behaviour("K10")
+async def test_who_gives_up_the_first_read_leaves_the_informer_alone(
+    server: ApiServer, place: Place
+) -> None:
+    world = World(place, CacheOptions(reader_fail_on_missing_informer=False))
+    await world.live.create(world.config_map("a"))
+    server.faults.on(resource="configmaps").delay(20)
+
+    async with world.running():
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(5):
+                await world.get("a")
+        began = now()
+        await world.get("a")
+
+    assert now() - began == pytest.approx(15, abs=0.5)
+
+
+@pytest.mark.behaviour("K5")
+async def test_a_limit_cuts_a_list_and_says_that_there_is_no_next_page(
+    place: Place,
+) -> None:
+    async with reading(place) as world:
+        for name in ("a", "b", "c"):
+            await world.create(name)
+        some = await world.client.list(CONFIG_MAP, "n", limit=2)
+        all_ = await world.client.list(CONFIG_MAP, "n", limit=3)
+
+        with pytest.raises(BadRequestError, match="pages"):
+            await world.client.list(CONFIG_MAP, "n", continue_=some.continue_)
+        with pytest.raises(NotIndexedError, match="a!=b"):
+            await world.client.list(CONFIG_MAP, "n", field_selector="a!=b")
+
+    assert (len(some.items), some.remaining) == (2, 1)
+    assert some.continue_ == "continue-not-supported"
+    assert (len(all_.items), all_.continue_) == (3, "")
+    assert int(all_.resource_version) >= 3
+
+
+@pytest.mark.behaviour("K7")
+async def test_a_namespace_that_is_not_kept_is_an_error_and_no_empty_answer(
+    place: Place,
+) -> None:
+    async with reading(place) as world:
+        with pytest.raises(NotCachedError, match="elsewhere"):
+            await world.client.get(CONFIG_MAP, "a", "elsewhere")
+        with pytest.raises(NotCachedError, match="elsewhere"):
+            await world.client.list(CONFIG_MAP, "elsewhere")
+
+
+async def test_a_subresource_is_read_live(server: ApiServer, place: Place) -> None:
+    async with reading(place) as world:
+        with pytest.raises(NotFoundError):
+            await world.client.get(CONFIG_MAP, "a", "n", subresource="status")
+
+    assert any(r.path.endswith("/a/status") for r in server.requests)
