@@ -64,13 +64,7 @@ from controller_runtime.httpserver import HttpServer, Probes
 from controller_runtime.informer import Informer
 from controller_runtime.leaderelection import LeaderElectionOptions, LeaderElector
 from controller_runtime.log import configure as configure_logging
-from controller_runtime.manager import (
-    Group,
-    Manager,
-    ManagerOptions,
-    Runnable,
-    Stoppable,
-)
+from controller_runtime.manager import Manager, ManagerOptions
 from controller_runtime.meta import (
     ApiModel,
     GroupVersionKind,
@@ -128,6 +122,7 @@ from controller_runtime.recorder import EventRecorder, ObjectReference, referenc
 from controller_runtime.reflector import Reflector, ReflectorOptions
 from controller_runtime.restconfig import RestConfig
 from controller_runtime.restconfig import load as load_restconfig
+from controller_runtime.runnable import Group, Runnable, Stoppable
 from controller_runtime.scheme import ObjectList, Scheme
 from controller_runtime.selectors import FieldSelector, LabelSelector, SelectorError
 from controller_runtime.signals import on_stop_signal

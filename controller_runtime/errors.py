@@ -28,6 +28,10 @@
 `ApiError` is divided by what the caller can do next, not by status code alone.
 Transport failures (refused connections, TLS, timeouts) are not wrapped: they
 keep the type the transport gave them.
+
+Errors that carry words of a higher module are beside them: `SelectorError` in
+`selectors`, `OwnershipError` and `AlreadyOwnedError` in `ownership`, those of a local
+control plane in `testing.envtest.errors`. Each is a `ControllerRuntimeError`.
 """
 
 from __future__ import annotations

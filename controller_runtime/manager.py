@@ -27,11 +27,10 @@ import asyncio
 import os
 import random
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from enum import IntEnum
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import structlog
 from opentelemetry.trace import Tracer, TracerProvider
@@ -43,16 +42,13 @@ from controller_runtime.clock import Clock, SystemClock
 from controller_runtime.controller import Controller
 from controller_runtime.debug import Inspector
 from controller_runtime.discovery import Discovery
-from controller_runtime.errors import (
-    AlreadyStartedError,
-    ConfigError,
-    ControllerRuntimeError,
-)
+from controller_runtime.errors import AlreadyStartedError, ControllerRuntimeError
 from controller_runtime.garbage import GarbageTuning
 from controller_runtime.httpserver import HttpServer, Probes
 from controller_runtime.leaderelection import LeaderElectionOptions, LeaderElector
 from controller_runtime.metrics import Metrics
 from controller_runtime.recorder import EventRecorder
+from controller_runtime.runnable import Group, Runnable, end_group, name_of
 from controller_runtime.scheme import Scheme
 from controller_runtime.tracing import TracedTransport
 from controller_runtime.transport import Transport
@@ -62,35 +58,6 @@ log = structlog.get_logger(__name__)
 
 _DRAIN_SHARE = 0.8
 """Part of the grace period in which work may end by itself."""
-
-
-class Runnable(Protocol):
-    """Something that works until it is cancelled or has nothing left to do."""
-
-    async def run(self) -> None:
-        """Work. An error stops the manager; to return early is fine."""
-        ...
-
-
-@runtime_checkable
-class Stoppable(Protocol):
-    """A runnable that can end in good order."""
-
-    def stop(self) -> None:
-        """Take no new work; `run` returns when the present work is done."""
-        ...
-
-
-class Group(IntEnum):
-    """When a runnable starts; see the module for the order in which groups stop."""
-
-    RECORDERS = 0
-    HTTP = 1
-    CACHES = 2
-    OTHERS = 3
-    """On every replica, leader or not."""
-    LEADER_ELECTION = 4
-    """On the leader alone."""
 
 
 _STOP_ORDER = (
@@ -293,7 +260,17 @@ class Manager:
         if self._started:
             raise AlreadyStartedError("a manager starts once; make another")
         self._started = True
-        await self._bind()
+        try:
+            for server in self._servers:
+                await server.bind()
+            await self._run()
+        finally:
+            # A server that ran has closed its port; one that never did has it still.
+            for server in self._servers:
+                await server.close()
+        self._raise_errors()
+
+    async def _run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             try:
@@ -302,17 +279,6 @@ class Manager:
             finally:
                 self._stop.set()
                 await self._shut_down()
-        self._raise_errors()
-
-    async def _bind(self) -> None:
-        """Take every port, or none."""
-        try:
-            for server in self._servers:
-                await server.bind()
-        except ConfigError:
-            for server in self._servers:
-                await server.close()
-            raise
 
     def _new_elector(
         self, transport: Transport, exit_process: Callable[[int], object]
@@ -383,7 +349,7 @@ class Manager:
 
     def _task(self, runnable: Runnable) -> asyncio.Task[None]:
         assert self._tasks is not None  # noqa: S101 - only called while `start` runs
-        return self._tasks.create_task(self._guard(runnable), name=_name(runnable))
+        return self._tasks.create_task(self._guard(runnable), name=name_of(runnable))
 
     async def _guard(self, runnable: Runnable) -> None:
         """Run, and turn an error into a stop: a TaskGroup would cancel at once."""
@@ -438,8 +404,10 @@ class Manager:
         for group in _STOP_ORDER:
             if group is Group.RECORDERS:
                 await self._end_election()  # it has a last thing to tell
-            late += await self._stop_group(
-                group, drain_until=now + seconds * _DRAIN_SHARE, end=now + seconds
+            late += await end_group(
+                self._running.get(group, {}),
+                drain_until=now + seconds * _DRAIN_SHARE,
+                end=now + seconds,
             )
             self._disarm_if_harmless()
         if late and seconds:
@@ -449,30 +417,6 @@ class Manager:
                     f"and cancelled: {', '.join(late)}"
                 )
             )
-
-    async def _stop_group(
-        self, group: Group, *, drain_until: float, end: float
-    ) -> list[str]:
-        """End a group's runnables; return the names of those that took too long."""
-        running = self._running.get(group, {})
-        drains = [r for r in running.values() if isinstance(r, Stoppable)]
-        for task, runnable in tuple(running.items()):
-            if isinstance(runnable, Stoppable):
-                runnable.stop()
-            else:
-                task.cancel()
-        if drains:
-            await _wait(running, until=drain_until)
-        for task in tuple(running):
-            task.cancel()
-        await _wait(running, until=end)
-        late = [_name(runnable) for runnable in running.values()]
-        while running:
-            # Somebody caught the cancellation, or cleans up without an end to it.
-            for task in tuple(running):
-                task.cancel()
-            await _wait(running, until=asyncio.get_running_loop().time() + 1)
-        return late
 
     def _raise_errors(self) -> None:
         match self._errors:
@@ -489,20 +433,7 @@ class Manager:
             raise ControllerRuntimeError(f"not listed yet: {kinds}")
 
 
-async def _wait(tasks: Iterable[asyncio.Task[None]], *, until: float) -> None:
-    """Wait for tasks to end, but not beyond a moment of the loop's clock."""
-    waiting = set(tasks)
-    if not waiting:
-        return
-    left = max(until - asyncio.get_running_loop().time(), 0)
-    await asyncio.wait(waiting, timeout=None if left == float("inf") else left)
-
-
 def _default_group(runnable: Runnable) -> Group:
     if isinstance(runnable, Controller) and not runnable.options.needs_leader_election:
         return Group.OTHERS
     return Group.LEADER_ELECTION
-
-
-def _name(runnable: Runnable) -> str:
-    return str(getattr(runnable, "name", "") or type(runnable).__name__)

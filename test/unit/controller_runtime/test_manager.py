@@ -16,9 +16,10 @@ from controller_runtime.errors import (
 )
 from controller_runtime.garbage import THRESHOLDS
 from controller_runtime.httpserver import HttpServer
-from controller_runtime.manager import Group, Manager, ManagerOptions
+from controller_runtime.manager import Manager, ManagerOptions
 from controller_runtime.meta import GroupVersionKind
 from controller_runtime.recorder import EVENT, ObjectReference
+from controller_runtime.runnable import Group
 from controller_runtime.testing.apiserver import ApiServer
 from controller_runtime.transport import HttpTransport
 

@@ -13,9 +13,10 @@ from controller_runtime.controller import Controller, ControllerOptions
 from controller_runtime.errors import ConfigError, ForbiddenError, LeaderLostError
 from controller_runtime.leaderelection import LeaderElectionOptions
 from controller_runtime.lease import LEASE
-from controller_runtime.manager import Group, Manager, ManagerOptions
+from controller_runtime.manager import Manager, ManagerOptions
 from controller_runtime.reconcile import Request
 from controller_runtime.recorder import EVENT
+from controller_runtime.runnable import Group
 from controller_runtime.testing.apiserver import ApiServer
 from controller_runtime.transport import HttpTransport
 
