@@ -360,8 +360,10 @@ class _Sessions(NamedTuple):
     watches: aiohttp.ClientSession
 
     async def close(self) -> None:
-        await self.calls.close()
-        await self.watches.close()
+        try:
+            await self.calls.close()
+        finally:  # a cancellation must not leave the other one open
+            await self.watches.close()
 
 
 class _Chunks:
