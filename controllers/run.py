@@ -18,10 +18,13 @@ from controller_runtime import (
     TRANSPORT_ERRORS,
     ApiError,
     ConfigError,
+    ForbiddenError,
     HttpTransport,
     Metrics,
     RestConfig,
+    ServerError,
     Transport,
+    UnauthorizedError,
     configure_logging,
     load_restconfig,
     on_stop_signal,
@@ -76,10 +79,15 @@ async def server_version(transport: Transport, config: RestConfig) -> str:
     try:
         answer = await transport.request("GET", "/version", timeout=10)
         return str(json.loads(answer.body)["gitVersion"])
-    except ApiError as error:
+    except (UnauthorizedError, ForbiddenError) as error:
         raise ConfigError(
             f"the API server {config.server} ({config.source}) refuses the "
             f"credentials: {error}"
+        ) from error
+    except ServerError as error:
+        raise ConfigError(
+            f"the API server {config.server} ({config.source}) is in trouble: {error}; "
+            "try again when it is well"
         ) from error
     except TRANSPORT_ERRORS as error:
         raise ConfigError(
@@ -87,7 +95,7 @@ async def server_version(transport: Transport, config: RestConfig) -> str:
             f"{str(error) or type(error).__name__}; is the cluster up, and is this "
             "the right context?"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ApiError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f"{config.server} ({config.source}) is no API server: it does not answer "
             "/version as one does"

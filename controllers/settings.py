@@ -61,7 +61,9 @@ class Settings(_Section):
     debug_bind_address: str = "127.0.0.1:8082"
     """`host:port` of `/debug`, for this machine alone by default; `0` serves none."""
 
-    graceful_shutdown_timeout: timedelta = timedelta(seconds=30)
+    graceful_shutdown_timeout: timedelta = Field(
+        default=timedelta(seconds=30), ge=timedelta()
+    )
     """How long running work may take to end after SIGTERM."""
 
     leader_elect: bool = False

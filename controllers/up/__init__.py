@@ -19,6 +19,7 @@ from pathlib import Path
 from rich.console import Console
 
 from controller_runtime import (
+    ConfigError,
     HttpTransport,
     Manager,
     Metrics,
@@ -28,9 +29,17 @@ from controller_runtime import (
 )
 from controller_runtime.testing.envtest import ControlPlane, ControlPlaneOptions
 from controllers.manager import build
-from controllers.settings import Settings, version
+from controllers.settings import Settings, Values, load, version
 from controllers.up.reload import show_reload
 from controllers.up.samples import fresh_namespace
+
+_SETTINGS: Values = {
+    "log_format": "console",
+    # Free ports: the usual ones may belong to something else on a laptop.
+    "metrics_bind_address": "127.0.0.1:0",
+    "health_probe_bind_address": "127.0.0.1:0",
+    "debug_bind_address": "127.0.0.1:0",
+}
 
 KUBECONFIG = "kubeconfig"
 INTERRUPTED = 130
@@ -45,16 +54,7 @@ async def show(*, once: bool, state: Path, log_level: str) -> int:
     Raises:
         ControllerRuntimeError: With a sentence for the user.
     """
-    settings = Settings.model_validate(
-        {
-            "log_format": "console",
-            "log_level": log_level,
-            # Free ports: the usual ones may belong to something else on a laptop.
-            "metrics_bind_address": "127.0.0.1:0",
-            "health_probe_bind_address": "127.0.0.1:0",
-            "debug_bind_address": "127.0.0.1:0",
-        }
-    )
+    settings = load({**_SETTINGS, "log_level": log_level}, {}, None)
     configure_logging(settings.log_format, settings.log_level)
     with _cancelled_by_signal():
         return await _show(settings, once=once, state=state)
@@ -63,7 +63,7 @@ async def show(*, once: bool, state: Path, log_level: str) -> int:
 
 async def _show(settings: Settings, *, once: bool, state: Path) -> int:
     out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-    folder = await asyncio.to_thread(state.resolve)
+    folder = await asyncio.to_thread(_writable, state)
     out.print(f"Pilothouse {version()}: a local control plane with the manager on it")
     options = ControlPlaneOptions(kwok=True, folder=folder / "cluster")
     async with ControlPlane(options) as cluster:
@@ -84,6 +84,18 @@ async def _show(settings: Settings, *, once: bool, state: Path) -> int:
                     await asyncio.wait([running])
             manager.stop()
     return 0 if is_as_expected else 1
+
+
+def _writable(state: Path) -> Path:
+    """Make the state folder, and return where it is."""
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot keep the cluster's state in {state} ({error.strerror}); "
+            "name another folder with --state"
+        ) from error
+    return state.resolve()
 
 
 @contextmanager

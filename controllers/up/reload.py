@@ -9,12 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
-from controller_runtime import Client, GroupVersionKind, Json
+from controller_runtime import (
+    Client,
+    ControllerRuntimeError,
+    GroupVersionKind,
+    Json,
+)
 from controller_runtime.patch import merge_patch
 from controller_runtime.testing.eventually import eventually
 from controllers.up.samples import FIELD_OWNER, apply_samples
@@ -38,12 +44,29 @@ class Seen(NamedTuple):
     generation: int
 
 
+_PATIENCE = 120.0
+"""Seconds for each step: a busy laptop takes its time."""
+
+
 async def show_reload(client: Client, namespace: str, out: Console) -> bool:
-    """Change the Secret and show the restart; tell whether it came as it should."""
+    """Change the Secret and show the restart; tell whether it came as it should.
+
+    Raises:
+        ControllerRuntimeError: The sample did not get there; the text says how far.
+    """
+    try:
+        return await _show(client, namespace, out)
+    except AssertionError as error:
+        raise ControllerRuntimeError(
+            f"the sample is not as expected: {error}"
+        ) from None
+
+
+async def _show(client: Client, namespace: str, out: Console) -> bool:
     await apply_samples(client, "reload_annotations.yaml", namespace)
     out.print(f"\nApplied config/samples/reload_annotations.yaml to {namespace}")
-    await eventually(client, DEPLOYMENT, _WORKLOAD, namespace, _is_rolled_out)
-    await eventually(client, DEPLOYMENT, _WORKLOAD, namespace, _is_adopted)
+    await _until(client, namespace, _is_rolled_out)
+    await _until(client, namespace, _is_adopted)
     before = await _see(client, namespace)
     out.print(f"Deployment {_WORKLOAD} is rolled out: {len(before.pods)} pods Ready")
 
@@ -51,17 +74,23 @@ async def show_reload(client: Client, namespace: str, out: Console) -> bool:
     await _change(client, namespace)
     changed_at = loop.time()
     out.print(f"Changed Secret {_CHANGED}")
-    await eventually(
-        client, DEPLOYMENT, _WORKLOAD, namespace, _is_newer_than(before.generation)
-    )
+    await _until(client, namespace, _is_newer_than(before.generation))
     noticed_after = loop.time() - changed_at
-    await eventually(client, DEPLOYMENT, _WORKLOAD, namespace, _is_rolled_out)
+    await _until(client, namespace, _is_rolled_out)
     rolled_after = loop.time() - changed_at
 
     after = await _see(client, namespace)
     event = await _reloaded_event(client, namespace)
     out.print(_table(before, after, event, noticed_after, rolled_after))
     return _is_as_expected(before, after, event)
+
+
+async def _until(
+    client: Client, namespace: str, condition: Callable[[Json], bool]
+) -> None:
+    await eventually(
+        client, DEPLOYMENT, _WORKLOAD, namespace, condition, timeout=_PATIENCE
+    )
 
 
 def _is_rolled_out(deployment: Json) -> bool:
@@ -77,7 +106,7 @@ def _is_adopted(deployment: Json) -> bool:
     return _RECORD in deployment["metadata"].get("annotations", {})
 
 
-def _is_newer_than(generation: int) -> Any:
+def _is_newer_than(generation: int) -> Callable[[Json], bool]:
     def is_newer(deployment: Json) -> bool:
         return bool(deployment["metadata"]["generation"] > generation)
 

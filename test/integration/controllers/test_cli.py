@@ -173,6 +173,30 @@ async def test_a_missing_permission_names_kind_verb_and_account(
     is_a_sentence(answer, '"nobody"', "cannot watch resource")
 
 
+async def test_a_server_that_is_no_api_server_is_called_that(
+    tmp_path: Path, control_plane: Cluster
+) -> None:
+    text = control_plane.kubeconfig().replace(
+        control_plane.url, f"{control_plane.url}/nowhere"
+    )
+
+    answer = await ended("run", f"--kubeconfig={written(tmp_path / 'config', text)}")
+
+    is_a_sentence(answer, "is no API server", "/nowhere")
+
+
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [
+        ("--log-level=loud", ("--log-level", "'debug'")),
+        ("--state=/proc/nope", ("/proc/nope", "--state")),
+        ("--state=README.md/x", ("README.md/x", "--state")),
+    ],
+)
+async def test_a_wrong_flag_of_up_is_named(flag: str, words: tuple[str, ...]) -> None:
+    is_a_sentence(await ended("up", "--once", flag), *words)
+
+
 async def test_a_wrong_flag_is_named(kubeconfig: Path) -> None:
     answer = await ended("run", f"--kubeconfig={kubeconfig}", "--reload-workers=0")
 

@@ -75,6 +75,12 @@ def test_controllers_are_a_list_with_commas_each_once() -> None:
             id="a number out of bounds",
         ),
         pytest.param(
+            {"graceful_shutdown_timeout": -5},
+            {},
+            ["the flags", "--graceful-shutdown-timeout", "greater than or equal"],
+            id="a grace period below zero",
+        ),
+        pytest.param(
             {"log_level": "loud"},
             {},
             ["the flags", "--log-level", "'debug'"],
