@@ -213,8 +213,7 @@ class HttpTransport:
         try:
             yield _Chunks(response.content, stalled)
         finally:
-            # Not `release`: that would put a connection back that still receives.
-            response.close()
+            _hang_up(response)
 
     async def _open_stream(
         self, call: _Call, idle_timeout: float
@@ -364,6 +363,17 @@ class _Sessions(NamedTuple):
             await self.calls.close()
         finally:  # a cancellation must not leave the other one open
             await self.watches.close()
+
+
+def _hang_up(response: aiohttp.ClientResponse) -> None:
+    """End a connection that may still receive, at once.
+
+    Closing would wait for TLS to say goodbye, which outlives whoever leaves the watch.
+    """
+    connection = response.connection
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
+    response.close()
 
 
 class _Chunks:
