@@ -13,6 +13,7 @@ import asyncio
 import errno
 import inspect
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
@@ -29,6 +30,12 @@ Check: TypeAlias = Callable[[], Awaitable[None] | None]
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _KEEPALIVE = 90.0
 """Seconds that an idle connection is kept, as in controller-runtime's servers."""
+
+_HEADERS = 32.0
+"""Seconds that a TLS handshake may take, as in controller-runtime's servers."""
+
+_GOODBYE = 2.0
+"""Seconds that a client may take to confirm the end of a TLS connection."""
 
 _SHUTDOWN = 5.0
 """Seconds that requests in flight may take to end."""
@@ -99,7 +106,14 @@ class Probes:
 class HttpServer:
     """Serves some routes on one address."""
 
-    def __init__(self, address: str, *, name: str, flag: str) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        name: str,
+        flag: str,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         """Describe a server.
 
         Args:
@@ -107,6 +121,8 @@ class HttpServer:
                 `0` or empty serves nothing.
             name: What it serves, for messages.
             flag: The flag that sets the address, for messages.
+            tls: Serve HTTPS with this. A certificate that is loaded into it later is
+                that of the connections made from then on.
 
         Raises:
             ConfigError: The address cannot be read.
@@ -114,6 +130,7 @@ class HttpServer:
         self.name = f"{name} server"
         self._what = name
         self._flag = flag
+        self._tls = tls
         self._address = address
         self._endpoint = _endpoint(address, flag)
         self._routes: dict[str, Handler] = {}
@@ -139,7 +156,8 @@ class HttpServer:
         host, port = self._socket.getsockname()[:2]
         if host in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
             host = "127.0.0.1"
-        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        scheme = "http" if self._tls is None else "https"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
     def add_route(self, path: str, handler: Handler) -> None:
         """Serve `path` and what is below it.
@@ -199,17 +217,23 @@ class HttpServer:
         await self.bind()
         if self._socket is None:
             return
-        runner = web.ServerRunner(
-            web.Server(self._handle, keepalive_timeout=_KEEPALIVE, access_log=None),
-            shutdown_timeout=_SHUTDOWN,
+        loop = asyncio.get_running_loop()
+        server = web.Server(self._handle, keepalive_timeout=_KEEPALIVE, access_log=None)
+        listener = await loop.create_server(
+            server,
+            sock=self._socket,
+            ssl=self._tls,
+            ssl_handshake_timeout=_HEADERS if self._tls else None,
+            ssl_shutdown_timeout=_GOODBYE if self._tls else None,
         )
-        await runner.setup()
         try:
-            await web.SockSite(runner, self._socket).start()
             log.debug("serving", what=self._what, url=self.url)
-            await asyncio.get_running_loop().create_future()  # until cancelled
+            await loop.create_future()  # until cancelled
         finally:
-            await runner.cleanup()
+            listener.close()
+            await asyncio.sleep(0)  # what is accepted already is a request in flight
+            server.pre_shutdown()
+            await server.shutdown(_SHUTDOWN)
             await self.close()
 
     async def _handle(self, request: web.BaseRequest) -> web.Response:

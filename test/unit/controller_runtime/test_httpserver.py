@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import aiohttp
@@ -13,6 +16,7 @@ import pytest
 
 from controller_runtime.errors import AlreadyStartedError, ConfigError
 from controller_runtime.httpserver import HttpServer, Probes, Query, Reply
+from controller_runtime.testing.envtest.certificates import CertificateAuthority
 
 FLAG = "--health-probe-bind-address"
 
@@ -279,3 +283,36 @@ async def test_the_port_is_free_again_afterwards() -> None:
 
     assert again.port == port
     await again.close()
+
+
+def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Return what a server on the loopback serves with, and what its clients trust."""
+    authority = CertificateAuthority.create()
+    ours = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    with TemporaryDirectory() as folder:
+        pair = authority.server(["localhost"], ["127.0.0.1"])
+        ours.load_cert_chain(*pair.write(Path(folder), "tls"))
+    return ours, ssl.create_default_context(cadata=authority.pem.decode())
+
+
+async def test_with_a_tls_context_it_serves_https() -> None:
+    ours, theirs = contexts()
+    server = HttpServer("127.0.0.1:0", name="metrics", flag=FLAG, tls=ours)
+    server.add_metrics(lambda: b"up 1\n")
+
+    async with (
+        serving(server),
+        aiohttp.ClientSession(server.url) as session,
+        session.get("/metrics", ssl=theirs) as response,
+    ):
+        assert server.url.startswith("https://127.0.0.1:")
+        assert await response.text() == "up 1\n"
+
+
+async def test_a_client_that_speaks_no_tls_gets_no_answer_from_https() -> None:
+    ours, _ = contexts()
+    server = HttpServer("127.0.0.1:0", name="metrics", flag=FLAG, tls=ours)
+
+    async with serving(server), aiohttp.ClientSession() as session:
+        with pytest.raises(aiohttp.ClientError):
+            await session.get(f"http://127.0.0.1:{server.port}/metrics")
