@@ -109,6 +109,7 @@ from controller_runtime.predicate import (
     label_selector,
     resource_version_changed,
 )
+from controller_runtime.rbac import Grant, Permission, Roles
 from controller_runtime.reconcile import (
     DONE,
     Reader,
@@ -179,6 +180,7 @@ __all__ = [
     "FieldSelector",
     "ForbiddenError",
     "Generic",
+    "Grant",
     "Group",
     "GroupVersionKind",
     "Handler",
@@ -212,6 +214,7 @@ __all__ = [
     "OwnershipError",
     "Owns",
     "Patch",
+    "Permission",
     "Predicate",
     "Probes",
     "RawObject",
@@ -223,6 +226,7 @@ __all__ = [
     "Response",
     "RestConfig",
     "Result",
+    "Roles",
     "Runnable",
     "Scheme",
     "SelectorError",

@@ -6,6 +6,7 @@
         watches=[Watch(Secret, mapped(websites_with))],     whatever the handler says
         event_filters=[resource_version_changed()],         before each watch's own
         sources=[channel],                                  taken as they are
+        permissions=[Permission(Deployment, ("create", "patch"))],   for its role
         concurrency=4,
     )
 
@@ -44,6 +45,7 @@ from controller_runtime.event import Event
 from controller_runtime.handler import Handler, for_object, for_owner
 from controller_runtime.manager import Manager
 from controller_runtime.meta import Kind, kind_of
+from controller_runtime.rbac import Permission
 from controller_runtime.reconcile import Reconciler, Request, Result, reconciles
 from controller_runtime.source import Informer, KindSource, Source
 
@@ -104,6 +106,7 @@ def controller(
     concurrency: int | None = ...,
     options: ControllerOptions | None = ...,
     limiter: Limiter[Request] | None = ...,
+    permissions: Iterable[Permission] = ...,
     skip_name_validation: bool = ...,
 ) -> Controller[Request]: ...
 @overload
@@ -119,6 +122,7 @@ def controller(
     concurrency: int | None = ...,
     options: ControllerOptions | None = ...,
     limiter: Limiter[R] | None = ...,
+    permissions: Iterable[Permission] = ...,
     skip_name_validation: bool = ...,
 ) -> Controller[R]: ...
 
@@ -137,6 +141,7 @@ def controller(
     concurrency: int | None = None,
     options: ControllerOptions | None = None,
     limiter: Limiter[Any] | None = None,
+    permissions: Iterable[Permission] = (),
     skip_name_validation: bool = False,
 ) -> Controller[Any]:
     """Make a controller and give it to the manager, which starts it with the others.
@@ -156,6 +161,7 @@ def controller(
         concurrency: Reconciles at once; beats the one in `options`.
         options: How the controller runs.
         limiter: How long a failed key waits.
+        permissions: What it writes, and reads live; `Manager.grants` adds the watches.
         skip_name_validation: Allow a second controller of the name; both then count
             into the same metrics.
 
@@ -201,6 +207,7 @@ def controller(
         metrics=manager.metrics,
         randomness=manager.random,
         tracer=manager.tracer,
+        permissions=permissions,
     )
     manager.add(made)
     return made

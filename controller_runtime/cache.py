@@ -31,6 +31,7 @@ from controller_runtime.errors import (
 )
 from controller_runtime.informer import Informer
 from controller_runtime.meta import GroupVersionKind, Kind, kind_of
+from controller_runtime.rbac import Watched
 from controller_runtime.reflector import ReflectorOptions
 from controller_runtime.transport import Transport
 from controller_runtime.watch import ServerTraits
@@ -119,6 +120,7 @@ class Cache:
         self._server = ServerTraits()
         self._informers: dict[tuple[GroupVersionKind, ReflectorOptions], Informer] = {}
         self._defaults: dict[GroupVersionKind, Informer] = {}
+        self._kinds: dict[GroupVersionKind, Kind] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._now: Callable[[], float] = lambda: 0.0
 
@@ -139,6 +141,7 @@ class Cache:
         """
         informer = self._informer(kind_of(kind), options)
         informer.permanent = True
+        self._kinds[informer.gvk] = kind
         return informer
 
     async def informer(
@@ -197,6 +200,18 @@ class Cache:
         if informer is not None:
             self._forget(informer)
             informer.stop()
+
+    @property
+    def watched(self) -> list[Watched]:
+        """What is kept, for the role that this takes; see `Manager.grants`."""
+        return [
+            Watched(
+                self._kinds.get(informer.gvk, informer.gvk),
+                informer.options.places,
+                informer.options.field_selector,
+            )
+            for informer in self
+        ]
 
     async def synced(self) -> None:
         """Wait for the first list of every kind that is declared now.

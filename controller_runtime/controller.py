@@ -43,6 +43,7 @@ from controller_runtime.errors import (
 )
 from controller_runtime.meta import Kind, NamespacedName, kind_of
 from controller_runtime.metrics import Metrics
+from controller_runtime.rbac import Permission
 from controller_runtime.reconcile import DONE, Reconciler, Result
 from controller_runtime.source import Source
 from controller_runtime.transport import TRANSPORT_ERRORS
@@ -108,6 +109,7 @@ class Controller(Generic[R]):
         metrics: Metrics | None = None,
         randomness: random.Random | None = None,
         tracer: Tracer | None = None,
+        permissions: Iterable[Permission] = (),
     ) -> None:
         """Make a controller that has not started.
 
@@ -121,11 +123,14 @@ class Controller(Generic[R]):
             metrics: Where to count; by default nobody sees it.
             randomness: Where reconcile ids come from.
             tracer: Makes a span of each reconcile; by default none is made.
+            permissions: What it asks of the API server besides its watches; see
+                `Manager.grants`.
         """
         measured = metrics or Metrics()
         self.name = name
         self.options = options or ControllerOptions()
         self.kind = kind_of(kind) if kind is not None else None
+        self.permissions = tuple(permissions)
         self.queue: WorkQueue[R] = WorkQueue(
             limiter=limiter, ageing=self.options.ageing, metrics=measured.queue(name)
         )

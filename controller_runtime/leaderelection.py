@@ -28,7 +28,7 @@ import random
 import socket
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -48,7 +48,8 @@ from controller_runtime.errors import (
 from controller_runtime.exitguard import ExitGuard
 from controller_runtime.lease import LeaseLock, Record, claim, release
 from controller_runtime.metrics import Metrics
-from controller_runtime.recorder import EventRecorder
+from controller_runtime.rbac import Permission
+from controller_runtime.recorder import WRITES_EVENTS, EventRecorder
 from controller_runtime.restconfig import SERVICE_ACCOUNT
 from controller_runtime.transport import TRANSPORT_ERRORS, Transport
 
@@ -222,6 +223,14 @@ class LeaderElector:
         self._reported = ""
         self._leads = False
         self._wrote = False
+
+    @property
+    def permissions(self) -> tuple[Permission, ...]:
+        """What the election asks of the API server, all of it beside the Lease."""
+        if self._recorder is None:
+            return self._lock.permissions
+        there = (self._lock.namespace,)
+        return (*self._lock.permissions, replace(WRITES_EVENTS, namespaces=there))
 
     @property
     def is_leader(self) -> bool:

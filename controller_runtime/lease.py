@@ -14,6 +14,7 @@ import msgspec
 
 from controller_runtime.errors import DecodeError, NotFoundError
 from controller_runtime.meta import GroupVersionKind, Json
+from controller_runtime.rbac import Permission
 from controller_runtime.recorder import ObjectReference
 from controller_runtime.transport import Transport
 
@@ -84,6 +85,15 @@ class LeaseLock:
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
+
+    @property
+    def permissions(self) -> tuple[Permission, ...]:
+        """What reading and writing it asks of the API server."""
+        there = (self.namespace,)
+        return (
+            Permission(LEASE, ("create",), namespaces=there),
+            Permission(LEASE, ("get", "update"), names=(self.name,), namespaces=there),
+        )
 
     @property
     def is_seen(self) -> bool:

@@ -47,7 +47,8 @@ from controller_runtime.garbage import GarbageTuning
 from controller_runtime.httpserver import HttpServer, Probes
 from controller_runtime.leaderelection import LeaderElectionOptions, LeaderElector
 from controller_runtime.metrics import Metrics
-from controller_runtime.recorder import EventRecorder
+from controller_runtime.rbac import Grant, Permission, needed
+from controller_runtime.recorder import WRITES_EVENTS, EventRecorder
 from controller_runtime.runnable import Group, Runnable, end_group, name_of
 from controller_runtime.scheme import Scheme
 from controller_runtime.tracing import TracedTransport
@@ -172,6 +173,7 @@ class Manager:
         """Reads from the cache, and sees its own writes there."""
         self.metrics.stores(self.cache.report)
         self.probes = Probes()
+        self._permissions: set[Permission] = set()
         self._servers = self._http_servers()
         self._recorders: dict[str, EventRecorder] = {}
         self._pending: dict[Group, list[Runnable]] = {group: [] for group in Group}
@@ -201,6 +203,8 @@ class Manager:
             group: When to start it; by default on the leader alone, except for a
                 controller whose options say that it needs no election.
 
+        Its `permissions`, if it has any, become part of `grants`.
+
         Raises:
             AlreadyStartedError: The manager is stopping.
         """
@@ -208,6 +212,7 @@ class Manager:
             raise AlreadyStartedError(f"cannot add {runnable!r}: the manager stops")
         if isinstance(runnable, Controller):
             self.controllers.append(runnable)
+        self._permissions.update(getattr(runnable, "permissions", ()))
         if group is None:
             group = _default_group(runnable)
         if group in self._running:
@@ -215,8 +220,27 @@ class Manager:
         else:
             self._pending[group].append(runnable)
 
+    @property
+    def grants(self) -> frozenset[Grant]:
+        """What the account needs for all that was added and declared so far.
+
+        Watches are those of the cache; what else is asked of the API server is what
+        controllers and the manager's own parts declare. See `rbac.Roles` for the roles
+        that give it.
+        """
+        election = self._elector.permissions if self._elector else ()
+        return needed(
+            self.cache.watched,
+            (*self._permissions, *election),
+            model_for=self.scheme.model_for,
+        )
+
     def recorder(self, controller: str) -> EventRecorder:
         """Return the recorder of a controller's Events."""
+        self._permissions.add(WRITES_EVENTS)
+        return self._recorder(controller)
+
+    def _recorder(self, controller: str) -> EventRecorder:
         if controller not in self._recorders:
             recorder = EventRecorder(
                 self.api_reader,
@@ -291,7 +315,7 @@ class Manager:
             clock=self.clock,
             randomness=self.random,
             metrics=self.metrics,
-            recorder=self.recorder("leader-election"),
+            recorder=self._recorder("leader-election"),
             on_started=self._lead,
             exit_process=exit_process,
         )

@@ -169,6 +169,12 @@ class KubeObject(ApiModel):
 
     gvk: ClassVar[GroupVersionKind]
 
+    plural: ClassVar[str] = ""
+    """Its name in paths and roles, such as `widgets`; empty for the usual one."""
+
+    namespaced: ClassVar[bool] = True
+    """Its objects are in namespaces. Kubernetes' own kinds need not say so."""
+
     metadata: ObjectMeta = ObjectMeta()
 
     _is_partial: bool = PrivateAttr(default=False)

@@ -42,11 +42,15 @@ from controller_runtime.meta import (
     RawObject,
     kind_of,
 )
+from controller_runtime.rbac import Permission
 from controller_runtime.transport import TRANSPORT_ERRORS
 
 log = structlog.get_logger(__name__)
 
 EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")
+
+WRITES_EVENTS = Permission(EVENT, ("create",))
+"""What a recorder asks of the API server."""
 
 EventType: TypeAlias = Literal["Normal", "Warning"]
 

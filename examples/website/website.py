@@ -12,6 +12,7 @@ from controller_runtime import (
     Json,
     KubeObject,
     Manager,
+    Permission,
     builder,
     configure_logging,
     load_restconfig,
@@ -84,6 +85,10 @@ def setup(manager: Manager) -> None:
         Website,
         reconciles_objects(client, Website, reconcile),
         owns=[DEPLOYMENT],
+        permissions=[
+            Permission(DEPLOYMENT, ("create", "patch")),
+            Permission(Website, ("patch",), subresource="status"),
+        ],
         concurrency=4,
     )
 
