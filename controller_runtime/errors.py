@@ -21,6 +21,7 @@
     ├── NotIndexedError           a cached list by a field without an index
     ├── SyncTimeoutError          a cache did not fill in time
     ├── AlreadyStartedError       something that runs once was started twice
+    ├── AccessReviewError         whether somebody may do something is not known
     ├── LeaderLostError           the Lease was not renewed, or is another's
     ├── TerminalError             retrying cannot help; report and stop
     └── ShutDownError             the queue was closed while someone waited on it
@@ -170,6 +171,10 @@ class SyncTimeoutError(ControllerRuntimeError):
 
 class AlreadyStartedError(ControllerRuntimeError):
     """What runs once was started again, or changed after it started."""
+
+
+class AccessReviewError(ControllerRuntimeError):
+    """The API server did not say whether somebody may do something."""
 
 
 class LeaderLostError(ControllerRuntimeError):

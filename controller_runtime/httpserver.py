@@ -15,11 +15,12 @@ import inspect
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import structlog
 from aiohttp import web
 
+from controller_runtime.accessreview import Refusal
 from controller_runtime.errors import AlreadyStartedError, ConfigError
 
 log = structlog.get_logger(__name__)
@@ -57,6 +58,14 @@ Query: TypeAlias = Mapping[str, Sequence[str]]
 
 Handler: TypeAlias = Callable[[str, Query], Awaitable[Reply]]
 """(rest of the path below the route, query) → reply."""
+
+
+class Guard(Protocol):
+    """Decides who is served."""
+
+    async def check(self, method: str, path: str, authorization: str) -> Refusal | None:
+        """Say why a request is refused, if it is; the last is the header or empty."""
+        ...
 
 
 class Probes:
@@ -113,6 +122,7 @@ class HttpServer:
         name: str,
         flag: str,
         tls: ssl.SSLContext | None = None,
+        guard: Guard | None = None,
     ) -> None:
         """Describe a server.
 
@@ -123,6 +133,7 @@ class HttpServer:
             flag: The flag that sets the address, for messages.
             tls: Serve HTTPS with this. A certificate that is loaded into it later is
                 that of the connections made from then on.
+            guard: Asked before anything is answered; `None` serves everybody.
 
         Raises:
             ConfigError: The address cannot be read.
@@ -131,6 +142,7 @@ class HttpServer:
         self._what = name
         self._flag = flag
         self._tls = tls
+        self._guard = guard
         self._address = address
         self._endpoint = _endpoint(address, flag)
         self._routes: dict[str, Handler] = {}
@@ -237,15 +249,21 @@ class HttpServer:
             await self.close()
 
     async def _handle(self, request: web.BaseRequest) -> web.Response:
-        reply = await self._reply(request)
-        return web.Response(
-            body=reply.body,
-            status=reply.status,
-            headers={
-                "Content-Type": reply.content_type,
-                "X-Content-Type-Options": "nosniff",
-            },
-        )
+        reply = await self._refusal(request) or await self._reply(request)
+        headers = {
+            "Content-Type": reply.content_type,
+            "X-Content-Type-Options": "nosniff",
+        }
+        if reply.status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
+        return web.Response(body=reply.body, status=reply.status, headers=headers)
+
+    async def _refusal(self, request: web.BaseRequest) -> Reply | None:
+        if self._guard is None:
+            return None
+        authorization = request.headers.get("Authorization", "")
+        refusal = await self._guard.check(request.method, request.path, authorization)
+        return refusal and Reply(f"{refusal.text}\n".encode(), refusal.status)
 
     async def _reply(self, request: web.BaseRequest) -> Reply:
         if request.method not in {"GET", "HEAD"}:

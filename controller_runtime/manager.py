@@ -27,6 +27,7 @@ import asyncio
 import os
 import random
 import socket
+import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -35,6 +36,7 @@ from typing import Any
 import structlog
 from opentelemetry.trace import Tracer, TracerProvider
 
+from controller_runtime.accessreview import AccessReviewer
 from controller_runtime.cache import Cache, CacheOptions
 from controller_runtime.cachedclient import CachedClient
 from controller_runtime.client import Client
@@ -51,6 +53,7 @@ from controller_runtime.rbac import Grant, Permission, needed
 from controller_runtime.recorder import WRITES_EVENTS, EventRecorder
 from controller_runtime.runnable import Group, Runnable, end_group, name_of
 from controller_runtime.scheme import Scheme
+from controller_runtime.selfsigned import load_self_signed, server_context
 from controller_runtime.tracing import TracedTransport
 from controller_runtime.transport import Transport
 from controller_runtime.watchdog import Watchdog, WatchdogOptions
@@ -76,6 +79,14 @@ class ManagerOptions:
 
     metrics_bind_address: str = ":8080"
     """`host:port` of `/metrics`; `0` serves none."""
+
+    metrics_secure: bool = True
+    """Serve `/metrics` over TLS, and only to accounts that may `get` that path, as the
+    API server says; see `accessreview`. Off, whoever reaches the port reads it."""
+
+    metrics_tls: ssl.SSLContext | None = None
+    """With the certificate of the secure `/metrics`; `None` makes one at the start,
+    which clients cannot verify."""
 
     health_probe_bind_address: str = ":8081"
     """`host:port` of `/healthz` and `/readyz`; `0` serves none."""
@@ -174,6 +185,7 @@ class Manager:
         self.metrics.stores(self.cache.report)
         self.probes = Probes()
         self._permissions: set[Permission] = set()
+        self._self_signed: ssl.SSLContext | None = None
         self._servers = self._http_servers()
         self._recorders: dict[str, EventRecorder] = {}
         self._pending: dict[Group, list[Runnable]] = {group: [] for group in Group}
@@ -285,6 +297,8 @@ class Manager:
             raise AlreadyStartedError("a manager starts once; make another")
         self._started = True
         try:
+            if (tls := self._self_signed) is not None:
+                await asyncio.to_thread(load_self_signed, tls, clock=self.clock)
             for server in self._servers:
                 await server.bind()
             await self._run()
@@ -324,11 +338,7 @@ class Manager:
 
     def _http_servers(self) -> Sequence[HttpServer]:
         options = self.options
-        metrics = HttpServer(
-            options.metrics_bind_address,
-            name="metrics",
-            flag="--metrics-bind-address",
-        )
+        metrics = self._metrics_server()
         metrics.add_metrics(self.metrics.exposition)
         probes = HttpServer(
             options.health_probe_bind_address,
@@ -341,6 +351,19 @@ class Manager:
         )
         debug.add_route("/debug", Inspector(self.controllers, self.cache).answer)
         return (metrics, probes, debug)
+
+    def _metrics_server(self) -> HttpServer:
+        address = self.options.metrics_bind_address
+        name, flag = "metrics", "--metrics-bind-address"
+        server = HttpServer(address, name=name, flag=flag)
+        if not (self.options.metrics_secure and server.is_on):
+            return server
+        tls = self.options.metrics_tls
+        if tls is None:
+            tls = self._self_signed = server_context()
+        guard = AccessReviewer(self.transport, randomness=self.random)
+        self._permissions.update(guard.permissions)
+        return HttpServer(address, name=name, flag=flag, tls=tls, guard=guard)
 
     def _start_groups(self) -> None:
         for server in self._servers:

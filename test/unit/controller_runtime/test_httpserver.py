@@ -14,6 +14,7 @@ from typing import NamedTuple
 import aiohttp
 import pytest
 
+from controller_runtime.accessreview import Refusal
 from controller_runtime.errors import AlreadyStartedError, ConfigError
 from controller_runtime.httpserver import HttpServer, Probes, Query, Reply
 from controller_runtime.testing.envtest.certificates import CertificateAuthority
@@ -316,3 +317,56 @@ async def test_a_client_that_speaks_no_tls_gets_no_answer_from_https() -> None:
     async with serving(server), aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.ClientError):
             await session.get(f"http://127.0.0.1:{server.port}/metrics")
+
+
+class Porter:
+    """Lets in who knows the word, and remembers who came."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, str, str]] = []
+
+    async def check(self, method: str, path: str, authorization: str) -> Refusal | None:
+        self.seen.append((method, path, authorization))
+        if not authorization:
+            return Refusal(401, "say who you are")
+        return None if authorization == "Bearer sesame" else Refusal(403, "not you")
+
+
+@asynccontextmanager
+async def guarded(porter: Porter) -> AsyncIterator[aiohttp.ClientSession]:
+    server = HttpServer("127.0.0.1:0", name="metrics", flag=FLAG, guard=porter)
+    server.add_metrics(lambda: b"up 1\n")
+    async with serving(server), aiohttp.ClientSession(server.url) as session:
+        yield session
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "body"),
+    [
+        ({}, 401, "say who you are\n"),
+        ({"Authorization": "Bearer x"}, 403, "not you\n"),
+        ({"Authorization": "Bearer sesame"}, 200, "up 1\n"),
+    ],
+)
+async def test_a_guard_decides_who_is_served(
+    headers: dict[str, str], status: int, body: str
+) -> None:
+    async with (
+        guarded(Porter()) as session,
+        session.get("/metrics", headers=headers) as response,
+    ):
+        assert response.status == status
+        assert await response.text() == body
+        assert (response.headers.get("WWW-Authenticate") == "Bearer") is (status == 401)
+
+
+async def test_a_guard_is_asked_before_anything_is_answered() -> None:
+    porter = Porter()
+
+    async with guarded(porter) as session:
+        async with session.get("/nowhere?a=b") as nowhere:
+            assert nowhere.status == 401
+        async with session.post("/metrics") as posted:
+            assert posted.status == 401
+
+    assert porter.seen == [("GET", "/nowhere", ""), ("POST", "/metrics", "")]
