@@ -20,7 +20,7 @@ help: ## Display this help.
 
 .PHONY: run
 run: sync ## Show it all at work on a local control plane (ONCE=1: and end; CLUSTER=existing: run the manager against the current context).
-	@$(RUN)python -m controllers $(if $(filter existing,$(CLUSTER)),run --ask --log-format console,up $(if $(filter 1,$(ONCE)),--once))
+	@$(RUN)python -m controllers $(if $(filter existing,$(CLUSTER)),run --ask --log-format console --metrics-bind-address 127.0.0.1:8080 --no-metrics-secure,up $(if $(filter 1,$(ONCE)),--once))
 
 .PHONY: test
 test: lint test-unit test-integration ## Set up, then run every gate and test: what CI runs.
@@ -44,6 +44,10 @@ sync: $(VENV)/.synced ## Install everything the other targets need, at the pinne
 lock: sync ## Pin the dependencies: requirements.lock to run, requirements-dev.lock to develop.
 	$(RUN)uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra manager pyproject.toml -o requirements.lock
 	$(RUN)uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra manager --extra testing --group lint pyproject.toml -o requirements-dev.lock
+
+.PHONY: manifests
+manifests: sync ## Write what config/ has from the code: roles.
+	$(RUN)python -m hack.gen_rbac
 
 .PHONY: fmt
 fmt: sync ## Format, and fix what can be fixed.
@@ -84,7 +88,7 @@ bench: sync ## Run the benchmarks and save the result under .benchmarks/.
 	$(RUN)pytest benchmarks --benchmark-autosave
 
 .PHONY: verify
-verify: fmt lint test ## The tree is clean after formatting.
+verify: manifests fmt lint test ## The tree is clean after formatting.
 	test -z "$$(git status --porcelain)"
 
 ##@ Build

@@ -2,6 +2,7 @@
 
     run       the manager, against a cluster
     up        a local control plane, the manager and samples on it
+    rbac      the roles that the manager needs
     version   what this is
 
 Whatever goes wrong for a reason that a user can mend ends with one sentence on
@@ -20,7 +21,7 @@ from typing import Annotated, Any
 
 import typer
 
-from controller_runtime.errors import ControllerRuntimeError
+from controller_runtime.errors import ControllerRuntimeError, ForbiddenError
 
 app = typer.Typer(
     name="pilothouse",
@@ -48,6 +49,14 @@ def run(
     ] = None,
     metrics_bind_address: Annotated[
         str | None, typer.Option(help="host:port of /metrics, 0 for none. [:8080]")
+    ] = None,
+    metrics_secure: Annotated[
+        bool | None,
+        typer.Option(
+            "--metrics-secure/--no-metrics-secure",
+            help="HTTPS, for accounts that may get /metrics. [on]",
+            show_default=False,
+        ),
     ] = None,
     health_probe_bind_address: Annotated[
         str | None, typer.Option(help="host:port of the probes, 0 for none. [:8081]")
@@ -78,6 +87,9 @@ def run(
     reload_workers: Annotated[
         int | None, typer.Option(help="Workloads looked at at once. [10]")
     ] = None,
+    reload_namespaces: Annotated[
+        str | None, typer.Option(help="Where to reload, such as shop,blog. [all]")
+    ] = None,
     ask: Annotated[
         bool, typer.Option("--ask", help="Show the cluster and ask before starting.")
     ] = False,
@@ -91,6 +103,7 @@ def run(
         "kubeconfig": kubeconfig,
         "context": context,
         "metrics_bind_address": metrics_bind_address,
+        "metrics_secure": metrics_secure,
         "health_probe_bind_address": health_probe_bind_address,
         "debug_bind_address": debug_bind_address,
         "graceful_shutdown_timeout": graceful_shutdown_timeout,
@@ -99,6 +112,7 @@ def run(
         "log_format": log_format,
         "log_level": log_level,
         "reload.workers": reload_workers,
+        "reload.namespaces": reload_namespaces,
     }
     _sentence_on_error(lambda: run_manager(load(flags, os.environ, config), ask=ask))
 
@@ -120,6 +134,59 @@ def up(
     from controllers.up import show  # noqa: PLC0415 - lazy
 
     _sentence_on_error(lambda: show(once=once, state=state, log_level=log_level))
+
+
+@app.command()
+def rbac(
+    *,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file of settings.", show_default=False)
+    ] = None,
+    controllers: Annotated[
+        str | None, typer.Option(help="Which will run, such as reload. [default: all]")
+    ] = None,
+    metrics_secure: Annotated[
+        bool | None,
+        typer.Option("--metrics-secure/--no-metrics-secure", show_default=False),
+    ] = None,
+    leader_elect: Annotated[
+        bool | None,
+        typer.Option("--leader-elect/--no-leader-elect", show_default=False),
+    ] = None,
+    leader_election_namespace: Annotated[
+        str | None, typer.Option(help="Namespace of the Lease.")
+    ] = None,
+    reload_namespaces: Annotated[
+        str | None, typer.Option(help="Where to reload, such as shop,blog. [all]")
+    ] = None,
+    name: Annotated[str, typer.Option(help="Of the roles.")] = "pilothouse",
+    namespaced: Annotated[
+        bool, typer.Option("--namespaced", help="No ClusterRole; say what that leaves.")
+    ] = False,
+    service_account: Annotated[
+        str, typer.Option(help="namespace/name to bind the roles to. [no bindings]")
+    ] = "",
+    output: Annotated[
+        Path | None, typer.Option(help="File to write. [stdout]", show_default=False)
+    ] = None,
+) -> None:
+    """Write the roles that `run` needs under the same settings, and no more."""
+    from controllers.rbac import RoleOptions, write_roles  # noqa: PLC0415 - lazy
+    from controllers.settings import load  # noqa: PLC0415 - lazy
+
+    flags: dict[str, object] = {
+        "controllers": controllers,
+        "metrics_secure": metrics_secure,
+        "leader_elect": leader_elect,
+        "leader_election_namespace": leader_election_namespace,
+        "reload.namespaces": reload_namespaces,
+    }
+    options = RoleOptions(
+        name=name, namespaced=namespaced, service_account=service_account
+    )
+    _sentence_on_error(
+        lambda: write_roles(load(flags, os.environ, config), options, output)
+    )
 
 
 @app.command()
@@ -149,7 +216,9 @@ def _sentence_on_error(make: Callable[[], Coroutine[Any, Any, int]]) -> None:
 
 def _sentences(error: Exception) -> Iterator[str]:
     """Yield what to tell the user; nothing if any part of it is a defect of ours."""
-    if isinstance(error, ControllerRuntimeError):
+    if isinstance(error, ForbiddenError):
+        yield f"{error}; `pilothouse rbac` writes the roles that it takes"
+    elif isinstance(error, ControllerRuntimeError):
         yield str(error)
     if isinstance(error, ExceptionGroup):
         expected, unexpected = error.split(ControllerRuntimeError)

@@ -59,6 +59,7 @@ def build(
         lease_transport=lease_transport,
         options=ManagerOptions(
             metrics_bind_address=settings.metrics_bind_address,
+            metrics_secure=settings.metrics_secure,
             health_probe_bind_address=settings.health_probe_bind_address,
             debug_bind_address=settings.debug_bind_address,
             tune_gc=True,
@@ -83,7 +84,10 @@ def _reload(manager: Manager, settings: Settings) -> None:
     from controllers.reload import setup  # noqa: PLC0415 - lazy
     from controllers.reload.options import ReloadOptions  # noqa: PLC0415 - lazy
 
-    setup(manager, ReloadOptions(workers=settings.reload.workers))
+    options = ReloadOptions(
+        namespaces=settings.reload.namespaces, workers=settings.reload.workers
+    )
+    setup(manager, options)
 
 
 _SETUPS: Mapping[str, Callable[[Manager, Settings], None]] = {"reload": _reload}

@@ -39,6 +39,19 @@ class ReloadSettings(_Section):
     workers: int = Field(default=10, ge=1, le=1000)
     """Workloads that are looked at at once."""
 
+    namespaces: tuple[str, ...] = ()
+    """Only workloads, ConfigMaps and Secrets of these namespaces; empty for all."""
+
+    @field_validator("namespaces", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return _names(value)
+
+    @field_validator("namespaces")
+    @classmethod
+    def _without_blanks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(filter(None, value))
+
 
 class Settings(_Section):
     """Everything that can be set."""
@@ -54,6 +67,9 @@ class Settings(_Section):
 
     metrics_bind_address: str = ":8080"
     """`host:port` of `/metrics`; `0` serves none."""
+
+    metrics_secure: bool = True
+    """HTTPS, and only for accounts that may `get` the path `/metrics`."""
 
     health_probe_bind_address: str = ":8081"
     """`host:port` of `/healthz` and `/readyz`; `0` serves none."""
@@ -80,9 +96,7 @@ class Settings(_Section):
     @field_validator("controllers", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        return tuple(dict.fromkeys(name.strip() for name in value.split(",")))
+        return _names(value)
 
     @field_validator("controllers")
     @classmethod
@@ -91,6 +105,13 @@ class Settings(_Section):
             if name not in CONTROLLERS:
                 raise ValueError(f"{name!r} is none of {', '.join(CONTROLLERS)}")
         return value
+
+
+def _names(value: object) -> object:
+    """Read names with commas between them; each counts once."""
+    if not isinstance(value, str):
+        return value
+    return tuple(dict.fromkeys(name.strip() for name in value.split(",")))
 
 
 def version() -> str:

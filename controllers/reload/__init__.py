@@ -22,6 +22,7 @@ from controller_runtime import (
     ExponentialLimiter,
     KindSource,
     Manager,
+    Permission,
     RawObject,
     annotation_changed,
     generation_changed,
@@ -57,6 +58,10 @@ def setup(manager: Manager, options: ReloadOptions) -> None:
         limiter=ExponentialLimiter(_AFTER_FAILURE),
         metrics=manager.metrics,
         randomness=manager.random,
+        permissions=[
+            Permission(model, ("patch",), namespaces=options.namespaces or None)
+            for model in WORKLOADS.values()
+        ],
     )
     manager.add(controller)
 

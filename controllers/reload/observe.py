@@ -11,10 +11,10 @@ Nothing here asks the API server, and nothing is kept besides the stores.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import astuple
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from controller_runtime import (
     Cache,
@@ -22,7 +22,6 @@ from controller_runtime import (
     NamespacedName,
     RawObject,
     ReflectorOptions,
-    Store,
     strip_managed_fields,
 )
 from controllers.reload.annotations import ReloadPolicy, Rules, read_policy
@@ -62,7 +61,7 @@ class Views(NamedTuple):
         sources = {
             kind: cache.view(
                 ReflectorOptions(
-                    namespace=options.namespace,
+                    namespaces=options.namespaces,
                     transform=reducer(kind, keep),
                     field_selector=_field_selector(kind),
                 )
@@ -70,18 +69,29 @@ class Views(NamedTuple):
             for kind in SourceKind
         }
         workloads = ReflectorOptions(
-            namespace=options.namespace, transform=strip_managed_fields
+            namespaces=options.namespaces, transform=strip_managed_fields
         )
         return cls(cache.view(workloads), sources)
 
 
+class Entries(Protocol):
+    """What is known of one kind: a store, or an informer of several."""
+
+    def get(self, key: NamespacedName, /) -> RawObject | None: ...
+    def list(self, namespace: str, /) -> Iterable[RawObject]: ...
+    def by_index(self, name: str, value: str, /) -> Iterable[RawObject]: ...
+    def add_index(
+        self, name: str, function: Callable[[RawObject], Iterable[str]], /
+    ) -> None: ...
+
+
 class Observer:
-    """Reads workloads and sources from their stores."""
+    """Reads workloads and sources from the cache."""
 
     def __init__(
         self,
-        workloads: Mapping[str, Store],
-        sources: Mapping[SourceKind, Store],
+        workloads: Mapping[str, Entries],
+        sources: Mapping[SourceKind, Entries],
         options: ReloadOptions,
     ) -> None:
         self._workloads = workloads
@@ -94,17 +104,16 @@ class Observer:
     def declare(cls, views: Views, options: ReloadOptions) -> Observer:
         """Have the cache keep what this controller reads; before the cache runs."""
         sources = {
-            kind: view.declare(kind.model).store for kind, view in views.sources.items()
+            kind: view.declare(kind.model) for kind, view in views.sources.items()
         }
         workloads = {
-            kind: views.workloads.declare(model).store
-            for kind, model in WORKLOADS.items()
+            kind: views.workloads.declare(model) for kind, model in WORKLOADS.items()
         }
         observer = cls(workloads, sources, options)
         observer.add_indexes(workloads)
         return observer
 
-    def add_indexes(self, workloads: Mapping[str, Store]) -> None:
+    def add_indexes(self, workloads: Mapping[str, Entries]) -> None:
         """Have stores find workloads by what may concern them."""
         for kind, store in workloads.items():
             store.add_index(_INDEX, partial(self._index, kind))

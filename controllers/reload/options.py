@@ -53,8 +53,8 @@ class ReloadOptions:
     auto_reload_all: bool = False
     """Treat a workload that says nothing about `auto` as if it said `true`."""
 
-    namespace: str = ""
-    """Only workloads and sources of this namespace; empty for all."""
+    namespaces: tuple[str, ...] = ()
+    """Only workloads and sources of these namespaces; empty for all."""
 
     workers: int = 10
     """Workloads that are looked at at once; each waits for one request at most."""

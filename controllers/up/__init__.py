@@ -37,6 +37,7 @@ _SETTINGS: Values = {
     "log_format": "console",
     # Free ports: the usual ones may belong to something else on a laptop.
     "metrics_bind_address": "127.0.0.1:0",
+    "metrics_secure": False,  # on the loopback, and gone with this process
     "health_probe_bind_address": "127.0.0.1:0",
     "debug_bind_address": "127.0.0.1:0",
 }
@@ -126,6 +127,6 @@ def _say_what_next(
         f"\n  export KUBECONFIG={kubeconfig}"
         f"\n  kubectl -n {namespace} get deployments,pods,events"
         f"\n  kubectl -n {namespace} edit configmap shop-settings"
-        f"\n  curl {manager.metrics_url}"
+        f"\n  curl {manager.metrics_url}   # plain, for this machine alone"
         f"\n  curl {manager.debug_url}\n"
     )

@@ -170,7 +170,7 @@ async def test_a_missing_permission_names_kind_verb_and_account(
 
     answer = await ended("run", f"--kubeconfig={nobody}", *FREE_PORTS)
 
-    is_a_sentence(answer, '"nobody"', "cannot watch resource")
+    is_a_sentence(answer, '"nobody"', "cannot watch resource", "pilothouse rbac")
 
 
 async def test_a_server_that_is_no_api_server_is_called_that(
@@ -244,6 +244,27 @@ async def test_a_signal_stops_the_manager_in_good_order(
     assert answer.code == 0, answer
     assert "stopped" in answer.err
     assert "Traceback" not in answer.err
+
+
+async def test_roles_are_written_without_a_cluster(tmp_path: Path) -> None:
+    file = tmp_path / "role.yaml"
+
+    answer = await ended(
+        "rbac",
+        "--namespaced",
+        "--reload-namespaces=shop",
+        f"--output={file}",
+        environ={"HOME": str(tmp_path)},
+    )
+
+    assert answer.code == 0, answer
+    assert "not in a Role: create on tokenreviews" in answer.err
+    assert "kind: Role\n" in file.read_text(encoding="utf-8")
+    assert answer.out == ""
+
+
+async def test_roles_for_an_election_in_an_unknown_namespace_are_refused() -> None:
+    is_a_sentence(await ended("rbac", "--leader-elect"), "--leader-election-namespace")
 
 
 async def test_the_version_is_that_of_the_checkout() -> None:

@@ -172,7 +172,7 @@ class Shop:
                     metrics_bind_address="0", health_probe_bind_address="0"
                 ),
             )
-            setup(manager, ReloadOptions(namespace=self.namespace))
+            setup(manager, ReloadOptions(namespaces=(self.namespace,)))
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(manager.start())
                 yield

@@ -53,6 +53,24 @@ def test_other_variables_of_the_environment_are_not_ours() -> None:
     assert load({}, environ, None) == Settings()
 
 
+@pytest.mark.parametrize(
+    ("text", "namespaces"),
+    [("shop", ("shop",)), ("shop, blog,shop,", ("shop", "blog")), ("", ())],
+)
+def test_namespaces_are_a_list_with_commas_each_once(
+    text: str, namespaces: tuple[str, ...]
+) -> None:
+    settings = load({"reload.namespaces": text}, {}, None)
+
+    assert settings.reload.namespaces == namespaces
+
+
+def test_metrics_are_secure_unless_plain_ones_are_asked_for() -> None:
+    assert load({}, {}, None).metrics_secure
+    assert not load({"metrics_secure": False}, {}, None).metrics_secure
+    assert not load({}, {"PILOTHOUSE_METRICS_SECURE": "0"}, None).metrics_secure
+
+
 def test_controllers_are_a_list_with_commas_each_once() -> None:
     settings = load({"controllers": "reload, reload"}, {}, None)
 

@@ -458,7 +458,7 @@ async def test_a_namespace_that_is_not_ours_is_left_alone(world: World) -> None:
     await world.config_map("c", k="v")
     await world.workload("web", AUTO)
 
-    async with world.manager(ReloadOptions(namespace="elsewhere")):
+    async with world.manager(ReloadOptions(namespaces=("elsewhere",))):
         pass
 
     assert await world.record("web") == {}

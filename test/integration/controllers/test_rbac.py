@@ -1,0 +1,328 @@
+"""The manager under exactly the role that `pilothouse rbac` writes, and no more.
+
+What it asks of a real API server is recorded. A refused request means that the role
+lacks something; a permission that no request needed means that it has too much.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import yaml
+
+from api.apps.v1 import DaemonSet, Deployment, StatefulSet
+from api.core.v1 import ConfigMap, Secret
+from controller_runtime import (
+    Client,
+    GroupVersionKind,
+    HttpTransport,
+    InvalidError,
+    Json,
+    Manager,
+    Metrics,
+    Response,
+    RestConfig,
+    Roles,
+    Scheme,
+    Transport,
+    load_restconfig,
+    merge_patch,
+)
+from controller_runtime.credentials import StaticCredentials
+from controller_runtime.testing.envtest import (
+    Cluster,
+    ControlPlane,
+    ControlPlaneOptions,
+)
+from controller_runtime.testing.eventually import eventually
+from controller_runtime.testing.permissions import RecordingTransport
+from controller_runtime.transport import JSON
+from controllers.manager import build
+from controllers.rbac import RoleOptions, manifest
+from controllers.reload.rollout import RECORD
+from controllers.settings import ReloadSettings, Settings
+
+EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")
+NAMESPACE = GroupVersionKind("", "v1", "Namespace")
+QUIET = "kube-public"
+"""A namespace in which nothing happens, so that nothing is written there."""
+
+KINDS = (Deployment.gvk, StatefulSet.gvk, DaemonSet.gvk)
+
+SETTINGS = Settings(
+    metrics_bind_address="127.0.0.1:0",
+    health_probe_bind_address="0",
+    debug_bind_address="0",
+    leader_elect=True,
+)
+
+
+class NoStreams:
+    """A transport to a server of before 1.32, which cannot stream a collection."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        content_type: str = JSON,
+        accept: str = JSON,
+        timeout: float | None = 30.0,
+    ) -> Response:
+        return await self._transport.request(
+            method,
+            path,
+            params=params or {},
+            body=body,
+            content_type=content_type,
+            accept=accept,
+            timeout=timeout,
+        )
+
+    def stream(
+        self,
+        path: str,
+        *,
+        params: Mapping[str, str],
+        idle_timeout: float,
+        accept: str = JSON,
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        if "sendInitialEvents" in params:
+            raise InvalidError("sendInitialEvents is forbidden", status=422)
+        return self._transport.stream(
+            path, params=params, idle_timeout=idle_timeout, accept=accept
+        )
+
+
+class Site:
+    """A cluster, a namespace in it, and an account that has some roles."""
+
+    def __init__(self, client: Client, config: RestConfig, namespace: str) -> None:
+        self.client = client
+        self.config = config
+        self.namespace = namespace
+
+    async def roles(self, settings: Settings, options: RoleOptions) -> Roles:
+        """Give the account what `pilothouse rbac` writes, and return what that is."""
+        options = replace(options, service_account=f"{self.namespace}/{options.name}")
+        documents = list(yaml.safe_load_all(manifest(settings, options).text))
+        for document in documents:
+            await self.client.create(document)
+        return Roles.read(options.name, documents)
+
+    async def account(self, name: str) -> str:
+        """Make a ServiceAccount and return a token of it."""
+        path = f"/api/v1/namespaces/{self.namespace}/serviceaccounts"
+        api = self.client.transport
+        body = f'{{"metadata": {{"name": "{name}"}}}}'
+        await api.request("POST", path, body=body.encode())
+        answer = await api.request("POST", f"{path}/{name}/token", body=b"{}")
+        token: str = yaml.safe_load(answer.body)["status"]["token"]
+        return token
+
+    def config_of(self, token: str) -> RestConfig:
+        return replace(
+            self.config,
+            client_certificate=None,
+            credentials=StaticCredentials.bearer(token),
+        )
+
+    async def create(self, gvk: GroupVersionKind, name: str, **fields: object) -> None:
+        head = {"apiVersion": gvk.api_version, "kind": gvk.kind}
+        metadata = {
+            "name": name,
+            "namespace": self.namespace,
+            "annotations": {"reloader.stakater.com/auto": "true"},
+        }
+        await self.client.create({**head, "metadata": metadata, **fields})
+
+    async def open_shop(self) -> None:
+        """Create workloads of all kinds that use a ConfigMap and a Secret."""
+        await self.create(ConfigMap.gvk, "c", data={"k": "old"})
+        await self.create(Secret.gvk, "s", stringData={"k": "old"})
+        for gvk in KINDS:
+            await self.create(gvk, "shop", spec=_spec(gvk))
+
+    async def change(self, value: str) -> None:
+        patch = merge_patch({"stringData": {"k": value}})
+        await self.client.patch(Secret.gvk, "s", self.namespace, patch=patch)
+
+    async def reloaded(self, since: Mapping[str, str]) -> dict[str, str]:
+        """Wait until every workload has another record, and return the records."""
+        return {gvk.kind: await self._record(gvk, since) for gvk in KINDS}
+
+    async def _record(self, gvk: GroupVersionKind, since: Mapping[str, str]) -> str:
+        def is_new(obj: Json) -> bool:
+            return _record(obj) not in {"", since.get(gvk.kind, "")}
+
+        obj = await eventually(self.client, gvk, "shop", self.namespace, is_new)
+        return _record(obj)
+
+    async def told(self, count: int) -> None:
+        """Wait until that many workloads have an Event of their reload."""
+        async with asyncio.timeout(60):
+            while True:
+                events = await self.client.list(EVENT, self.namespace)
+                reloads = [e for e in events.items if e["reason"] == "Reloaded"]
+                if len({e["regarding"]["kind"] for e in reloads}) == count:
+                    return
+                await asyncio.sleep(0.05)
+
+
+def _record(obj: Json) -> str:
+    return str(obj["metadata"].get("annotations", {}).get(RECORD, ""))
+
+
+def _spec(gvk: GroupVersionKind) -> Json:
+    labels = {"app": "shop"}
+    sources = [{"configMapRef": {"name": "c"}}, {"secretRef": {"name": "s"}}]
+    container = {"name": "app", "image": "registry.example/app", "envFrom": sources}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
+    spec: Json = {"selector": {"matchLabels": labels}, "template": template}
+    return spec | ({"serviceName": "shop"} if gvk == StatefulSet.gvk else {})
+
+
+@asynccontextmanager
+async def site(cluster: Cluster, folder: Path, namespace: str) -> AsyncIterator[Site]:
+    path = await cluster.write_kubeconfig(folder / "admin")
+    config = await asyncio.to_thread(
+        load_restconfig, kubeconfig=path, environ={}, home=folder
+    )
+    async with HttpTransport(config) as transport:
+        yield Site(Client(transport, scheme=Scheme()), config, namespace)
+
+
+@asynccontextmanager
+async def running(settings: Settings, transport: Transport) -> AsyncIterator[Manager]:
+    manager = build(settings, transport, Metrics())
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(manager.start())
+        await manager.elected()
+        yield manager
+        manager.stop()
+
+
+async def scrape(manager: Manager, token: str = "") -> int:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    async with (
+        aiohttp.ClientSession(headers=headers) as session,
+        session.get(manager.metrics_url, ssl=False) as response,
+    ):
+        return response.status
+
+
+async def test_the_manager_needs_all_of_its_role_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    settings = SETTINGS.model_copy(update={"leader_election_namespace": "shop"})
+    async with (
+        ControlPlane(ControlPlaneOptions()) as cluster,
+        site(cluster, tmp_path, "shop") as shop,
+    ):
+        await shop.client.create(_namespace("shop"))
+        token = await shop.account("pilothouse")
+        roles = await shop.roles(settings, RoleOptions())
+        await shop.open_shop()
+
+        async with HttpTransport(shop.config_of(token)) as transport:
+            recording = RecordingTransport(transport)
+            async with running(settings, recording) as manager:
+                adopted = await shop.reloaded({})
+                await shop.change("new")
+                await shop.reloaded(adopted)
+                await shop.told(3)
+                assert await scrape(manager, token) == 403
+            async with running(settings, NoStreams(recording)):
+                before = await shop.reloaded({})
+                await shop.change("newer")
+                await shop.reloaded(before)
+
+    assert recording.forbidden == []
+    assert roles.unused(recording.requests) == []
+
+
+async def test_limited_to_namespaces_it_needs_roles_there_and_no_cluster_role(
+    control_plane: Cluster, tmp_path: Path, namespace: str
+) -> None:
+    async with site(control_plane, tmp_path, namespace) as shop:
+        settings = SETTINGS.model_copy(
+            update={
+                "metrics_secure": False,
+                "leader_election_namespace": namespace,
+                "reload": ReloadSettings(namespaces=(namespace, QUIET)),
+            }
+        )
+        options = RoleOptions(name=f"pilothouse-{namespace}", namespaced=True)
+        token = await shop.account(options.name)
+        roles = await shop.roles(settings, options)
+        await shop.open_shop()
+
+        async with HttpTransport(shop.config_of(token)) as transport:
+            recording = RecordingTransport(transport)
+            async with running(settings, recording):
+                adopted = await shop.reloaded({})
+                await shop.change("new")
+                await shop.reloaded(adopted)
+                await shop.told(3)
+            async with running(settings, NoStreams(recording)):
+                await shop.reloaded({})
+
+    assert roles.cluster == ()
+    assert recording.forbidden == []
+    unused = roles.unused(recording.requests)
+    assert {str(it) for it in unused if it.namespace != QUIET} == set()
+    assert {it.verb for it in unused} <= {"create", "patch"}
+
+
+async def test_metrics_are_for_accounts_whose_role_has_the_path(
+    control_plane: Cluster, tmp_path: Path, namespace: str
+) -> None:
+    async with site(control_plane, tmp_path, namespace) as shop:
+        settings = SETTINGS.model_copy(
+            update={
+                "leader_election_namespace": namespace,
+                "reload": ReloadSettings(namespaces=(namespace,)),
+            }
+        )
+        options = RoleOptions(name=f"pilothouse-{namespace}")
+        token = await shop.account(options.name)
+        await shop.roles(settings, options)
+        reader = await shop.account("reader")
+        stranger = await shop.account("stranger")
+        await shop.client.create(_reads(f"{options.name}-metrics-reader", namespace))
+
+        async with (
+            HttpTransport(shop.config_of(token)) as transport,
+            running(settings, transport) as manager,
+        ):
+            assert await scrape(manager, reader) == 200
+            assert await scrape(manager, stranger) == 403
+            assert await scrape(manager) == 401
+            assert await scrape(manager, "made.up.token") == 401
+
+
+def _namespace(name: str) -> Json:
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+
+
+def _reads(role: str, namespace: str) -> dict[str, Any]:
+    account = {"kind": "ServiceAccount", "name": "reader", "namespace": namespace}
+    group = "rbac.authorization.k8s.io"
+    return {
+        "apiVersion": f"{group}/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": role},
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": role},
+        "subjects": [account],
+    }

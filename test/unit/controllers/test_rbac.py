@@ -1,0 +1,141 @@
+"""The roles that `pilothouse rbac` writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from controller_runtime import ConfigError, Roles
+from controllers.rbac import RoleOptions, manifest, write_roles
+from controllers.settings import ReloadSettings, Settings
+from hack.gen_rbac import ROLE, text
+
+ELECTING = Settings(leader_elect=True, leader_election_namespace="ops")
+PLAIN = Settings(metrics_secure=False)
+SCOPED = ReloadSettings(namespaces=("blog", "shop"))
+
+
+def grants(settings: Settings, options: RoleOptions | None = None) -> set[str]:
+    written = manifest(settings, options or RoleOptions()).text
+    return set(map(str, Roles.read("pilothouse", yaml.safe_load_all(written)).grants))
+
+
+def test_the_role_that_is_checked_in_is_what_the_code_says() -> None:
+    assert ROLE.read_text(encoding="utf-8") == text(), "run `make manifests`"
+
+
+def test_it_writes_the_same_every_time() -> None:
+    assert manifest(ELECTING, RoleOptions()) == manifest(ELECTING, RoleOptions())
+
+
+def test_reload_watches_five_kinds_patches_three_and_writes_events() -> None:
+    watched = {"configmaps", "secrets"}
+    patched = {"deployments.apps", "statefulsets.apps", "daemonsets.apps"}
+
+    assert grants(PLAIN) == {
+        *(f"{verb} {kind}" for verb in ("list", "watch") for kind in watched | patched),
+        *(f"patch {kind}" for kind in patched),
+        "create events.events.k8s.io",
+    }
+
+
+def test_an_election_adds_its_lease_and_events_beside_it() -> None:
+    electing = ELECTING.model_copy(update={"metrics_secure": False})
+
+    assert grants(electing) - grants(PLAIN) == {
+        "create leases.coordination.k8s.io in ops",
+        "get leases.coordination.k8s.io pilothouse in ops",
+        "update leases.coordination.k8s.io pilothouse in ops",
+    }
+
+
+def test_secure_metrics_add_the_two_reviews_and_a_role_for_readers() -> None:
+    written = manifest(Settings(), RoleOptions()).text
+    reader = Roles.read("pilothouse-metrics-reader", yaml.safe_load_all(written))
+
+    assert grants(Settings()) - grants(PLAIN) == {
+        "create tokenreviews.authentication.k8s.io",
+        "create subjectaccessreviews.authorization.k8s.io",
+    }
+    assert list(map(str, reader.grants)) == ["get /metrics"]
+
+
+def test_without_controllers_nothing_of_theirs_is_granted() -> None:
+    assert grants(PLAIN.model_copy(update={"controllers": ()})) == set()
+
+
+def test_where_reload_is_limited_to_namespaces_so_are_its_roles() -> None:
+    scoped = PLAIN.model_copy(update={"reload": SCOPED})
+    written = manifest(scoped, RoleOptions(namespaced=True))
+
+    documents = list(yaml.safe_load_all(written.text))
+
+    assert [(it["kind"], it["metadata"]["namespace"]) for it in documents] == [
+        ("Role", "blog"),
+        ("Role", "shop"),
+    ]
+    assert documents[0]["rules"] == documents[1]["rules"]
+    assert written.remarks == ()
+
+
+def test_what_no_role_of_a_namespace_can_give_is_named() -> None:
+    scoped = Settings(reload=SCOPED)
+    written = manifest(scoped, RoleOptions(namespaced=True))
+
+    assert "ClusterRole" not in written.text
+    assert written.remarks == tuple(
+        f"not in a Role: create on {review}, for the whole cluster"
+        for review in (
+            "tokenreviews.authentication.k8s.io",
+            "subjectaccessreviews.authorization.k8s.io",
+        )
+    )
+    assert all(f"# {remark}\n" in written.text for remark in written.remarks)
+
+
+def test_where_everything_is_watched_no_role_of_a_namespace_helps() -> None:
+    written = manifest(PLAIN, RoleOptions(namespaced=True))
+
+    assert list(yaml.safe_load_all(written.text)) == []
+    assert "not in a Role: list, watch on secrets, for the whole cluster" in (
+        written.remarks
+    )
+
+
+def test_the_roles_may_be_bound_to_an_account() -> None:
+    options = RoleOptions(service_account="ops/pilothouse")
+    documents = list(yaml.safe_load_all(manifest(ELECTING, options).text))
+
+    assert [it["kind"] for it in documents] == [
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "Role",
+        "RoleBinding",
+        "ClusterRole",
+    ]
+
+
+@pytest.mark.parametrize("account", ["pilothouse", "/pilothouse", "ops/", "a/b/c"])
+def test_an_account_without_namespace_or_name_is_refused(account: str) -> None:
+    with pytest.raises(ConfigError, match="namespace/name"):
+        manifest(PLAIN, RoleOptions(service_account=account))
+
+
+async def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    absent = tmp_path / "absent" / "role.yaml"
+
+    with pytest.raises(ConfigError, match=str(absent)):
+        await write_roles(PLAIN, RoleOptions(), absent)
+
+
+async def test_roles_are_written_to_a_file_or_to_stdout(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "role.yaml"
+
+    assert await write_roles(PLAIN, RoleOptions(), file) == 0
+    assert await write_roles(PLAIN, RoleOptions(), None) == 0
+
+    assert capsys.readouterr().out == file.read_text(encoding="utf-8")
