@@ -1,4 +1,4 @@
-"""What a manager answers over HTTP: metrics and probes, each on its port.
+"""What a manager answers over HTTP: metrics, probes, webhooks, each on its port.
 
     construct ─▶ add routes, checks ─▶ bind ─▶ run ─▶ (cancelled) requests end, closed
 
@@ -15,6 +15,7 @@ import inspect
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import NamedTuple, Protocol, TypeAlias
 
 import structlog
@@ -22,6 +23,7 @@ from aiohttp import web
 
 from controller_runtime.accessreview import Refusal
 from controller_runtime.errors import AlreadyStartedError, ConfigError
+from controller_runtime.httplistener import listen
 
 log = structlog.get_logger(__name__)
 
@@ -29,17 +31,10 @@ Check: TypeAlias = Callable[[], Awaitable[None] | None]
 """Raises when something is wrong; the reason goes to the log, not to who asks."""
 
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_KEEPALIVE = 90.0
-"""Seconds that an idle connection is kept, as in controller-runtime's servers."""
+_SHUTDOWN = timedelta(seconds=5)
 
-_HEADERS = 32.0
-"""Seconds that a TLS handshake may take, as in controller-runtime's servers."""
-
-_GOODBYE = 2.0
-"""Seconds that a client may take to confirm the end of a TLS connection."""
-
-_SHUTDOWN = 5.0
-"""Seconds that requests in flight may take to end."""
+_BODY_TIMEOUT = 30.0
+"""Seconds that a body may take to arrive."""
 
 _CHECK_TIMEOUT = 10.0
 """Seconds after which a check has failed; kubelet has long given up by then."""
@@ -66,6 +61,26 @@ class Guard(Protocol):
     async def check(self, method: str, path: str, authorization: str) -> Refusal | None:
         """Say why a request is refused, if it is; the last is the header or empty."""
         ...
+
+
+class Posted(NamedTuple):
+    """What a client sent."""
+
+    content_type: str
+    """The header as it came; may be empty."""
+
+    body: bytes | None
+    """`None` when it is longer than the route takes."""
+
+    query: Query
+
+
+PostHandler: TypeAlias = Callable[[Posted], Awaitable[Reply]]
+
+
+class _PostRoute(NamedTuple):
+    handler: PostHandler
+    body_max: int
 
 
 class Probes:
@@ -123,6 +138,7 @@ class HttpServer:
         flag: str,
         tls: ssl.SSLContext | None = None,
         guard: Guard | None = None,
+        shutdown: timedelta = _SHUTDOWN,
     ) -> None:
         """Describe a server.
 
@@ -134,6 +150,7 @@ class HttpServer:
             tls: Serve HTTPS with this. A certificate that is loaded into it later is
                 that of the connections made from then on.
             guard: Asked before anything is answered; `None` serves everybody.
+            shutdown: How long requests in flight may take to end.
 
         Raises:
             ConfigError: The address cannot be read.
@@ -143,9 +160,11 @@ class HttpServer:
         self._flag = flag
         self._tls = tls
         self._guard = guard
+        self._shutdown = shutdown
         self._address = address
         self._endpoint = _endpoint(address, flag)
         self._routes: dict[str, Handler] = {}
+        self._post_routes: dict[str, _PostRoute] = {}
         self._probes: Probes | None = None
         self._socket: socket.socket | None = None
 
@@ -161,15 +180,20 @@ class HttpServer:
         return port
 
     @property
+    def host(self) -> str:
+        """The address it is reached at from this machine; empty before `bind`."""
+        host: str = self._socket.getsockname()[0] if self._socket is not None else ""
+        any_address = {"0.0.0.0", "::"}  # noqa: S104 - compared, not bound
+        return "127.0.0.1" if host in any_address else host
+
+    @property
     def url(self) -> str:
         """Where it is reached from this machine; empty before `bind`."""
         if self._socket is None:
             return ""
-        host, port = self._socket.getsockname()[:2]
-        if host in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
-            host = "127.0.0.1"
         scheme = "http" if self._tls is None else "https"
-        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{scheme}://{host}:{self.port}"
 
     def add_route(self, path: str, handler: Handler) -> None:
         """Serve `path` and what is below it.
@@ -182,6 +206,19 @@ class HttpServer:
         if path in self._routes:
             raise AlreadyStartedError(f"{self.name} serves {path} already")
         self._routes[path] = handler
+
+    def add_post_route(self, path: str, handler: PostHandler, *, body_max: int) -> None:
+        """Take what is posted to exactly `path`, up to `body_max` bytes.
+
+        Raises:
+            AlreadyStartedError: The server is bound.
+            ConfigError: The path is taken.
+        """
+        if self._socket is not None:
+            raise AlreadyStartedError(f"cannot serve {path}: {self.name} is bound")
+        if path in self._post_routes:
+            raise ConfigError(f"{self.name} serves {path} already; choose another path")
+        self._post_routes[path] = _PostRoute(handler, body_max)
 
     def add_metrics(self, exposition: Callable[[], bytes]) -> None:
         """Serve `/metrics` in the Prometheus text format."""
@@ -225,27 +262,19 @@ class HttpServer:
             self._socket = None
 
     async def run(self) -> None:
-        """Serve until cancelled; requests in flight then have five seconds to end."""
+        """Serve until cancelled, and then until requests in flight have ended."""
         await self.bind()
         if self._socket is None:
             return
-        loop = asyncio.get_running_loop()
-        server = web.Server(self._handle, keepalive_timeout=_KEEPALIVE, access_log=None)
-        listener = await loop.create_server(
-            server,
-            sock=self._socket,
-            ssl=self._tls,
-            ssl_handshake_timeout=_HEADERS if self._tls else None,
-            ssl_shutdown_timeout=_GOODBYE if self._tls else None,
-        )
+        log.debug("serving", what=self._what, url=self.url)
         try:
-            log.debug("serving", what=self._what, url=self.url)
-            await loop.create_future()  # until cancelled
+            await listen(
+                self._handle,
+                self._socket,
+                tls=self._tls,
+                shutdown_seconds=self._shutdown.total_seconds(),
+            )
         finally:
-            listener.close()
-            await asyncio.sleep(0)  # what is accepted already is a request in flight
-            server.pre_shutdown()
-            await server.shutdown(_SHUTDOWN)
             await self.close()
 
     async def _handle(self, request: web.BaseRequest) -> web.Response:
@@ -266,17 +295,46 @@ class HttpServer:
         return refusal and Reply(f"{refusal.text}\n".encode(), refusal.status)
 
     async def _reply(self, request: web.BaseRequest) -> Reply:
+        if request.path in self._post_routes:
+            return await self._reply_to_post(request, self._post_routes[request.path])
         if request.method not in {"GET", "HEAD"}:
-            return Reply(b"method not allowed\n", 405)
+            return _NOT_ALLOWED
         for path, handler in self._routes.items():
             if request.path == path or request.path.startswith(f"{path}/"):
                 rest = request.path[len(path) :].strip("/")
-                query = {name: request.query.getall(name) for name in request.query}
-                return await handler(rest, query)
+                return await handler(rest, _query(request))
         return _NOT_FOUND
 
+    async def _reply_to_post(
+        self, request: web.BaseRequest, route: _PostRoute
+    ) -> Reply:
+        if request.method != "POST":
+            return _NOT_ALLOWED
+        try:
+            async with asyncio.timeout(_BODY_TIMEOUT):
+                body = await _body(request, route.body_max)
+        except TimeoutError:
+            return _TOO_SLOW
+        content_type = request.headers.get("Content-Type", "")
+        return await route.handler(Posted(content_type, body, _query(request)))
 
+
+_NOT_ALLOWED = Reply(b"method not allowed\n", 405)
+_TOO_SLOW = Reply(b"the body took too long\n", 408)
 _NOT_FOUND = Reply(b"404 page not found\n", 404)
+
+
+def _query(request: web.BaseRequest) -> Query:
+    return {name: request.query.getall(name) for name in request.query}
+
+
+async def _body(request: web.BaseRequest, limit: int) -> bytes | None:
+    body = bytearray()
+    async for part in request.content.iter_any():
+        body += part
+        if len(body) > limit:
+            return None
+    return bytes(body)
 
 
 async def _answer(

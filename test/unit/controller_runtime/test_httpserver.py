@@ -6,7 +6,8 @@ import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -16,7 +17,7 @@ import pytest
 
 from controller_runtime.accessreview import Refusal
 from controller_runtime.errors import AlreadyStartedError, ConfigError
-from controller_runtime.httpserver import HttpServer, Probes, Query, Reply
+from controller_runtime.httpserver import HttpServer, Posted, Probes, Query, Reply
 from controller_runtime.testing.envtest.certificates import CertificateAuthority
 
 FLAG = "--health-probe-bind-address"
@@ -370,3 +371,197 @@ async def test_a_guard_is_asked_before_anything_is_answered() -> None:
             assert posted.status == 401
 
     assert porter.seen == [("GET", "/nowhere", ""), ("POST", "/metrics", "")]
+
+
+async def repeat(posted: Posted) -> Reply:
+    if posted.body is None:
+        return Reply(b"too long", 413)
+    return Reply(posted.content_type.encode() + b":" + posted.body)
+
+
+async def post(server: HttpServer, path: str, body: object) -> Answer:
+    async with (
+        aiohttp.ClientSession(server.url) as session,
+        session.post(path, data=body, headers={"Content-Type": "a/b"}) as response,
+    ):
+        return Answer(response.status, await response.text())
+
+
+async def test_a_post_route_takes_a_body_at_exactly_its_path() -> None:
+    server = on_loopback()
+    server.add_post_route("/echo", repeat, body_max=5)
+
+    async with serving(server):
+        assert await post(server, "/echo", b"12345") == (200, "a/b:12345")
+        assert await post(server, "/echo?timeout=1s", b"") == (200, "a/b:")
+        assert (await post(server, "/echo/more", b"1")).status == 405
+        assert (await get(server, "/echo")).status == 405
+
+
+@pytest.mark.behaviour("W1")
+@pytest.mark.parametrize("size", [6, 3_000_000])
+async def test_a_body_that_is_too_long_is_left_to_the_route(size: int) -> None:
+    server = on_loopback()
+    server.add_post_route("/echo", repeat, body_max=5)
+
+    async with serving(server):
+        assert await post(server, "/echo", BytesIO(b"x" * size)) == (413, "too long")
+
+
+async def test_a_body_without_an_end_is_too_long_too() -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x" * 1000
+
+    server = on_loopback()
+    server.add_post_route("/echo", repeat, body_max=5000)
+
+    async with serving(server):
+        assert await post(server, "/echo", endless()) == (413, "too long")
+
+
+async def test_a_body_that_does_not_arrive_is_not_waited_for() -> None:
+    server = on_loopback()
+    server.add_post_route("/echo", repeat, body_max=5)
+    loop = asyncio.get_running_loop()
+
+    async with serving(server), connected(server) as (reader, writer):
+        began = loop.time()
+        writer.write(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n12")
+        assert b" 408 " in await reader.readline()
+
+        assert loop.time() - began == pytest.approx(30)
+
+
+async def test_two_routes_at_one_path_are_a_mistake() -> None:
+    server = on_loopback()
+    server.add_post_route("/echo", repeat, body_max=5)
+
+    with pytest.raises(ConfigError, match="serves /echo already"):
+        server.add_post_route("/echo", repeat, body_max=5)
+
+
+async def test_post_routes_come_before_the_server_is_bound() -> None:
+    server = on_loopback()
+    await server.bind()
+
+    with pytest.raises(AlreadyStartedError, match="is bound"):
+        server.add_post_route("/echo", repeat, body_max=5)
+    await server.close()
+
+
+@asynccontextmanager
+async def connected(
+    server: HttpServer, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port, ssl=tls)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+@pytest.mark.behaviour("W7")
+async def test_a_connection_without_a_request_is_closed_after_ninety_seconds() -> None:
+    server, loop = on_loopback(), asyncio.get_running_loop()
+    server.add_probes(Probes())
+
+    async with serving(server), connected(server) as (reader, writer):
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        await reader.readuntil(b"ok")
+        began = loop.time()
+
+        assert await reader.read() == b""
+        assert loop.time() - began == pytest.approx(90)
+
+
+@pytest.mark.behaviour("W7")
+async def test_headers_that_come_drop_by_drop_are_cut_off_after_32_seconds() -> None:
+    server, loop = on_loopback(), asyncio.get_running_loop()
+    server.add_probes(Probes())
+
+    async with serving(server), connected(server) as (reader, writer):
+        writer.write(b"GET /healthz HTTP/1.1\r\n")
+        began = loop.time()
+        for drop in b"Host: x" * 10:
+            writer.write(bytes([drop]))
+            await asyncio.sleep(1)
+            if reader.at_eof():
+                break
+
+        assert 32 <= loop.time() - began < 34
+
+
+@pytest.mark.behaviour("W7")
+async def test_a_slow_answer_is_not_cut_off() -> None:
+    async def slow(_path: str, _query: Query) -> Reply:
+        await asyncio.sleep(200)
+        return Reply(b"done")
+
+    server = on_loopback()
+    server.add_route("/slow", slow)
+
+    async with serving(server):
+        assert await get(server, "/slow") == (200, "done")
+
+
+@pytest.mark.behaviour("W7")
+async def test_headers_of_more_than_a_mebibyte_are_refused() -> None:
+    server = on_loopback()
+    server.add_probes(Probes())
+
+    async with serving(server), connected(server) as (reader, writer):
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
+        for n in range(200):
+            writer.write(b"X-%d: %s\r\n" % (n, b"x" * 8000))
+        writer.write(b"\r\n")
+
+        assert b" 400 " in await reader.readline()
+
+
+@pytest.mark.behaviour("W7")
+async def test_over_tls_too_a_request_in_flight_is_answered_before_the_end() -> None:
+    async def slow(_: Posted) -> Reply:
+        await asyncio.sleep(4)
+        return Reply(b"done")
+
+    ours, theirs = contexts()
+    server = HttpServer("127.0.0.1:0", name="x", flag=FLAG, tls=ours)
+    server.add_post_route("/slow", slow, body_max=10)
+    loop = asyncio.get_running_loop()
+
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(server.run())
+        await asyncio.sleep(1)
+        port, began = server.port, loop.time()
+        async with connected(server, theirs) as (reader, writer):
+            writer.write(b"POST /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+            await asyncio.sleep(1)
+            running.cancel()
+            await asyncio.sleep(1)
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection("127.0.0.1", port)
+            answer = await reader.read()
+
+    assert answer.endswith(b"done")
+    assert loop.time() - began == pytest.approx(4)
+
+
+async def test_a_client_that_never_says_goodbye_holds_nobody_up() -> None:
+    ours, theirs = contexts()
+    server = HttpServer("127.0.0.1:0", name="x", flag=FLAG, tls=ours)
+    loop = asyncio.get_running_loop()
+
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(server.run())
+        await asyncio.sleep(1)
+        async with connected(server, theirs) as (_, writer):
+            writer.transport.pause_reading()  # type: ignore[attr-defined] # a TLS one's
+            began = loop.time()
+            running.cancel()
+            await asyncio.wait({running})
+
+            assert loop.time() - began < 5
+            writer.transport.abort()
