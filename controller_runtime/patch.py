@@ -45,7 +45,7 @@ def json_patch(operations: Sequence[Mapping[str, object]]) -> Patch:
 
 def apply_patch(desired: Mapping[str, object] | KubeObject) -> Patch:
     """Own the fields of `desired`, which has apiVersion, kind and name."""
-    return Patch(APPLY, msgspec.json.encode(_document(desired)))
+    return Patch(APPLY, msgspec.json.encode(document(desired)))
 
 
 def merge_patch_from(
@@ -65,15 +65,15 @@ def merge_patch_from(
     Raises:
         ValueError: There is no resourceVersion to lock on.
     """
-    before, after = _document(old), _document(new)
+    before, after = document(old), document(new)
     changes = _difference(before, after)
     if optimistic_lock:
         changes["metadata"] = {**_section(changes), **_lock(before)}
     return merge_patch(changes)
 
 
-def _lock(document: Mapping[str, object]) -> Mapping[str, object]:
-    version = _section(document).get("resourceVersion")
+def _lock(obj: Mapping[str, object]) -> Mapping[str, object]:
+    version = _section(obj).get("resourceVersion")
     if not version:
         raise ValueError(
             "an optimistic lock needs an object with a resourceVersion: read it first"
@@ -81,8 +81,8 @@ def _lock(document: Mapping[str, object]) -> Mapping[str, object]:
     return {"resourceVersion": version}
 
 
-def _section(document: Mapping[str, object]) -> Mapping[str, object]:
-    metadata = document.get("metadata")
+def _section(obj: Mapping[str, object]) -> Mapping[str, object]:
+    metadata = obj.get("metadata")
     return metadata if isinstance(metadata, Mapping) else {}
 
 
@@ -98,7 +98,8 @@ def _difference(old: Mapping[str, object], new: Mapping[str, object]) -> Json:
     return changes
 
 
-def _document(obj: Mapping[str, object] | KubeObject) -> Mapping[str, object]:
+def document(obj: Mapping[str, object] | KubeObject) -> Mapping[str, object]:
+    """Return an object as plain JSON: of a model, the fields that are set."""
     if not isinstance(obj, KubeObject):
         return obj
     fields = obj.model_dump(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import controller_runtime
 from controller_runtime import __all__ as exported
+from controller_runtime import webhook
 
 PUBLIC = """
 AlreadyExistsError AlreadyOwnedError AlreadyStartedError ApiError ApiModel ApiResource
@@ -31,9 +32,23 @@ resource_version_changed set_condition set_controller_reference set_owner_refere
 strategic_merge_patch strip_managed_fields
 """
 
+WEBHOOK = """
+AdmissionHandler AdmissionRequest AdmissionResponse AdmissionWebhook Answer BODY_MAX
+CONVERT_PATH Cause ClientConfig ConversionError ConversionWebhook Conversions
+DefaultFunction Defaulter DeniedError GroupVersionResource Hook Hub Operation Spoke
+UnexpectedConversionError User ValidateFunction Validator Warnings WebhookOptions
+WebhookRule allow crd_conversion defaulting deny errored invalid multi_mutating
+multi_validating mutate_path patched validate_path validating webhook_configurations
+"""
+"""Those of `controller_runtime.webhook`, which is imported by itself."""
+
 
 def test_the_public_names_are_these() -> None:
     assert sorted(exported) == PUBLIC.split()
+
+
+def test_the_public_names_about_webhooks_are_these() -> None:
+    assert sorted(webhook.__all__) == WEBHOOK.split()
 
 
 def test_every_public_name_is_there_and_says_what_it_is() -> None:

@@ -1,0 +1,120 @@
+"""Conversion reviews on the wire, and the webhook that answers them.
+
+    body ─▶ ConversionReview ─▶ Conversions ─▶ ConversionReview
+               └──────────┬──────────┘
+                          ▼ anything that goes wrong
+                   result Failure with a message, and no object at all
+
+The API server wants all objects of a review, in order, or none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+import structlog
+
+from controller_runtime.webhook.admission import TIMEOUT, Answer, Counter
+from controller_runtime.webhook.conversion import (
+    ConversionError,
+    Conversions,
+    UnexpectedConversionError,
+)
+from controller_runtime.webhook.review import is_json
+
+log = structlog.get_logger(__name__)
+
+_API_VERSION = "apiextensions.k8s.io/v1"
+_KIND = "ConversionReview"
+
+
+class _Request(msgspec.Struct):
+    uid: str = ""
+    desired_api_version: str = msgspec.field(default="", name="desiredAPIVersion")
+    objects: list[dict[str, Any]] | None = None
+
+
+class _Review(msgspec.Struct, rename="camel"):
+    request: _Request
+    api_version: str = ""
+    kind: str = ""
+
+
+_decode = msgspec.json.Decoder(_Review).decode
+
+
+class ConversionWebhook:
+    """Reads reviews, has the objects converted, and writes the answers."""
+
+    def __init__(
+        self, name: str, conversions: Conversions, *, panics: Counter | None = None
+    ) -> None:
+        """Make a webhook.
+
+        Args:
+            name: In logs; best its path.
+            conversions: What it converts.
+            panics: Counts what a conversion should not have raised.
+        """
+        self.name = name
+        self._conversions = conversions
+        self._panics = panics
+
+    async def answer(
+        self, content_type: str, body: bytes | None, *, seconds: float = TIMEOUT
+    ) -> Answer:
+        """Answer a body, `None` if it was too long, within some seconds."""
+        if body is None:
+            return _failure("", "the review is too large", 413)
+        if not is_json(content_type):
+            return _failure("", f"{content_type or 'nothing'} is not application/json")
+        try:
+            request = _readable(body)
+        except (msgspec.MsgspecError, ValueError) as error:
+            return _failure("", f"cannot read the conversion review: {error}")
+        return await self._convert(request, seconds)
+
+    async def _convert(self, request: _Request, seconds: float) -> Answer:
+        objects, wanted = request.objects or [], request.desired_api_version
+        try:
+            async with asyncio.timeout(seconds):
+                converted = await self._conversions.convert(objects, wanted)
+        except TimeoutError:
+            message = f"{len(objects)} objects took more than {seconds:g} s"
+            log.warning("webhook is too slow", webhook=self.name, uid=request.uid)
+            return _failure(request.uid, message, 504)
+        except ConversionError as error:
+            log.warning("not converted", webhook=self.name, error=str(error))
+            return _failure(request.uid, str(error), 200)
+        except UnexpectedConversionError as error:
+            if self._panics is not None:
+                self._panics.inc()
+            log.exception("webhook failed", webhook=self.name, uid=request.uid)
+            return _failure(request.uid, str(error), 500)
+        response = {"convertedObjects": converted, "result": {"status": "Success"}}
+        return Answer(_write(request.uid, response), 200)
+
+
+def _readable(body: bytes) -> _Request:
+    review = _decode(body)
+    if review.kind not in {"", _KIND}:
+        raise ValueError(f"its kind is {review.kind}")
+    if review.api_version not in {"", _API_VERSION}:
+        raise ValueError(f"its apiVersion is {review.api_version}")
+    return review.request
+
+
+def _failure(uid: str, message: str, code: int = 400) -> Answer:
+    result = {"status": "Failure", "message": message}
+    return Answer(_write(uid, {"convertedObjects": [], "result": result}), code)
+
+
+def _write(uid: str, response: dict[str, Any]) -> bytes:
+    review = {
+        "apiVersion": _API_VERSION,
+        "kind": _KIND,
+        "response": {"uid": uid, **response},
+    }
+    return msgspec.json.encode(review)
