@@ -34,7 +34,7 @@ from collections.abc import (
 )
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, Generic, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, overload
 
 from controller_runtime.backoff import Limiter
 from controller_runtime.cache import Cache
@@ -44,12 +44,23 @@ from controller_runtime.errors import ConfigError
 from controller_runtime.event import Event
 from controller_runtime.handler import Handler, for_object, for_owner
 from controller_runtime.manager import Manager
-from controller_runtime.meta import Kind, kind_of
+from controller_runtime.meta import GroupVersionKind, Json, Kind, KubeObject, kind_of
 from controller_runtime.rbac import Permission
 from controller_runtime.reconcile import Reconciler, Request, Result, reconciles
 from controller_runtime.source import Informer, KindSource, Source
 
+if TYPE_CHECKING:  # imported by those who serve webhooks, and by nobody else
+    from controller_runtime.webhook import (
+        Defaulter,
+        DefaultFunction,
+        Hub,
+        ValidateFunction,
+        Validator,
+        WebhookOptions,
+    )
+
 R = TypeVar("R", bound=Hashable)
+K = TypeVar("K", bound=KubeObject)
 
 Filter: TypeAlias = Callable[[Event], bool]
 """Whether an event matters; a `Predicate` is one."""
@@ -211,6 +222,102 @@ def controller(
     )
     manager.add(made)
     return made
+
+
+@overload
+def webhook(
+    manager: Manager,
+    kind: type[K],
+    *,
+    defaulter: Defaulter[K] | DefaultFunction[K] | None = ...,
+    validator: Validator[K] | ValidateFunction[K] | None = ...,
+    converter: Hub[Any] | None = ...,
+    mutate_path: str = ...,
+    validate_path: str = ...,
+    mutating: WebhookOptions | None = ...,
+    validating: WebhookOptions | None = ...,
+) -> None: ...
+@overload
+def webhook(
+    manager: Manager,
+    kind: GroupVersionKind,
+    *,
+    defaulter: Defaulter[Json] | DefaultFunction[Json] | None = ...,
+    validator: Validator[Json] | ValidateFunction[Json] | None = ...,
+    converter: Hub[Any] | None = ...,
+    mutate_path: str = ...,
+    validate_path: str = ...,
+    mutating: WebhookOptions | None = ...,
+    validating: WebhookOptions | None = ...,
+) -> None: ...
+
+
+def webhook(
+    manager: Manager,
+    kind: Kind,
+    *,
+    defaulter: Defaulter[Any] | DefaultFunction[Any] | None = None,
+    validator: Validator[Any] | ValidateFunction[Any] | None = None,
+    converter: Hub[Any] | None = None,
+    mutate_path: str = "",
+    validate_path: str = "",
+    mutating: WebhookOptions | None = None,
+    validating: WebhookOptions | None = None,
+) -> None:
+    """Serve the webhooks of a kind on the manager's webhook port.
+
+    Args:
+        manager: Serves them; the API server is told of them with
+            `webhook_configurations` and `crd_conversion`.
+        kind: What they are about; its model is what a defaulter and a validator get,
+            plain JSON if it is a `GroupVersionKind`.
+        defaulter: Has a coroutine `default`, or is a coroutine function itself.
+        validator: Has `validate_create`, `validate_update` and `validate_delete`, or
+            is one coroutine function for the three.
+        converter: The hub of the kind's versions, served at `/convert`.
+        mutate_path: By default `/mutate-<group, dots as dashes>-<version>-<kind>`.
+        validate_path: By default the same with `/validate-`.
+        mutating: Which requests the defaulter gets.
+        validating: Which requests the validator gets.
+
+    Raises:
+        AlreadyStartedError: The manager has started.
+        ConfigError: There is nothing to serve, a path is taken or no path, or a
+            version of the kind that has a model cannot be converted.
+    """
+    if defaulter is None and validator is None and converter is None:
+        raise ConfigError(
+            f"the webhooks of {kind_of(kind)} would do nothing: give a defaulter, a "
+            "validator or a converter"
+        )
+    from controller_runtime import webhook as package  # noqa: PLC0415 - costs memory
+
+    if converter is not None:
+        _check_converter(manager, kind_of(kind), converter)
+        manager.webhooks.convert(converter)
+    if defaulter is not None:
+        manager.webhooks.mutate(
+            kind,
+            package.defaulting(kind, defaulter),
+            path=mutate_path,
+            options=mutating,
+        )
+    if validator is not None:
+        manager.webhooks.validate(
+            kind,
+            package.validating(kind, validator),
+            path=validate_path,
+            options=validating,
+        )
+
+
+def _check_converter(
+    manager: Manager, gvk: GroupVersionKind, converter: Hub[Any]
+) -> None:
+    """Raise unless all versions that the manager knows of a kind can be converted."""
+    if (gvk.group, gvk.kind) != (converter.gvk.group, converter.gvk.kind):
+        raise ConfigError(f"the hub of {converter.gvk} converts no {gvk}")
+    converter.check({gvk.version, *manager.scheme.versions(gvk.group, gvk.kind)})
 
 
 class _Owners:

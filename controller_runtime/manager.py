@@ -1,11 +1,12 @@
 """The owner of every task: starts them in order, and stops them in order.
 
-    start:  recorders ─▶ HTTP ─▶ caches ─▶ others ─▶ (elected) leader election group
-    stop:   others ─▶ leader election group ─▶ caches ─▶ HTTP ─▶ (released) recorders
+    start:  recorders ─▶ HTTP ─▶ webhooks ─▶ caches ─▶ others ─▶ (elected) leader's
+    stop:   others ─▶ leader's ─▶ caches ─▶ webhooks ─▶ HTTP ─▶ (released) recorders
 
 HTTP comes early and goes late, so that probes and metrics answer while caches fill
-and while work drains. Caches outlive the controllers, which read from them until
-their last reconcile is over. Recorders outlive all that records.
+and while work drains. Webhooks come before caches: the API server may need a
+conversion of ours to answer our own first list. Caches outlive the controllers, which
+read from them until their last reconcile is over. Recorders outlive all that records.
 
 Stopping drains, then cancels: a runnable with `stop` is asked to take no new work and
 is given the grace period less a fifth to end what it has begun; what still runs
@@ -28,10 +29,10 @@ import os
 import random
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from opentelemetry.trace import Tracer, TracerProvider
@@ -58,6 +59,9 @@ from controller_runtime.tracing import TracedTransport
 from controller_runtime.transport import Transport
 from controller_runtime.watchdog import Watchdog, WatchdogOptions
 
+if TYPE_CHECKING:  # imported by a manager that serves webhooks, and by no other
+    from controller_runtime.webhookserver import WebhookServer
+
 log = structlog.get_logger(__name__)
 
 _DRAIN_SHARE = 0.8
@@ -68,6 +72,7 @@ _STOP_ORDER = (
     Group.OTHERS,
     Group.LEADER_ELECTION,
     Group.CACHES,
+    Group.WEBHOOKS,
     Group.HTTP,
     Group.RECORDERS,
 )
@@ -94,6 +99,12 @@ class ManagerOptions:
     debug_bind_address: str = "0"
     """`host:port` of `/debug`, best of the loopback: it names objects and is open to
     whoever reaches it; `0` serves none."""
+
+    webhook_bind_address: str = ":9443"
+    """`host:port` of webhooks, if there are any; `0` serves none."""
+
+    webhook_tls: ssl.SSLContext | None = None
+    """What webhooks are served with; it may be told of new certificates at any time."""
 
     watchdog: WatchdogOptions | None = field(default_factory=WatchdogOptions)
     """When a blocked event loop is worth a word; `None` watches it not at all."""
@@ -187,6 +198,7 @@ class Manager:
         self._permissions: set[Permission] = set()
         self._self_signed: ssl.SSLContext | None = None
         self._servers = self._http_servers()
+        self._webhooks: WebhookServer | None = None
         self._recorders: dict[str, EventRecorder] = {}
         self._pending: dict[Group, list[Runnable]] = {group: [] for group in Group}
         self._running: dict[Group, dict[asyncio.Task[None], Runnable]] = {}
@@ -265,6 +277,23 @@ class Manager:
         return self._recorders[controller]
 
     @property
+    def webhooks(self) -> WebhookServer:
+        """Where webhooks are added; a manager that never looks here serves none.
+
+        Raises:
+            AlreadyStartedError: There are none, and the manager has started.
+        """
+        if self._webhooks is None:
+            if self._started:
+                raise AlreadyStartedError(
+                    "cannot add webhooks: the manager has started without"
+                )
+            self._webhooks = self._webhook_server()
+            self.add(self._webhooks, group=Group.WEBHOOKS)
+            self.probes.add_ready_check("webhook", self._webhooks.check)
+        return self._webhooks
+
+    @property
     def metrics_url(self) -> str:
         """Where `/metrics` is reached from this machine; empty until `start`."""
         metrics, *_ = self._servers
@@ -299,12 +328,12 @@ class Manager:
         try:
             if (tls := self._self_signed) is not None:
                 await asyncio.to_thread(load_self_signed, tls, clock=self.clock)
-            for server in self._servers:
+            for server in self._bound():
                 await server.bind()
             await self._run()
         finally:
             # A server that ran has closed its port; one that never did has it still.
-            for server in self._servers:
+            for server in self._bound():
                 await server.close()
         self._raise_errors()
 
@@ -364,6 +393,23 @@ class Manager:
         guard = AccessReviewer(self.transport, randomness=self.random)
         self._permissions.update(guard.permissions)
         return HttpServer(address, name=name, flag=flag, tls=tls, guard=guard)
+
+    def _webhook_server(self) -> WebhookServer:
+        from controller_runtime.webhookserver import (  # noqa: PLC0415 - costs memory
+            WebhookServer,
+        )
+
+        return WebhookServer(
+            self.options.webhook_bind_address,
+            metrics=self.metrics,
+            tls=self.options.webhook_tls,
+        )
+
+    def _bound(self) -> Iterator[HttpServer | WebhookServer]:
+        """Yield what has a port that may be taken."""
+        yield from self._servers
+        if self._webhooks is not None:
+            yield self._webhooks
 
     def _start_groups(self) -> None:
         for server in self._servers:

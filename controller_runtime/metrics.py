@@ -34,6 +34,7 @@ _RECONCILE_BUCKETS = (
 )
 _QUEUE_BUCKETS = tuple(1e-8 * 10**n for n in range(12))
 _REQUEST_BUCKETS = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60)
+_WEBHOOK_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 _PRIORITIES_MAX = 25
 """Distinct priority labels of one queue; the rest share one, as in Go."""
@@ -143,6 +144,68 @@ class _Stores(Collector):
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookMetrics:
+    """The metrics of one webhook."""
+
+    latency: Histogram
+    """Seconds."""
+
+    in_flight: Gauge
+
+    requests: Callable[[int], Counter]
+    """By code: 200 if there was a decision, else why there was none."""
+
+
+class WebhookMetrics:
+    """The metrics of all webhooks; there are none where none are served."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.panics = Counter(
+            "controller_runtime_webhook_panics_total",
+            "Total number of webhook panics.",
+            registry=registry,
+        )
+        self.conversion_panics = Counter(
+            "controller_runtime_conversion_webhook_panics_total",
+            "Total number of conversion webhook panics.",
+            registry=registry,
+        )
+        self._latency = Histogram(
+            "controller_runtime_webhook_latency_seconds",
+            "Latency of processing webhook requests.",
+            ["webhook"],
+            buckets=_WEBHOOK_BUCKETS,
+            registry=registry,
+        )
+        self._requests = Counter(
+            "controller_runtime_webhook_requests_total",
+            "Webhook requests by code: 200 if there was a decision.",
+            ["webhook", "code"],
+            registry=registry,
+        )
+        self._in_flight = Gauge(
+            "controller_runtime_webhook_requests_in_flight",
+            "Webhook requests that are being answered.",
+            ["webhook"],
+            registry=registry,
+        )
+
+    def hook(self, path: str) -> HookMetrics:
+        """Return the metrics of the webhook at `path`, the usual codes at 0."""
+
+        def requests(code: int) -> Counter:
+            return self._requests.labels(webhook=path, code=str(code))
+
+        for usual in (200, 500):
+            requests(usual)
+        return HookMetrics(
+            latency=self._latency.labels(webhook=path),
+            in_flight=self._in_flight.labels(webhook=path),
+            requests=requests,
+        )
+
+
 class Metrics:
     """All metrics of one manager."""
 
@@ -150,6 +213,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._controllers: dict[str, ControllerMetrics] = {}
         self._queues: dict[str, QueueMetrics] = {}
+        self._webhooks: WebhookMetrics | None = None
         self._reconcile_metrics()
         self._queue_metrics()
         self._client_metrics()
@@ -195,6 +259,12 @@ class Metrics:
         if name not in self._queues:
             self._queues[name] = self._new_queue(name)
         return self._queues[name]
+
+    def webhooks(self) -> WebhookMetrics:
+        """Return the metrics of webhooks, which are there from the first call on."""
+        if self._webhooks is None:
+            self._webhooks = WebhookMetrics(self.registry)
+        return self._webhooks
 
     def leader(self, name: str) -> Gauge:
         """Return whether this process leads in the election `name`; 0 at first."""

@@ -37,10 +37,12 @@ class Group(IntEnum):
 
     RECORDERS = 0
     HTTP = 1
-    CACHES = 2
-    OTHERS = 3
+    WEBHOOKS = 2
+    """On every replica; before the caches, whose lists may need a conversion."""
+    CACHES = 3
+    OTHERS = 4
     """On every replica, leader or not."""
-    LEADER_ELECTION = 4
+    LEADER_ELECTION = 5
     """On the leader alone."""
 
 

@@ -62,6 +62,14 @@ class Scheme:
         """Return the model of a kind, if it has one."""
         return self._models.get(gvk)
 
+    def versions(self, group: str, kind: str) -> frozenset[str]:
+        """Return the versions of a kind that have a model."""
+        return frozenset(
+            gvk.version
+            for gvk in self._models
+            if (gvk.group, gvk.kind) == (group, kind)
+        )
+
     def gvk_of(self, obj: KubeObject | Mapping[str, object]) -> GroupVersionKind:
         """Return the kind of an object.
 

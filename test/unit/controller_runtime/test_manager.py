@@ -116,13 +116,15 @@ async def test_groups_start_in_order_whatever_the_order_of_adding(
 ) -> None:
     log: list[str] = []
     manager = make(transport)
-    for group in (Group.LEADER_ELECTION, Group.HTTP, Group.OTHERS, Group.CACHES):
+    for group in reversed(Group):
         manager.add(Worker(group.name, log), group=group)
 
     await run_for(manager, 1)
 
-    assert log[:4] == [
+    assert log[: len(Group)] == [
+        "RECORDERS starts",
         "HTTP starts",
+        "WEBHOOKS starts",
         "CACHES starts",
         "OTHERS starts",
         "LEADER_ELECTION starts",
@@ -144,6 +146,7 @@ async def test_groups_stop_one_after_the_other_caches_after_controllers(
         "OTHERS ends",
         "LEADER_ELECTION ends",
         "CACHES ends",
+        "WEBHOOKS ends",
         "HTTP ends",
         "RECORDERS ends",
     ]
