@@ -8,7 +8,7 @@ The words, guarantees and metric names are those of Go's controller-runtime. Wha
 here is public; modules are, names with an underscore are not.
 """
 
-from controller_runtime import builder
+from controller_runtime import builder, schema
 from controller_runtime.backoff import (
     Backoff,
     BucketLimiter,
@@ -50,6 +50,7 @@ from controller_runtime.errors import (
     NotCachedError,
     NotFoundError,
     NotIndexedError,
+    SchemaError,
     ServerError,
     ShutDownError,
     StalledError,
@@ -67,14 +68,17 @@ from controller_runtime.log import configure as configure_logging
 from controller_runtime.manager import Manager, ManagerOptions
 from controller_runtime.meta import (
     ApiModel,
+    Duration,
     GroupVersionKind,
     Json,
     Kind,
     KubeObject,
     Meta,
     NamespacedName,
+    Number,
     ObjectMeta,
     OwnerReference,
+    Quantity,
     RawObject,
     kind_of,
 )
@@ -172,6 +176,7 @@ __all__ = [
     "DecodeError",
     "Deleted",
     "Discovery",
+    "Duration",
     "Event",
     "EventRecorder",
     "ExpiredError",
@@ -207,6 +212,7 @@ __all__ = [
     "NotCachedError",
     "NotFoundError",
     "NotIndexedError",
+    "Number",
     "ObjectList",
     "ObjectMeta",
     "ObjectReference",
@@ -217,6 +223,7 @@ __all__ = [
     "Permission",
     "Predicate",
     "Probes",
+    "Quantity",
     "RawObject",
     "Reader",
     "Reconciler",
@@ -228,6 +235,7 @@ __all__ = [
     "Result",
     "Roles",
     "Runnable",
+    "SchemaError",
     "Scheme",
     "SelectorError",
     "ServerError",
@@ -283,6 +291,7 @@ __all__ = [
     "remove_controller_reference",
     "remove_owner_reference",
     "resource_version_changed",
+    "schema",
     "set_condition",
     "set_controller_reference",
     "set_owner_reference",

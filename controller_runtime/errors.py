@@ -20,6 +20,7 @@
     ├── NotCachedError            a cached read of a kind that nothing watches
     ├── NotIndexedError           a cached list by a field without an index
     ├── SyncTimeoutError          a cache did not fill in time
+    ├── SchemaError               a model that no CRD can be made of
     ├── AlreadyStartedError       something that runs once was started twice
     ├── AccessReviewError         whether somebody may do something is not known
     ├── LeaderLostError           the Lease was not renewed, or is another's
@@ -167,6 +168,10 @@ class NotIndexedError(ControllerRuntimeError):
 
 class SyncTimeoutError(ControllerRuntimeError):
     """A cache did not receive its first list in time; the text names the kind."""
+
+
+class SchemaError(ControllerRuntimeError):
+    """A model has no structural schema; the text names field, reason and remedy."""
 
 
 class AlreadyStartedError(ControllerRuntimeError):
