@@ -11,6 +11,7 @@ UV_VERSION := 0.13.8
 PYTEST_ARGS ?=
 # Two workers: the control plane that they share takes a core of its own.
 INTEGRATION_ARGS ?= -n 2 --dist worksteal
+CRDS_OF_WEBSITE := -m controller_runtime.schema website --output crds --docs docs
 
 ##@ General
 
@@ -46,8 +47,10 @@ lock: sync ## Pin the dependencies: requirements.lock to run, requirements-dev.l
 	$(RUN)uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra manager --extra testing --group lint pyproject.toml -o requirements-dev.lock
 
 .PHONY: manifests
-manifests: sync ## Write what config/ has from the code: roles.
+manifests: sync ## Write what is made from code: roles, CRDs and reference pages, ours and the example's.
 	$(RUN)python -m hack.gen_rbac
+	$(RUN)python -m hack.gen_crds
+	cd examples/website && $(abspath $(RUN))/python $(CRDS_OF_WEBSITE)
 
 .PHONY: fmt
 fmt: sync ## Format, and fix what can be fixed.
@@ -61,6 +64,8 @@ lint: sync ## Check format, style, types, imports and dependencies.
 	$(RUN)mypy
 	$(RUN)lint-imports --no-logo
 	$(RUN)deptry .
+	$(RUN)python -m hack.gen_crds --check
+	cd examples/website && $(abspath $(RUN))/python $(CRDS_OF_WEBSITE) --check
 
 .PHONY: test-unit
 test-unit: sync ## Run the unit and property tests, on a virtual clock.
@@ -88,7 +93,7 @@ bench: sync ## Run the benchmarks and save the result under .benchmarks/.
 	$(RUN)pytest benchmarks --benchmark-autosave
 
 .PHONY: verify
-verify: manifests fmt lint test ## The tree is clean after formatting.
+verify: manifests fmt lint test ## The tree is clean after generating and formatting.
 	test -z "$$(git status --porcelain)"
 
 ##@ Build

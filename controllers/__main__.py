@@ -3,6 +3,7 @@
     run       the manager, against a cluster
     up        a local control plane, the manager and samples on it
     rbac      the roles that the manager needs
+    crds      the CRDs of our kinds, and a page about each
     version   what this is
 
 Whatever goes wrong for a reason that a user can mend ends with one sentence on
@@ -187,6 +188,28 @@ def rbac(
     _sentence_on_error(
         lambda: write_roles(load(flags, os.environ, config), options, output)
     )
+
+
+@app.command()
+def crds(
+    *,
+    output: Annotated[Path, typer.Option(help="Folder of the CRDs.")] = Path(
+        "config/crd/bases"
+    ),
+    pages: Annotated[Path, typer.Option(help="Folder of the reference pages.")] = Path(
+        "docs/reference"
+    ),
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; fail if a file differs.")
+    ] = False,
+) -> None:
+    """Write the CRDs of our kinds. For yours: python -m controller_runtime.schema."""
+    from controllers.crds import generate  # noqa: PLC0415 - lazy
+
+    lines = generate(output, pages, check=check)
+    for line in lines:
+        typer.echo(f"pilothouse: {line}" if check else f"wrote: {line}", err=True)
+    sys.exit(1 if check and lines else 0)
 
 
 @app.command()

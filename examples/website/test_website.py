@@ -35,7 +35,7 @@ SHOP = Website(
 async def client(tmp_path: Path) -> AsyncIterator[Client]:
     """Run the operator on a control plane of its own, and lend its client."""
     async with ControlPlane(ControlPlaneOptions(kwok=True)) as cluster:
-        await install_crds(cluster.api, Path(__file__).with_name("crd.yaml"))
+        await install_crds(cluster.api, Path(__file__).with_name("crds"))
         path = await cluster.write_kubeconfig(tmp_path / "kubeconfig")
         config = load_restconfig(kubeconfig=path, environ={}, home=tmp_path)
         async with HttpTransport(config) as transport, asyncio.TaskGroup() as tasks:

@@ -3,7 +3,9 @@
 import asyncio
 import os
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import Field
 
 from controller_runtime import (
     ApiModel,
@@ -19,6 +21,7 @@ from controller_runtime import (
     merge_patch,
     on_stop_signal,
     reconciles_objects,
+    schema,
     set_controller_reference,
 )
 
@@ -28,20 +31,32 @@ DEPLOYMENT = GroupVersionKind("apps", "v1", "Deployment")
 class WebsiteSpec(ApiModel):
     """What the user asks for."""
 
-    image: str
-    replicas: int = 1
+    image: Annotated[str, Field(min_length=1)]
+    """Image of the one container, such as `nginx:1.29`."""
+
+    replicas: Annotated[int, Field(ge=0)] = 1
+    """How many pods serve it."""
 
 
 class WebsiteStatus(ApiModel):
     """What the operator found."""
 
     ready_replicas: int = 0
+    """How many of them do by now."""
 
 
 class Website(KubeObject):
     """One web site."""
 
     gvk: ClassVar[GroupVersionKind] = GroupVersionKind("example.com", "v1", "Website")
+    crd: ClassVar[schema.CrdOptions] = schema.CrdOptions(
+        printer_columns=(
+            schema.PrinterColumn("Image", ".spec.image"),
+            schema.PrinterColumn("Ready", ".status.readyReplicas"),
+            schema.AGE,
+        ),
+        scale=schema.Scale(status_replicas_path=".status.readyReplicas"),
+    )
 
     spec: WebsiteSpec
     status: WebsiteStatus = WebsiteStatus()

@@ -1,0 +1,11 @@
+"""The kinds that are ours: their CRDs and reference pages are made from these models.
+
+A kind is here or it has no CRD. Whoever adds one runs `make manifests`.
+"""
+
+from __future__ import annotations
+
+from controller_runtime.meta import KubeObject
+
+OWNED: tuple[type[KubeObject], ...] = ()
+"""Every version of every kind that a controller of ours defines."""

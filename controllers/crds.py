@@ -1,0 +1,45 @@
+"""The `crds` verb: CRDs and reference pages of our kinds, written or compared.
+
+`hack/gen_crds.py` and the gates call the same function, so there is one answer to what
+the files should be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from api.owned import OWNED
+from controller_runtime import KubeObject, schema
+
+CRDS = Path("config/crd/bases")
+PAGES = Path("docs/reference")
+
+
+def generate(
+    output: Path,
+    pages: Path,
+    *,
+    check: bool,
+    models: Sequence[type[KubeObject]] = OWNED,
+) -> list[str]:
+    """Write what differs, or only say so; return a line for each file.
+
+    Files of ours that belong to no model any more are removed.
+
+    Args:
+        output: Folder of the CRDs.
+        pages: Folder of the reference pages.
+        check: Write nothing.
+        models: The kinds.
+    """
+    made = (
+        (schema.render(models), output),
+        (schema.render_reference(models), pages),
+    )
+    lines: list[str] = []
+    for files, folder in made:
+        lines += schema.drift(files, folder, complete=True)
+        if not check:
+            schema.write(files, folder, complete=True)
+    return lines
