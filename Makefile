@@ -12,6 +12,11 @@ PYTEST_ARGS ?=
 # Two workers: the control plane that they share takes a core of its own.
 INTEGRATION_ARGS ?= -n 2 --dist worksteal
 CRDS_OF_WEBSITE := -m controller_runtime.schema website --output crds --docs docs
+PEER_LOCK := $(RUN)uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url
+# Smaller is quicker: make bench ROUNDS=1 OBJECTS=1000,10000 BENCH_ARGS=--peers=pilothouse
+ROUNDS ?= 5
+OBJECTS ?= 1000,10000,50000,100000
+BENCH_ARGS ?=
 
 ##@ General
 
@@ -45,6 +50,8 @@ sync: $(VENV)/.synced ## Install everything the other targets need, at the pinne
 lock: sync ## Pin the dependencies: requirements.lock to run, requirements-dev.lock to develop.
 	$(RUN)uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra manager pyproject.toml -o requirements.lock
 	$(RUN)uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra manager --extra testing --group lint pyproject.toml -o requirements-dev.lock
+	$(PEER_LOCK) benchmarks/peers/kopf/requirements.in -o benchmarks/peers/kopf/requirements.lock
+	$(PEER_LOCK) pyproject.toml benchmarks/peers/pilothouse/requirements.in -o benchmarks/peers/pilothouse/requirements.lock
 
 .PHONY: manifests
 manifests: sync ## Write what is made from code: roles, CRDs and reference pages, ours and the example's.
@@ -89,8 +96,9 @@ behaviours: sync ## List the framework's behaviours with their tests; fail on a 
 	$(RUN)python hack/behaviours.py
 
 .PHONY: bench
-bench: sync ## Run the benchmarks and save the result under .benchmarks/.
+bench: setup-envtest ## Run the benchmarks, ours and its peers', and save the results under .benchmarks/ (an hour).
 	$(RUN)pytest benchmarks --benchmark-autosave
+	$(RUN)python -m benchmarks.compare --rounds $(ROUNDS) --objects $(OBJECTS) $(BENCH_ARGS)
 
 .PHONY: verify
 verify: manifests fmt lint test ## The tree is clean after generating and formatting.

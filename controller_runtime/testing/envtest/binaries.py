@@ -106,10 +106,18 @@ class GoModule:
     gomod: bytes = field(repr=False)
     gosum: bytes = field(repr=False)
 
+    sources: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    """Go files by name, if the program is in this module and not in one it requires."""
+
+    @property
+    def files(self) -> Mapping[str, bytes]:
+        """What the module's folder holds, by name."""
+        return {"go.mod": self.gomod, "go.sum": self.gosum, **self.sources}
+
     @property
     def digest(self) -> str:
         """Twelve hex digits that change when anything that is built does."""
-        return hashlib.sha256(self.gomod + b"\0" + self.gosum).hexdigest()[:12]
+        return hashlib.sha256(b"\0".join(self.files.values())).hexdigest()[:12]
 
     @property
     def ldflags(self) -> str:

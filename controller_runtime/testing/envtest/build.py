@@ -113,6 +113,6 @@ async def _copied(module: GoModule, parent: Path) -> AsyncIterator[Path]:
 def _copy(module: GoModule, parent: Path) -> Path:
     parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=".build.", dir=parent))
-    (folder / "go.mod").write_bytes(module.gomod)
-    (folder / "go.sum").write_bytes(module.gosum)
+    for name, content in module.files.items():
+        (folder / name).write_bytes(content)
     return folder
