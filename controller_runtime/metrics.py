@@ -6,7 +6,8 @@ dashboards and alerts work unchanged (`pkg/internal/controller/metrics`,
 process do not collide, and a test reads only what it caused.
 
 Hot paths never look a label up: `controller(name)` and `queue(name)` return the
-children once, and whoever counts keeps them.
+children once, and whoever counts keeps them. Those are `tally`'s, for the loop's thread
+alone; the others are prometheus_client's own.
 """
 
 from __future__ import annotations
@@ -15,17 +16,21 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    generate_latest,
-)
+import prometheus_client
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
+
+from controller_runtime.tally import (
+    Counter,
+    CounterFamily,
+    Gauge,
+    GaugeFamily,
+    Histogram,
+    HistogramFamily,
+)
 
 _RECONCILE_BUCKETS = (
     *(0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5),
@@ -148,12 +153,12 @@ class _Stores(Collector):
 class HookMetrics:
     """The metrics of one webhook."""
 
-    latency: Histogram
+    latency: prometheus_client.Histogram
     """Seconds."""
 
-    in_flight: Gauge
+    in_flight: prometheus_client.Gauge
 
-    requests: Callable[[int], Counter]
+    requests: Callable[[int], prometheus_client.Counter]
     """By code: 200 if there was a decision, else why there was none."""
 
 
@@ -161,30 +166,30 @@ class WebhookMetrics:
     """The metrics of all webhooks; there are none where none are served."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.panics = Counter(
+        self.panics = prometheus_client.Counter(
             "controller_runtime_webhook_panics_total",
             "Total number of webhook panics.",
             registry=registry,
         )
-        self.conversion_panics = Counter(
+        self.conversion_panics = prometheus_client.Counter(
             "controller_runtime_conversion_webhook_panics_total",
             "Total number of conversion webhook panics.",
             registry=registry,
         )
-        self._latency = Histogram(
+        self._latency = prometheus_client.Histogram(
             "controller_runtime_webhook_latency_seconds",
             "Latency of processing webhook requests.",
             ["webhook"],
             buckets=_WEBHOOK_BUCKETS,
             registry=registry,
         )
-        self._requests = Counter(
+        self._requests = prometheus_client.Counter(
             "controller_runtime_webhook_requests_total",
             "Webhook requests by code: 200 if there was a decision.",
             ["webhook", "code"],
             registry=registry,
         )
-        self._in_flight = Gauge(
+        self._in_flight = prometheus_client.Gauge(
             "controller_runtime_webhook_requests_in_flight",
             "Webhook requests that are being answered.",
             ["webhook"],
@@ -194,7 +199,7 @@ class WebhookMetrics:
     def hook(self, path: str) -> HookMetrics:
         """Return the metrics of the webhook at `path`, the usual codes at 0."""
 
-        def requests(code: int) -> Counter:
+        def requests(code: int) -> prometheus_client.Counter:
             return self._requests.labels(webhook=path, code=str(code))
 
         for usual in (200, 500):
@@ -217,29 +222,29 @@ class Metrics:
         self._reconcile_metrics()
         self._queue_metrics()
         self._client_metrics()
-        self.events_dropped = Counter(
+        self.events_dropped = prometheus_client.Counter(
             "controller_runtime_events_dropped_total",
             "Events that were not recorded, by reason.",
             ["reason"],
             registry=self.registry,
         )
-        self.loop_lag = Gauge(
+        self.loop_lag = prometheus_client.Gauge(
             "controller_runtime_loop_lag_seconds",
             "How long the event loop took to answer when it was last asked.",
             registry=self.registry,
         )
-        self.loop_stalls = Counter(
+        self.loop_stalls = prometheus_client.Counter(
             "controller_runtime_loop_stalls_total",
             "Times that the event loop was blocked for too long.",
             registry=self.registry,
         )
-        self._leader = Gauge(
+        self._leader = prometheus_client.Gauge(
             "leader_election_master_status",
             "Whether this process leads: 1 if so, 0 if it stands by.",
             ["name"],
             registry=self.registry,
         )
-        self._stale_reads = Counter(
+        self._stale_reads = prometheus_client.Counter(
             "controller_runtime_cache_stale_reads_total",
             "Reads that the cache could not answer in time after a write, by kind.",
             ["kind"],
@@ -266,7 +271,7 @@ class Metrics:
             self._webhooks = WebhookMetrics(self.registry)
         return self._webhooks
 
-    def leader(self, name: str) -> Gauge:
+    def leader(self, name: str) -> prometheus_client.Gauge:
         """Return whether this process leads in the election `name`; 0 at first."""
         return self._leader.labels(name=name)
 
@@ -291,14 +296,14 @@ class Metrics:
         return generate_latest(self.registry)
 
     def _reconcile_metrics(self) -> None:
-        def counter(name: str, text: str, *labels: str) -> Counter:
+        def counter(name: str, text: str, *labels: str) -> CounterFamily:
             labels = ("controller", *labels)
             full = f"controller_runtime_{name}"
-            return Counter(full, text, labels, registry=self.registry)
+            return CounterFamily(full, text, labels, registry=self.registry)
 
-        def gauge(name: str, text: str) -> Gauge:
+        def gauge(name: str, text: str) -> GaugeFamily:
             full = f"controller_runtime_{name}"
-            return Gauge(full, text, ["controller"], registry=self.registry)
+            return GaugeFamily(full, text, ["controller"], registry=self.registry)
 
         self._reconciles = counter(
             "reconcile_total", "Reconciliations per controller.", "result"
@@ -316,11 +321,11 @@ class Metrics:
         self._timeouts = counter(
             "reconcile_timeouts_total", "Reconciliation timeouts per controller."
         )
-        self._time = Histogram(
+        self._time = HistogramFamily(
             "controller_runtime_reconcile_time_seconds",
             "Length of time per reconciliation per controller.",
             ["controller"],
-            buckets=_RECONCILE_BUCKETS,
+            bounds=_RECONCILE_BUCKETS,
             registry=self.registry,
         )
         self._max_concurrent = gauge(
@@ -349,21 +354,21 @@ class Metrics:
     def _queue_metrics(self) -> None:
         labels = ["name", "controller"]
 
-        def histogram(name: str, text: str) -> Histogram:
+        def histogram(name: str, text: str) -> HistogramFamily:
             full = f"workqueue_{name}"
-            return Histogram(
-                full, text, labels, buckets=_QUEUE_BUCKETS, registry=self.registry
+            return HistogramFamily(
+                full, text, labels, bounds=_QUEUE_BUCKETS, registry=self.registry
             )
 
-        def gauge(name: str, text: str, *more: str) -> Gauge:
+        def gauge(name: str, text: str, *more: str) -> GaugeFamily:
             full = f"workqueue_{name}"
-            return Gauge(full, text, [*labels, *more], registry=self.registry)
+            return GaugeFamily(full, text, [*labels, *more], registry=self.registry)
 
         self._depth = gauge("depth", "Keys that wait for a worker.", "priority")
-        self._adds = Counter(
+        self._adds = CounterFamily(
             "workqueue_adds_total", "Keys added.", labels, registry=self.registry
         )
-        self._retries = Counter(
+        self._retries = CounterFamily(
             "workqueue_retries_total", "Keys delayed.", labels, registry=self.registry
         )
         self._queue_duration = histogram(
@@ -392,13 +397,13 @@ class Metrics:
         )
 
     def _client_metrics(self) -> None:
-        self._requests = Counter(
+        self._requests = prometheus_client.Counter(
             "rest_client_requests_total",
             "Requests to the API server by status code, method and host.",
             ["code", "method", "host"],
             registry=self.registry,
         )
-        self._request_duration = Histogram(
+        self._request_duration = prometheus_client.Histogram(
             "rest_client_request_duration_seconds",
             "Request latency in seconds by verb and host.",
             ["verb", "host"],
