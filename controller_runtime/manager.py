@@ -110,7 +110,9 @@ class ManagerOptions:
     """When a blocked event loop is worth a word; `None` watches it not at all."""
 
     tune_gc: bool = False
-    """Freeze what is there once the caches are full; changes the whole process."""
+    """Keep the garbage collector from what lives for ever (`garbage`): an application's
+    caches fill in two thirds of the time. It changes the whole process, so tests and
+    programs that do more than this leave it off."""
 
     graceful_shutdown_timeout: timedelta | None = timedelta(seconds=30)
     """Longest that stopping may take; zero cancels at once, `None` waits for ever."""

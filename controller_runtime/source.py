@@ -253,9 +253,15 @@ class _Feed(Generic[R]):
     low_priority: int
 
     def deliver(self, queue: WorkQueue[R], events: Sequence[Event]) -> None:
+        listed, resynced = f"{self.label} listed", f"{self.label} resynced"
         for event in events:
             try:
-                self._pass(queue, event)
+                if type(event) is Created and event.is_initial:
+                    self._pass(queue, event, self.low_priority, listed)
+                elif type(event) is Updated and event.is_resync:
+                    self._pass(queue, event, self.low_priority, resynced)
+                else:
+                    self._pass(queue, event, 0, self._happened(event))
             except Exception:
                 # Whatever a user's predicate or handler raises, the informer that
                 # calls must go on to the next event, and to its other subscribers.
@@ -263,23 +269,15 @@ class _Feed(Generic[R]):
                     "event skipped", source=self.label, object=str(event.object.key)
                 )
 
-    def _pass(self, queue: WorkQueue[R], event: Event) -> None:
+    def _pass(
+        self, queue: WorkQueue[R], event: Event, priority: int, cause: str
+    ) -> None:
         for admits in self.predicates:
             if not admits(event):
                 return
-        requests = tuple(self.handler.requests(event))
-        if not requests:
-            return
-        priority, cause = self._weigh(event)
-        for request in requests:
+        # A handler that raises half-way has queued nothing.
+        for request in tuple(self.handler.requests(event)):
             queue.add(request, priority=priority, cause=cause)
 
-    def _weigh(self, event: Event) -> tuple[int, str]:
-        match event:
-            case Created(is_initial=True):
-                return self.low_priority, f"{self.label} listed"
-            case Updated(is_resync=True):
-                return self.low_priority, f"{self.label} resynced"
-            case _:
-                happened = _WHAT_HAPPENED[type(event)]
-                return 0, f"{self.label} {event.object.key} {happened}"
+    def _happened(self, event: Event) -> str:
+        return f"{self.label} {event.object.key} {_WHAT_HAPPENED[type(event)]}"

@@ -322,6 +322,10 @@ def _differences(
     is_initial: bool,
 ) -> Iterator[Event]:
     # The store goes on changing while this is consumed: walk what was, not what is.
+    if not old:
+        for entry in tuple(new.values()):
+            yield Created(entry, is_initial=is_initial)
+        return
     for entry in [e for key, e in old.items() if key not in new]:
         yield Deleted(entry, state_unknown=True)
     for key, entry in tuple(new.items()):

@@ -132,7 +132,7 @@ class _Entry(Generic[K]):
         """Note why the key is here, unless enough is known."""
         if cause is None or cause in self.causes or len(self.causes) == _CAUSES_MAX:
             return
-        self.causes = (*self.causes, cause)
+        self.causes = (*self.causes, cause) if self.causes else (cause,)
 
 
 class _Heap(Generic[K]):
@@ -366,8 +366,9 @@ class WorkQueue(Generic[K]):
             self._metrics.adds.inc()
             self._metrics.depth(entry.priority).inc()
         if entry.priority < 0 and self._ageing is not None:
+            if not self._young:  # else the timer stands for one that is older
+                self._wake_at(now + self._ageing)
             self._young.append((now + self._ageing, entry))
-            self._wake_at(now + self._ageing)
         self._offer(entry)
 
     def _raise(self, entry: _Entry[K], priority: int) -> None:

@@ -1,7 +1,9 @@
 """Compare us with our peers, on one API server: `python -m benchmarks.compare`.
 
-    control plane ─▶ fill to a size ─▶ scenarios of that size ─▶ fill further …
-                                                                      └─▶ table, JSON
+    control plane ─▶ fill to a size ─▶ starts at that size ─▶ fill further …
+    control plane ─▶ fill ─▶ patches, single changes, bursts
+    control plane ─▶ pods ─▶ starts
+                       └─▶ table, JSON, pictures
 
 Everything runs on this machine: etcd, kube-apiserver, this driver, and one peer at a
 time. A run takes about three quarters of an hour; with fewer rounds and objects it is
@@ -16,7 +18,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from benchmarks.compare.figures import Row, document, markdown, text
@@ -26,7 +28,6 @@ from benchmarks.compare.plot import growth
 from benchmarks.compare.scenarios import Bench
 from controller_runtime import HttpTransport, load_restconfig
 from controller_runtime.testing.envtest import (
-    Cluster,
     ControlPlane,
     ControlPlaneOptions,
     progress_for,
@@ -49,6 +50,9 @@ PROMISED = (10_000, 50_000)
 """Sizes that something is promised for."""
 
 
+Part = Callable[[Bench, HttpTransport, argparse.Namespace], Awaitable[None]]
+
+
 async def compare(options: argparse.Namespace) -> Sequence[Row]:
     """Run everything, and return what was found."""
     progress = progress_for(sys.stderr)
@@ -58,50 +62,71 @@ async def compare(options: argparse.Namespace) -> Sequence[Row]:
     def say(line: str) -> None:
         progress.say(f"{now() - began:7.1f} s  {line}")
 
-    async with ControlPlane(ControlPlaneOptions()) as cluster:
-        bench = Bench(cluster.folder / "kubeconfig", programs, say)
-        await run(bench, cluster, options)
-    rows = list(bench.rows.values())
-    await asyncio.to_thread(report, rows, programs, options)
-    return rows
+    rows: dict[tuple[str, int], Row] = {}
+    for part in (sizes, closely, pods):
+        # Each on a server of its own: what is changed grows, and what is kept weighs.
+        async with ControlPlane(ControlPlaneOptions()) as cluster:
+            bench = Bench(cluster.folder / "kubeconfig", programs, say, rows=rows)
+            await run(part, bench, options)
+    found = list(rows.values())
+    await asyncio.to_thread(report, found, programs, options)
+    return found
 
 
-async def run(bench: Bench, cluster: Cluster, options: argparse.Namespace) -> None:
-    """Go through the sizes, from small to large."""
+async def run(part: Part, bench: Bench, options: argparse.Namespace) -> None:
+    """Connect, and run a part."""
     config = load_restconfig(
         kubeconfig=bench.kubeconfig, environ={}, home=bench.kubeconfig.parent
     )
     async with HttpTransport(config) as transport:
-        load = Load(transport, "bench")
-        rounds = options.rounds
-        for size in sorted(options.objects):
-            await load.fill(size)
-            bench.say(f"{size:,} objects of {await load.size()} bytes on {cluster.url}")
-            promised = size in PROMISED
-            few = rounds if promised else min(rounds, GROWTH_ROUNDS)
-            if size <= FULL:  # each peer once, so that what it reads is in memory
-                for program in bench.programs:
-                    await Bench(bench.kubeconfig, [program], bench.say).starts(load, 1)
-            await bench.starts(load, few, OURS, GO)
-            if promised:
-                many = rounds if size <= KOPF_LIMIT else min(rounds, 2)
-                await bench.starts(load, many, KOPF)
-            if size == min(FULL, max(options.objects)):
-                await closely(bench, load, options)
-        if options.pods:
-            pods = Load(transport, "pods", "Pod")
-            await pods.fill(options.pods)
-            bench.say(f"{options.pods:,} pods of {await pods.size()} bytes")
-            await bench.starts(pods, rounds, OURS, GO)
-            await bench.stalls(pods, rounds)
+        await part(bench, transport, options)
 
 
-async def closely(bench: Bench, load: Load, options: argparse.Namespace) -> None:
+async def sizes(
+    bench: Bench, transport: HttpTransport, options: argparse.Namespace
+) -> None:
+    """Start at every size, from small to large."""
+    load = Load(transport, "bench")
+    for size in sorted(options.objects):
+        await filled(bench, load, size)
+        promised = size in PROMISED
+        few = options.rounds if promised else min(options.rounds, GROWTH_ROUNDS)
+        await bench.starts(load, few, OURS, GO)
+        if promised:
+            many = few if size <= KOPF_LIMIT else min(few, 2)
+            await bench.starts(load, many, KOPF)
+
+
+async def closely(
+    bench: Bench, transport: HttpTransport, options: argparse.Namespace
+) -> None:
     """Measure what is measured at one size."""
+    load = Load(transport, "bench")
+    await filled(bench, load, min(FULL, max(options.objects)))
     await bench.starts(load, options.rounds, OURS, GO, task="noop")
     await bench.patches(load, options.rounds)
     await bench.changes(load, options.rounds, options.changes)
     await bench.burst(load, options.rounds)
+
+
+async def pods(
+    bench: Bench, transport: HttpTransport, options: argparse.Namespace
+) -> None:
+    """Start with pods, which are larger."""
+    if options.pods:
+        load = Load(transport, "bench", "Pod")
+        await filled(bench, load, options.pods)
+        await bench.starts(load, options.rounds, OURS, GO)
+        await bench.stalls(load, options.rounds)
+
+
+async def filled(bench: Bench, load: Load, size: int) -> None:
+    """Fill, and run each peer once, so that what it reads from disk is in memory."""
+    await load.fill(size)
+    bench.say(f"{size:,} {load.kind}s of {await load.size()} bytes")
+    if size <= FULL:
+        warm = Bench(bench.kubeconfig, bench.programs, lambda _: None)
+        await warm.starts(load, 1)
 
 
 def report(

@@ -42,7 +42,7 @@ def config_map(number: int) -> Json:
 def pod(number: int) -> Json:
     """Describe a pod with as much in it as those of Deployments have."""
     environment = [
-        {"name": f"SETTING_{n}", "value": f"value of setting {n}"} for n in range(40)
+        {"name": f"SETTING_{n}", "value": f"value of setting {n}"} for n in range(34)
     ]
     return {
         "metadata": {

@@ -2,7 +2,8 @@
 
 It speaks the protocol of `benchmarks/compare/peers.py`: flags in, one JSON object a
 line on stdout, commands a line on stdin. Times are seconds of CLOCK_MONOTONIC, which
-all processes of a machine share. The loop is uvloop, as in `pilothouse run`.
+all processes of a machine share. The loop is uvloop and the collector is tuned, as in
+`pilothouse run`; all else is the default.
 """
 
 from __future__ import annotations
@@ -197,7 +198,7 @@ async def run(options: argparse.Namespace) -> None:
         addresses = ManagerOptions(
             metrics_bind_address=ANY_PORT,
             health_probe_bind_address=ANY_PORT,
-            tune_gc=options.tune_gc,
+            tune_gc=not options.untuned,
         )
         manager = Manager(transport, options=addresses)
         peer = Peer(options, manager)
@@ -239,7 +240,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--expect", type=int, help="objects to reconcile")
     parser.add_argument("--workers", type=int, default=1, help="reconciles at once")
     parser.add_argument("--probe", action="store_true", help="measure stalls")
-    parser.add_argument("--tune-gc", action="store_true")
+    parser.add_argument("--untuned", action="store_true", help="without tune_gc")
     return parser.parse_args()
 
 
