@@ -162,6 +162,11 @@ class Cache:
         informer.start(self._running(gvk))
         return informer
 
+    def ready(self, gvk: GroupVersionKind) -> Informer | None:
+        """Return the default informer of a kind if it can answer now: see `reader`."""
+        informer = self._defaults.get(gvk)
+        return informer if self._tasks and informer and informer.is_ready else None
+
     async def reader(self, kind: Kind) -> Informer:
         """Return the default informer of a kind when it can answer.
 

@@ -147,7 +147,9 @@ class CachedClient(Client):
         if subresource:
             return await super().get(kind, name, namespace, subresource=subresource)
         informer = await self._whole(kind)
-        entry = await self._entry(informer, name, namespace)
+        entry = self._at_hand(informer, name, namespace)
+        if entry is None:
+            entry = await self._entry(informer, name, namespace)
         return self._read(kind, informer, entry)
 
     async def get_meta(self, kind: Kind, name: str, namespace: str = "") -> Meta:
@@ -206,7 +208,7 @@ class CachedClient(Client):
         return ObjectList([entry.meta for entry in found.items], *found[1:])
 
     async def _whole(self, kind: Kind) -> Informer:
-        informer = await self._cache.reader(kind)
+        informer = self._cache.ready(kind_of(kind)) or await self._cache.reader(kind)
         if informer.options.metadata_only:
             raise NotCachedError(
                 f"the cache keeps metadata alone of {informer.gvk}: use get_meta"
@@ -220,6 +222,14 @@ class CachedClient(Client):
         if not informer.options.keeps_less:
             return obj
         return obj.mark_partial() if isinstance(obj, KubeObject) else PartialJson(obj)
+
+    def _at_hand(
+        self, informer: Informer, name: str, namespace: str
+    ) -> RawObject | None:
+        """Find an object of a kind of which no write is pending, as `_entry` does."""
+        if informer.gvk in self._pending:
+            return None
+        return informer.get(NamespacedName(namespace, name))
 
     async def _entry(self, informer: Informer, name: str, namespace: str) -> RawObject:
         key = informer.key(namespace, name)

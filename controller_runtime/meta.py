@@ -30,7 +30,6 @@ from pydantic import (
     GetCoreSchemaHandler,
     PlainSerializer,
     PlainValidator,
-    PrivateAttr,
 )
 from pydantic.alias_generators import to_camel
 
@@ -358,6 +357,9 @@ class ObjectMeta(ApiModel):
     finalizers: tuple[str, ...] = ()
 
 
+_PARTIAL = "_is_partial"
+
+
 class KubeObject(ApiModel):
     """A whole object; a subclass names its kind.
 
@@ -376,16 +378,16 @@ class KubeObject(ApiModel):
 
     metadata: ObjectMeta = ObjectMeta()
 
-    _is_partial: bool = PrivateAttr(default=False)
-
     @property
     def is_partial(self) -> bool:
         """It was read where less is kept of it than the server has."""
-        return self._is_partial
+        return _PARTIAL in (self.__pydantic_private__ or ())
 
     def mark_partial(self) -> Self:
         """Say so of this object and of its copies, and return it."""
-        self._is_partial = True
+        # To declare a private attribute would cost every object a microsecond or two.
+        private = {**(self.__pydantic_private__ or {}), _PARTIAL: True}
+        object.__setattr__(self, "__pydantic_private__", private)
         return self
 
     @property
