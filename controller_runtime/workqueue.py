@@ -191,7 +191,7 @@ class WorkQueue(Generic[K]):
         self._active: dict[K, _Entry[K]] = {}
         self._by_time: _Heap[K] = _Heap()
         self._by_rank: _Heap[K] = _Heap()
-        self._young: deque[tuple[float, _Entry[K]]] = deque()
+        self._young: deque[_Entry[K]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._getters: deque[asyncio.Future[None]] = deque()
         self._sealed = False
@@ -368,7 +368,7 @@ class WorkQueue(Generic[K]):
         if entry.priority < 0 and self._ageing is not None:
             if not self._young:  # else the timer stands for one that is older
                 self._wake_at(now + self._ageing)
-            self._young.append((now + self._ageing, entry))
+            self._young.append(entry)
         self._offer(entry)
 
     def _raise(self, entry: _Entry[K], priority: int) -> None:
@@ -416,11 +416,11 @@ class WorkQueue(Generic[K]):
                 self._wake_at(waiting.since)
                 break
             self._make_ready(waiting, now)
-        while self._young:
-            aged_at, entry = self._young[0]
+        while self._young and self._ageing is not None:
+            entry = self._young[0]
             is_young = entry.priority < 0 and self._ready.get(entry.key) is entry
-            if is_young and aged_at > now:
-                self._wake_at(aged_at)
+            if is_young and entry.since + self._ageing > now:
+                self._wake_at(entry.since + self._ageing)
                 break
             self._young.popleft()
             if is_young:
