@@ -197,6 +197,7 @@ async def run(options: argparse.Namespace) -> None:
     async with HttpTransport(config) as transport, asyncio.TaskGroup() as tasks:
         addresses = ManagerOptions(
             metrics_bind_address=ANY_PORT,
+            metrics_secure=False,  # which is Go's default
             health_probe_bind_address=ANY_PORT,
             tune_gc=not options.untuned,
         )
