@@ -39,6 +39,7 @@ from controller_runtime.errors import (
     SyncTimeoutError,
     TerminalError,
 )
+from controller_runtime.fence import Fence
 from controller_runtime.logcontext import LogContext
 from controller_runtime.meta import Kind, NamespacedName, kind_of
 from controller_runtime.metrics import Metrics
@@ -140,6 +141,8 @@ class Controller(Generic[R]):
         self.queue: WorkQueue[R] = WorkQueue(
             limiter=limiter, ageing=self.options.ageing, metrics=measured.queue(name)
         )
+        self.fence: Fence | None = None
+        """Asked before each reconcile whether one may act; the manager sets it."""
         self._metrics = measured.controller(name)
         self._reconciler = reconciler
         self._sources = list(sources)
@@ -374,6 +377,8 @@ class Controller(Generic[R]):
         )
 
     async def _reconcile(self, key: R) -> Result | timedelta | None:
+        if self.fence is not None:
+            self.fence()
         limit = self.options.reconciliation_timeout
         if limit is None:
             return await self._reconciler.reconcile(key)

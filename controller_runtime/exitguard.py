@@ -2,6 +2,9 @@
 
 arm(until) ─▶ arm(later) ─▶ … ─▶ disarm
                  └─ nobody did in time ─▶ exit code 1, whatever the loop is doing
+
+A thread sees to it. Whoever is about to act looks as well (`check`): a process that was
+stopped wakes with all of its threads at once, and the loop may be the first to run.
 """
 
 from __future__ import annotations
@@ -55,10 +58,23 @@ class ExitGuard:
             self._disarmed.set()
             self._disarmed = None
 
+    @property
+    def is_overdue(self) -> bool:
+        """Whether the process should have ended by now."""
+        return self.is_armed and monotonic() >= self._until
+
+    def check(self) -> None:
+        """End the process here if it should have ended by now."""
+        if self.is_overdue:
+            self._strike()
+
     def _watch(self, disarmed: threading.Event) -> None:
         while (left := self._until - monotonic()) > 0:
             if disarmed.wait(left):
                 return
+        self._strike()
+
+    def _strike(self) -> None:
         self._say_why()
         self._exit(1)
 

@@ -13,7 +13,8 @@ sent, which is earlier than anybody else can count from:
         └────────────────────── others may take over, at the earliest
 
 The end of the process is up to a thread (`ExitGuard`), because a loop that is blocked
-can neither renew nor notice that it did not.
+can neither renew nor notice that it did not. It is also up to whoever acts (`ensure`),
+because a process that was stopped and resumed may act before that thread runs.
 
 Record and protocol are client-go's (`tools/leaderelection`): replicas in Go could stand
 for the same Lease. Stricter here: a leader that finds another holder, or none, has lost
@@ -265,6 +266,19 @@ class LeaderElector:
             self.disarm()
             await self._release()
             raise
+
+    def ensure(self) -> None:
+        """Return if one may act, for whoever is about to; it costs a look at a clock.
+
+        That is so while the Lease lasts, while we wait for it, and when everything
+        that needs it has ended. Otherwise the process ends here.
+
+        Raises:
+            LeaderLostError: The process goes on although it was ended.
+        """
+        self._guard.check()
+        if self._guard.is_overdue:
+            raise LeaderLostError(f"the Lease {self._lock} has run out: act no more")
 
     def disarm(self) -> None:
         """Call off the end of the process: nothing that needs the Lease still runs."""

@@ -17,6 +17,8 @@ With an election, the last group starts when this replica is elected, and the Le
 renewed until everything that may use it has ended. A replica that waits stops waiting
 as soon as it is asked to stop. One that loses the Lease has no grace: what acts is
 cancelled at once, and the process is ended if that takes too long (`leaderelection`).
+Before each reconcile on the leader, and each call through `transport`, the Lease is
+looked at (`fence`): a process that slept past its end acts no more when it wakes.
 
 The first error stops everything; `start` raises it when all is down, together
 with what failed on the way down.
@@ -46,6 +48,7 @@ from controller_runtime.controller import Controller
 from controller_runtime.debug import Inspector
 from controller_runtime.discovery import Discovery
 from controller_runtime.errors import AlreadyStartedError, ControllerRuntimeError
+from controller_runtime.fence import FencedTransport
 from controller_runtime.garbage import GarbageTuning
 from controller_runtime.httpserver import HttpServer, Probes
 from controller_runtime.leaderelection import LeaderElectionOptions, LeaderElector
@@ -171,6 +174,9 @@ class Manager:
         if tracer_provider is not None:
             self.tracer = tracer_provider.get_tracer("controller_runtime")
             transport = TracedTransport(transport, self.tracer)
+        lease_transport = lease_transport or transport
+        if self.options.leader_election is not None:
+            transport = FencedTransport(transport, self._ensure_lease)
         self.transport = transport
         self.discovery = Discovery(transport)
         self.api_reader = Client(
@@ -219,7 +225,7 @@ class Manager:
             self.probes.add_ready_check("event-loop", watchdog.check_ready)
         if self.options.tune_gc:
             self.add(GarbageTuning(self.cache.synced), group=Group.OTHERS)
-        self._elector = self._new_elector(lease_transport or transport, exit_process)
+        self._elector = self._new_elector(lease_transport, exit_process)
 
     def add(self, runnable: Runnable, *, group: Group | None = None) -> None:
         """Own `runnable`: start it with its group, or now if that is past.
@@ -236,11 +242,13 @@ class Manager:
         """
         if self._stop.is_set():
             raise AlreadyStartedError(f"cannot add {runnable!r}: the manager stops")
-        if isinstance(runnable, Controller):
-            self.controllers.append(runnable)
         self._permissions.update(getattr(runnable, "permissions", ()))
         if group is None:
             group = _default_group(runnable)
+        if isinstance(runnable, Controller):
+            self.controllers.append(runnable)
+            if group is Group.LEADER_ELECTION:
+                runnable.fence = self._ensure_lease
         if group in self._running:
             self._spawn(group, runnable)
         else:
@@ -455,6 +463,10 @@ class Manager:
             self._stop.set()
             if runnable is self._elector and self._elected.is_set():
                 self._lose()
+
+    def _ensure_lease(self) -> None:
+        if self._elector is not None:
+            self._elector.ensure()
 
     def _lose(self) -> None:
         """Cancel at once all that acts, also in the middle of a drain."""

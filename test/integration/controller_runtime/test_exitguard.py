@@ -143,6 +143,30 @@ def test_disarmed_it_never_strikes_and_its_thread_ends() -> None:
 
 
 @pytest.mark.behaviour("L8")
+def test_who_is_about_to_act_after_the_time_need_not_wait_for_the_thread() -> None:
+    end = Exit()
+    guard = ExitGuard("why", end)
+    until = monotonic() + 0.3
+
+    guard.check()
+    guard.arm(until)
+    guard.check()
+    assert end.codes == []
+    assert not guard.is_overdue
+    assert end.happened.wait(10)
+    guard.check()
+
+    assert guard.is_overdue
+    assert end.codes == [1, 1]
+
+    guard.disarm()
+    guard.check()
+
+    assert not guard.is_overdue
+    assert end.codes == [1, 1]
+
+
+@pytest.mark.behaviour("L8")
 def test_armed_again_after_that_it_strikes_all_the_same() -> None:
     end = Exit()
     guard = ExitGuard("why", end)
