@@ -192,7 +192,8 @@ class WorkQueue(Generic[K]):
         self._by_time: _Heap[K] = _Heap()
         self._by_rank: _Heap[K] = _Heap()
         self._young: deque[_Entry[K]] = deque()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._rings_at = 0.0
         self._getters: deque[asyncio.Future[None]] = deque()
         self._sealed = False
         self._closed = False
@@ -401,9 +402,11 @@ class WorkQueue(Generic[K]):
 
     def _wake_at(self, due: float) -> None:
         if self._timer is not None:
-            if self._timer.when() <= due:
+            # Not its `when`: uvloop has none for what is due at once.
+            if self._rings_at <= due:
                 return
             self._timer.cancel()
+        self._rings_at = due
         self._timer = asyncio.get_running_loop().call_at(due, self._ring, due)
 
     def _ring(self, due: float) -> None:
