@@ -86,6 +86,10 @@ setup-envtest: sync ## Find, fetch or build the control plane's binaries (the fi
 test-integration: setup-envtest ## Run the tests that need a real control plane.
 	$(RUN)pytest test/integration $(INTEGRATION_ARGS) $(PYTEST_ARGS)
 
+.PHONY: soak
+soak: setup-envtest ## Torment two managers with faults for MINUTES=10, and judge them (SEED=n: the same faults again).
+	PYTHONPATH=test $(RUN)python -m soak --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) --folder .soak
+
 .PHONY: cover
 cover: sync ## Run the unit tests under coverage and show what they miss.
 	$(RUN)coverage run -m pytest test/unit test/property
@@ -112,4 +116,4 @@ build: sync ## Build the wheel of controller_runtime.
 
 .PHONY: clean
 clean: ## Remove what make made: environment, local cluster's state, caches of the tools.
-	rm -rf $(VENV) .pilothouse dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .pilothouse .soak dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
