@@ -8,7 +8,7 @@ The words, guarantees and metric names are those of Go's controller-runtime. Wha
 here is public; modules are, names with an underscore are not.
 """
 
-from controller_runtime import builder, schema
+from controller_runtime import builder
 from controller_runtime.backoff import (
     Backoff,
     BucketLimiter,
@@ -291,7 +291,6 @@ __all__ = [
     "remove_controller_reference",
     "remove_owner_reference",
     "resource_version_changed",
-    "schema",
     "set_condition",
     "set_controller_reference",
     "set_owner_reference",

@@ -24,7 +24,7 @@ import msgspec
 
 from controller_runtime.cache import Cache, StoreReport
 from controller_runtime.controller import Controller
-from controller_runtime.httpserver import Query, Reply
+from controller_runtime.httpmessage import Query, Reply
 from controller_runtime.meta import NamespacedName
 from controller_runtime.workqueue import KeyState, Place
 

@@ -15,10 +15,10 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
-from typing import TypeAlias
 
 from aiohttp import web
+
+from controller_runtime.httpmessage import Answer, Query, Reply
 
 _IDLE = 90.0
 """Seconds that a connection is kept without a request."""
@@ -29,11 +29,9 @@ _HEADERS = 32.0
 _GOODBYE = 2.0
 """Seconds that a client may take to confirm the end of a connection."""
 
-RequestHandler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-
 
 async def listen(
-    handler: RequestHandler,
+    answer: Answer,
     listener: socket.socket,
     *,
     tls: ssl.SSLContext | None = None,
@@ -42,14 +40,14 @@ async def listen(
     """Serve until cancelled, and then until what is in flight has ended.
 
     Args:
-        handler: Answers requests.
+        answer: Answers requests.
         listener: Is listened on already; it is closed at the end.
         tls: Serve HTTPS with this.
         shutdown_seconds: How long requests in flight may take to end; they are
             cancelled after that.
     """
     loop = asyncio.get_running_loop()
-    connections = _Connections(handler)
+    connections = _Connections(answer)
     server = await loop.create_server(
         connections,
         sock=listener,
@@ -67,9 +65,9 @@ async def listen(
 class _Connections(web.Server):
     """Makes the protocol of each connection, and knows which are open."""
 
-    def __init__(self, handler: RequestHandler) -> None:
+    def __init__(self, answer: Answer) -> None:
         super().__init__(self._timed)
-        self._handler = handler
+        self._answer = answer
         self._open: dict[web.RequestHandler, asyncio.Transport] = {}
         self._none_is_open = asyncio.Event()
         self._none_is_open.set()
@@ -109,14 +107,55 @@ class _Connections(web.Server):
             for transport in tuple(self._open.values()):
                 transport.abort()
 
-    async def _timed(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _timed(self, request: web.BaseRequest) -> web.Response:
         connection = request.protocol
         assert isinstance(connection, _Connection)  # noqa: S101 - made by __call__
         connection.begin()
         try:
-            return await self._handler(request)
+            return _response(await self._answer(_Request(request)))
         finally:
             connection.finish()
+
+
+class _Request:
+    """A request of the library, as what is asked."""
+
+    def __init__(self, request: web.BaseRequest) -> None:
+        self._request = request
+
+    @property
+    def method(self) -> str:
+        return self._request.method
+
+    @property
+    def path(self) -> str:
+        return self._request.path
+
+    @property
+    def query(self) -> Query:
+        query = self._request.query
+        return {name: query.getall(name) for name in query}
+
+    def header(self, name: str) -> str:
+        return self._request.headers.get(name, "")
+
+    async def body(self, limit: int) -> bytes | None:
+        body = bytearray()
+        async for part in self._request.content.iter_any():
+            body += part
+            if len(body) > limit:
+                return None
+        return bytes(body)
+
+
+def _response(reply: Reply) -> web.Response:
+    headers = {
+        "Content-Type": reply.content_type,
+        "X-Content-Type-Options": "nosniff",
+    }
+    if reply.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return web.Response(body=reply.body, status=reply.status, headers=headers)
 
 
 class _Connection(web.RequestHandler):

@@ -1,6 +1,7 @@
 """What a manager answers over HTTP: metrics, probes, webhooks, each on its port.
 
     construct ─▶ add routes, checks ─▶ bind ─▶ run ─▶ (cancelled) requests end, closed
+                                                └─ first connection ─▶ httplistener
 
 `bind` comes first and by itself, so that a port that is taken is an error at the start
 and not a line in a log. The probes answer as kube-apiserver's `/healthz` and `/readyz`
@@ -11,19 +12,20 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import importlib
 import inspect
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import sys
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import NamedTuple, Protocol, TypeAlias
 
 import structlog
-from aiohttp import web
 
 from controller_runtime.accessreview import Refusal
 from controller_runtime.errors import AlreadyStartedError, ConfigError
-from controller_runtime.httplistener import listen
+from controller_runtime.httpmessage import HttpRequest, Query, Reply
 
 log = structlog.get_logger(__name__)
 
@@ -33,23 +35,14 @@ Check: TypeAlias = Callable[[], Awaitable[None] | None]
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SHUTDOWN = timedelta(seconds=5)
 
+_LISTENER = "controller_runtime.httplistener"
+
 _BODY_TIMEOUT = 30.0
 """Seconds that a body may take to arrive."""
 
 _CHECK_TIMEOUT = 10.0
 """Seconds after which a check has failed; kubelet has long given up by then."""
 
-
-class Reply(NamedTuple):
-    """What a route answers."""
-
-    body: bytes
-    status: int = 200
-    content_type: str = "text/plain; charset=utf-8"
-
-
-Query: TypeAlias = Mapping[str, Sequence[str]]
-"""Name → its values, in the order of the URL."""
 
 Handler: TypeAlias = Callable[[str, Query], Awaitable[Reply]]
 """(rest of the path below the route, query) → reply."""
@@ -268,6 +261,10 @@ class HttpServer:
             return
         log.debug("serving", what=self._what, url=self.url)
         try:
+            await _readable(self._socket)
+            await _load_listener()
+            from controller_runtime.httplistener import listen  # noqa: PLC0415 - see there
+
             await listen(
                 self._handle,
                 self._socket,
@@ -277,46 +274,37 @@ class HttpServer:
         finally:
             await self.close()
 
-    async def _handle(self, request: web.BaseRequest) -> web.Response:
-        reply = await self._refusal(request) or await self._reply(request)
-        headers = {
-            "Content-Type": reply.content_type,
-            "X-Content-Type-Options": "nosniff",
-        }
-        if reply.status == 401:
-            headers["WWW-Authenticate"] = "Bearer"
-        return web.Response(body=reply.body, status=reply.status, headers=headers)
+    async def _handle(self, request: HttpRequest) -> Reply:
+        return await self._refusal(request) or await self._reply(request)
 
-    async def _refusal(self, request: web.BaseRequest) -> Reply | None:
+    async def _refusal(self, request: HttpRequest) -> Reply | None:
         if self._guard is None:
             return None
-        authorization = request.headers.get("Authorization", "")
+        authorization = request.header("Authorization")
         refusal = await self._guard.check(request.method, request.path, authorization)
         return refusal and Reply(f"{refusal.text}\n".encode(), refusal.status)
 
-    async def _reply(self, request: web.BaseRequest) -> Reply:
-        if request.path in self._post_routes:
-            return await self._reply_to_post(request, self._post_routes[request.path])
+    async def _reply(self, request: HttpRequest) -> Reply:
+        path = request.path
+        if path in self._post_routes:
+            return await self._reply_to_post(request, self._post_routes[path])
         if request.method not in {"GET", "HEAD"}:
             return _NOT_ALLOWED
-        for path, handler in self._routes.items():
-            if request.path == path or request.path.startswith(f"{path}/"):
-                rest = request.path[len(path) :].strip("/")
-                return await handler(rest, _query(request))
+        for route, handler in self._routes.items():
+            if path == route or path.startswith(f"{route}/"):
+                return await handler(path[len(route) :].strip("/"), request.query)
         return _NOT_FOUND
 
-    async def _reply_to_post(
-        self, request: web.BaseRequest, route: _PostRoute
-    ) -> Reply:
+    async def _reply_to_post(self, request: HttpRequest, route: _PostRoute) -> Reply:
         if request.method != "POST":
             return _NOT_ALLOWED
         try:
             async with asyncio.timeout(_BODY_TIMEOUT):
-                body = await _body(request, route.body_max)
+                body = await request.body(route.body_max)
         except TimeoutError:
             return _TOO_SLOW
-        content_type = request.headers.get("Content-Type", "")
-        return await route.handler(Posted(content_type, body, _query(request)))
+        content_type = request.header("Content-Type")
+        return await route.handler(Posted(content_type, body, request.query))
 
 
 _NOT_ALLOWED = Reply(b"method not allowed\n", 405)
@@ -324,17 +312,20 @@ _TOO_SLOW = Reply(b"the body took too long\n", 408)
 _NOT_FOUND = Reply(b"404 page not found\n", 404)
 
 
-def _query(request: web.BaseRequest) -> Query:
-    return {name: request.query.getall(name) for name in request.query}
+async def _readable(listener: socket.socket) -> None:
+    """Wait until somebody connects."""
+    loop, connected = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(listener, connected.set)
+    try:
+        await connected.wait()
+    finally:
+        loop.remove_reader(listener)
 
 
-async def _body(request: web.BaseRequest, limit: int) -> bytes | None:
-    body = bytearray()
-    async for part in request.content.iter_any():
-        body += part
-        if len(body) > limit:
-            return None
-    return bytes(body)
+async def _load_listener() -> None:
+    """Import what serves, beside the loop: it is a long import."""
+    if _LISTENER not in sys.modules:
+        await asyncio.to_thread(importlib.import_module, _LISTENER)
 
 
 async def _answer(

@@ -22,8 +22,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-import yaml
-
 from controller_runtime.clock import Clock, SystemClock
 from controller_runtime.credentials import (
     ClientCertificate,
@@ -273,8 +271,12 @@ def _merge(paths: Iterable[Path]) -> _Kubeconfig:
 
 
 def _read(path: Path) -> Mapping[str, object]:
+    import yaml  # noqa: PLC0415 - in a cluster there is no kubeconfig
+
+    # libyaml is not in every wheel of PyYAML.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        document = yaml.load(path.read_bytes(), _Loader)  # noqa: S506 -- a safe one
+        document = yaml.load(path.read_bytes(), loader)  # noqa: S506 -- a safe one
     except OSError as error:
         raise ConfigError(
             f"the kubeconfig {path} cannot be read ({error.strerror}): "
@@ -295,10 +297,6 @@ def _read(path: Path) -> Mapping[str, object]:
             "name another file"
         )
     return document
-
-
-# libyaml is not in every wheel of PyYAML.
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def _entries(role: str, path: Path, document: Mapping[str, object]) -> Iterable[_Entry]:

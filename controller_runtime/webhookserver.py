@@ -20,7 +20,8 @@ from datetime import timedelta
 from typing import Any
 
 from controller_runtime.errors import ConfigError
-from controller_runtime.httpserver import HttpServer, Posted, Reply
+from controller_runtime.httpmessage import Reply
+from controller_runtime.httpserver import HttpServer, Posted
 from controller_runtime.meta import Kind, kind_of
 from controller_runtime.metrics import HookMetrics, Metrics
 from controller_runtime.webhook import (

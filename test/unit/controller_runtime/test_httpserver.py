@@ -17,7 +17,8 @@ import pytest
 
 from controller_runtime.accessreview import Refusal
 from controller_runtime.errors import AlreadyStartedError, ConfigError
-from controller_runtime.httpserver import HttpServer, Posted, Probes, Query, Reply
+from controller_runtime.httpmessage import Query, Reply
+from controller_runtime.httpserver import HttpServer, Posted, Probes
 from controller_runtime.testing.envtest.certificates import CertificateAuthority
 
 FLAG = "--health-probe-bind-address"
