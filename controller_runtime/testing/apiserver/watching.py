@@ -32,6 +32,10 @@ from controller_runtime.testing.apiserver.storage import (
 
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
+_EARLY = 1e-6
+"""Seconds by which a timer may come before its time, as loops take what is due within
+their clock's resolution. Without it a watch would wait for that moment without end."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
@@ -91,7 +95,7 @@ class Watch:
     async def next(self) -> Json | None:
         """Wait for the next event; None at the end of the watch."""
         while not self._stopped:
-            now = self._loop.time()
+            now = self._loop.time() + _EARLY
             if self._pending and self._pending[0].due <= now:
                 if (event := self._take()) is not None:
                     return event
