@@ -14,7 +14,12 @@ from controller_runtime.meta import GroupVersionKind, Json, KubeObject
 from controller_runtime.patch import merge_patch
 from controller_runtime.scheme import Scheme
 from controller_runtime.testing.apiserver import ApiServer
-from controller_runtime.testing.eventually import eventually, eventually_gone
+from controller_runtime.testing.eventually import (
+    eventually,
+    eventually_gone,
+    eventually_list,
+    has,
+)
 from controller_runtime.transport import HttpTransport
 
 CONFIG_MAP = GroupVersionKind("", "v1", "ConfigMap")
@@ -200,3 +205,89 @@ async def test_it_asks_the_server_even_through_a_client_that_reads_a_cache(
     found = await eventually(manager.client, CONFIG_MAP, "web", "shop", is_done)
 
     assert found["metadata"]["name"] == "web"
+
+
+async def test_a_collection_is_waited_for(server: ApiServer, client: Client) -> None:
+    server.create(config_map("a"))
+
+    async with asyncio.TaskGroup() as tasks:
+        waiting = tasks.create_task(
+            eventually_list(client, ConfigMap, "shop", lambda found: len(found) == 3)
+        )
+        await asyncio.sleep(2)
+        server.create(config_map("c"))
+        server.create(config_map("b"))
+        server.create(config_map("d"))
+        await client.delete(CONFIG_MAP, "d", "shop")
+        await client.delete(CONFIG_MAP, "a", "shop")
+
+    names = [each.metadata.name for each in waiting.result()]
+    assert names == sorted(names)
+    assert len(server.requests.of("list")) == len(server.requests.of("watch")) == 1
+
+
+async def test_a_collection_may_become_empty(server: ApiServer, client: Client) -> None:
+    server.create(config_map("a"))
+
+    async with asyncio.TaskGroup() as tasks:
+        waiting = tasks.create_task(
+            eventually_list(client, CONFIG_MAP, "", lambda found: not found)
+        )
+        await asyncio.sleep(2)
+        await client.delete(CONFIG_MAP, "a", "shop")
+
+    assert waiting.result() == []
+
+
+async def test_only_what_the_selector_matches_is_in_the_collection(
+    server: ApiServer, client: Client
+) -> None:
+    labelled = config_map("a")
+    labelled["metadata"]["labels"] = {"app": "web"}
+    server.create(labelled)
+    server.create(config_map("b"))
+
+    found = await eventually_list(
+        client, CONFIG_MAP, "shop", lambda found: found, label_selector="app=web"
+    )
+
+    assert [each["metadata"]["name"] for each in found] == ["a"]
+
+
+async def test_a_failure_shows_the_collection_that_was_seen(
+    server: ApiServer, client: Client
+) -> None:
+    server.create(config_map("a", colour="blue"))
+
+    with pytest.raises(AssertionError) as caught:
+        await eventually_list(
+            client, CONFIG_MAP, "shop", lambda found: len(found) == 2, timeout=3
+        )
+
+    text = str(caught.value)
+    assert "ConfigMap (v1) in shop: not within 3 s" in text
+    assert "last seen 1:" in text
+    assert '"colour": "blue"' in text
+
+
+async def test_an_object_has_what_it_should_whatever_else_it_has(
+    server: ApiServer, client: Client
+) -> None:
+    server.create(config_map(done="yes", other="x"))
+
+    await eventually(client, CONFIG_MAP, "web", "shop", has({"data": {"done": "yes"}}))
+
+
+async def test_a_failure_lists_the_fields_that_differ(
+    server: ApiServer, client: Client
+) -> None:
+    server.create(config_map(done="no"))
+    wanted = has({"data": {"done": "yes", "more": "y"}, "kind": "ConfigMap"})
+
+    with pytest.raises(AssertionError) as caught:
+        await eventually(client, CONFIG_MAP, "web", "shop", wanted, timeout=1)
+
+    text = str(caught.value)
+    assert '.data.done: want "yes", got "no"' in text
+    assert '.data.more: want "y", got null' in text
+    assert ".kind" not in text
