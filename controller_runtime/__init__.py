@@ -19,8 +19,10 @@ from controller_runtime.backoff import (
     TokenBucket,
 )
 from controller_runtime.builder import Owns, Watch
+from controller_runtime.cabundle import BundleTargets
 from controller_runtime.cache import Cache, CacheOptions, CacheView, StoreReport
 from controller_runtime.cachedclient import CachedClient
+from controller_runtime.certwatcher import CertWatcher
 from controller_runtime.client import Client
 from controller_runtime.clock import Clock, SystemClock
 from controller_runtime.conditions import (
@@ -130,9 +132,15 @@ from controller_runtime.restconfig import load as load_restconfig
 from controller_runtime.runnable import Group, Runnable, Stoppable
 from controller_runtime.scheme import ObjectList, Scheme
 from controller_runtime.selectors import FieldSelector, LabelSelector, SelectorError
+from controller_runtime.servingcert import (
+    ServingCertificate,
+    ServingCertOptions,
+    service_names,
+)
 from controller_runtime.signals import on_stop_signal
 from controller_runtime.source import ChannelSource, KindSource, Source
 from controller_runtime.store import Store, index_by_body
+from controller_runtime.tls import KeyPair, ServerTls
 from controller_runtime.tracing import TracedTransport
 from controller_runtime.transport import (
     TRANSPORT_ERRORS,
@@ -158,11 +166,13 @@ __all__ = [
     "Backoff",
     "BadRequestError",
     "BucketLimiter",
+    "BundleTargets",
     "Cache",
     "CacheNotStartedError",
     "CacheOptions",
     "CacheView",
     "CachedClient",
+    "CertWatcher",
     "ChannelSource",
     "Client",
     "Clock",
@@ -194,6 +204,7 @@ __all__ = [
     "Informer",
     "InvalidError",
     "Json",
+    "KeyPair",
     "Kind",
     "KindSource",
     "KubeObject",
@@ -239,7 +250,10 @@ __all__ = [
     "Scheme",
     "SelectorError",
     "ServerError",
+    "ServerTls",
     "ServerTraits",
+    "ServingCertOptions",
+    "ServingCertificate",
     "ShutDownError",
     "Source",
     "StalledError",
@@ -291,6 +305,7 @@ __all__ = [
     "remove_controller_reference",
     "remove_owner_reference",
     "resource_version_changed",
+    "service_names",
     "set_condition",
     "set_controller_reference",
     "set_owner_reference",

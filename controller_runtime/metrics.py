@@ -250,6 +250,16 @@ class Metrics:
             ["kind"],
             registry=self.registry,
         )
+        self.certificate_reads = prometheus_client.Counter(
+            "certwatcher_read_certificate_total",
+            "Looks at certificate files.",
+            registry=self.registry,
+        )
+        self.certificate_read_errors = prometheus_client.Counter(
+            "certwatcher_read_certificate_errors_total",
+            "Looks at certificate files that found no usable pair.",
+            registry=self.registry,
+        )
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
 

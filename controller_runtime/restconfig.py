@@ -16,7 +16,6 @@ import base64
 import binascii
 import importlib.util
 import ssl
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +32,7 @@ from controller_runtime.credentials import (
     exec_plugin,
 )
 from controller_runtime.errors import ConfigError
+from controller_runtime.tls import KeyPair, load_pair
 
 __all__ = ["ClientCertificate", "Credentials", "RestConfig", "load"]
 
@@ -420,13 +420,7 @@ def _check_pair(user: _Entry, pair: ClientCertificate) -> None:
 
 
 def _load_pair(context: ssl.SSLContext, pair: ClientCertificate) -> None:
-    # `ssl` takes a certificate from a file only. The file has mode 0600 and lives
-    # for the length of this call.
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(pair.certificate + b"\n" + pair.key)
-        file.flush()
-        # Without a password function, OpenSSL asks for one on the terminal.
-        context.load_cert_chain(file.name, password=lambda: b"")
+    load_pair(context, KeyPair(public=pair.certificate, private=pair.key))
 
 
 def _check_expiry(user: _Entry, certificate: bytes, clock: Clock) -> None:

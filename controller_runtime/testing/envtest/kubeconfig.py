@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import os
 import ssl
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import yaml
 
 from controller_runtime.errors import ConfigError
 from controller_runtime.testing.envtest.api import Api
-from controller_runtime.testing.envtest.certificates import KeyPair
+from controller_runtime.tls import KeyPair, load_pair
 
 
 def kubeconfig_for(url: str, *, ca: bytes, client: KeyPair, user: str) -> str:
@@ -150,19 +149,13 @@ def current_kubeconfig(environ: Mapping[str, str]) -> Path:
 def tls_context(
     *, ca: bytes | None, client: KeyPair | None, insecure: bool = False
 ) -> ssl.SSLContext:
-    """Make what checks the server and shows who we are. Blocks on the disk.
-
-    OpenSSL takes a client certificate from a file only, so for a moment there is one.
-    """
+    """Make what checks the server and shows who we are. Blocks on the disk."""
     context = ssl.create_default_context(cadata=ca.decode() if ca else None)
     if insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     if client is not None:
-        with tempfile.NamedTemporaryFile(suffix=".pem") as file:
-            file.write(client.public + client.private)
-            file.flush()
-            context.load_cert_chain(file.name)
+        load_pair(context, client)
     return context
 
 
