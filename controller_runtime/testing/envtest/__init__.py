@@ -24,7 +24,12 @@ from controller_runtime.testing.envtest.controlplane import (
     ControlPlane,
     ControlPlaneOptions,
 )
-from controller_runtime.testing.envtest.crds import install_crds, uninstall_crds
+from controller_runtime.testing.envtest.crds import (
+    CrdSource,
+    install_crds,
+    uninstall_crds,
+)
+from controller_runtime.testing.envtest.environment import Environment
 from controller_runtime.testing.envtest.errors import (
     AssetsError,
     ChecksumError,
@@ -45,6 +50,8 @@ from controller_runtime.testing.envtest.progress import (
     TerminalProgress,
     progress_for,
 )
+from controller_runtime.testing.envtest.shared import shared_control_plane
+from controller_runtime.testing.envtest.users import Rule, add_user
 from controller_runtime.testing.envtest.webhooks import (
     WebhookHost,
     install_webhooks,
@@ -65,7 +72,9 @@ __all__ = [
     "ControlPlane",
     "ControlPlaneError",
     "ControlPlaneOptions",
+    "CrdSource",
     "DownloadError",
+    "Environment",
     "ExistingCluster",
     "KeyPair",
     "Mirrors",
@@ -75,12 +84,15 @@ __all__ = [
     "ProcessDiedError",
     "Progress",
     "QuietProgress",
+    "Rule",
     "TerminalProgress",
     "WebhookHost",
+    "add_user",
     "cluster",
     "install_crds",
     "install_webhooks",
     "progress_for",
+    "shared_control_plane",
     "uninstall_crds",
     "uninstall_webhooks",
     "uses_existing_cluster",

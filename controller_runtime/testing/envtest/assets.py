@@ -1,8 +1,8 @@
 """Finding the binaries of a control plane, or making them.
 
-    KUBEBUILDER_ASSETS ──▶ cache ──▶ official release ──▶ go build
-                             ▲              │                │
-                             └──────────────┴────────────────┘
+    KUBEBUILDER_ASSETS ──▶ kubebuilder's folder ──▶ cache ──▶ release ──▶ go build
+                                                      ▲          │           │
+                                                      └──────────┴───────────┘
 
 A binary's place in the cache is named after its version, the platform and the hash
 of what it is built from, so what is there is right and is never replaced. One builder
@@ -39,6 +39,9 @@ from controller_runtime.testing.envtest.errors import (
 )
 from controller_runtime.testing.envtest.progress import Progress
 
+KUBEBUILDER = Path("/usr/local/kubebuilder/bin")
+"""Where Go's envtest looks when `KUBEBUILDER_ASSETS` is not set."""
+
 LOCK_POLL = 0.2
 """Seconds between two tries to get the lock. A blocking `flock` would sit in a thread
 that nothing can cancel."""
@@ -53,6 +56,9 @@ class AssetsOptions:
 
     folder: Path | None = None
     """A folder that holds the binaries: `KUBEBUILDER_ASSETS`."""
+
+    kubebuilder: Path | None = None
+    """Another, which need not exist; not asked when `kubernetes` names a version."""
 
     cache: Path = field(default_factory=lambda: cache_folder(os.environ))
     """`$PILOTHOUSE_CACHE`, or `pilothouse` in `$XDG_CACHE_HOME` or `~/.cache`."""
@@ -85,6 +91,7 @@ class AssetsOptions:
         return cls(
             kubernetes=kubernetes,
             folder=Path(folder) if folder else None,
+            kubebuilder=KUBEBUILDER,
             cache=cache_folder(environ),
             mirrors=Mirrors.from_environ(environ),
             download=download,
@@ -142,15 +149,16 @@ class Assets:
         return target
 
     def _given(self, part: Part) -> Path | None:
-        folder = self._options.folder
-        if folder is None:
+        folder, usual = self._options.folder, self._options.kubebuilder
+        if folder is not None:
+            if os.access(folder / part.name, os.X_OK):
+                return (folder / part.name).absolute()
+            self._progress.say(
+                f"KUBEBUILDER_ASSETS={folder} holds no {part.name}; looking elsewhere"
+            )
+        if usual is None or self._options.kubernetes is not None:
             return None
-        if os.access(folder / part.name, os.X_OK):
-            return (folder / part.name).absolute()
-        self._progress.say(
-            f"KUBEBUILDER_ASSETS={folder} holds no {part.name}; looking elsewhere"
-        )
-        return None
+        return usual / part.name if os.access(usual / part.name, os.X_OK) else None
 
     def _module(self, part: Part) -> GoModule:
         wanted = self._options.kubernetes if part.project == "kubernetes" else None

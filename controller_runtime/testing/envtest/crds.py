@@ -1,21 +1,25 @@
 """Installing CRDs, in one call that returns when they are served.
 
-As Go's envtest `InstallCRDs`: files, folders and objects; every object of another kind
-in those files is left out; a CRD counts when discovery shows its kinds.
+As Go's envtest `InstallCRDs`: files, folders and objects, and models besides; every
+object of another kind in those files is left out; a CRD counts when discovery shows its
+kinds.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import yaml
 
 from controller_runtime.errors import NotFoundError
+from controller_runtime.meta import KubeObject
+from controller_runtime.schema import crds_for
 from controller_runtime.testing.envtest.api import Api
 from controller_runtime.testing.envtest.errors import ControlPlaneError
+from controller_runtime.testing.envtest.webhooks import WebhookHost, rewritten_crd
 
 SECONDS = 10.0
 """Longest to wait for a CRD to be served: Go's envtest has the same."""
@@ -26,23 +30,32 @@ POLL = 0.1
 _PATH = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
+CrdSource: TypeAlias = Path | Mapping[str, Any] | type[KubeObject]
+"""A file, a folder (its `.yaml`, `.yml` and `.json`), a CRD, or a model that makes one
+(`controller_runtime.schema`); of a kind with several versions, all of its models."""
+
+
 async def install_crds(
     api: Api,
-    *sources: Path | Mapping[str, Any],
+    *sources: CrdSource,
     seconds: float = SECONDS,
+    webhooks: WebhookHost | None = None,
 ) -> list[str]:
     """Apply CRDs and wait until the server serves them; return their names.
 
     Args:
         api: The server, asked as someone who may create CRDs.
-        sources: Files, folders (their `.yaml`, `.yml` and `.json`), or CRDs.
+        sources: See `CrdSource`.
         seconds: Longest to wait for all of them together.
+        webhooks: Where the test serves the conversion webhooks, if it does.
 
     Raises:
         ControlPlaneError: One was not served in time.
         ApiError: The server refused one.
     """
     crds = [crd async for crd in _crds(sources)]
+    if webhooks is not None:
+        crds = [rewritten_crd(crd, host=webhooks) for crd in crds]
     for crd in crds:
         await api.apply(f"{_PATH}/{crd['metadata']['name']}", crd)
     try:
@@ -62,14 +75,18 @@ async def uninstall_crds(api: Api, names: Iterable[str]) -> None:
 
 
 async def _crds(
-    sources: Iterable[Path | Mapping[str, Any]],
+    sources: Sequence[CrdSource],
 ) -> AsyncIterator[Mapping[str, Any]]:
     for source in sources:
         if isinstance(source, Path):
             for document in await asyncio.to_thread(_documents, source):
                 yield document
-        else:
+        elif isinstance(source, Mapping):
             yield source
+    models = [each for each in sources if isinstance(each, type)]
+    # The descriptions of fields are read from the source files.
+    for crd in await asyncio.to_thread(crds_for, models):
+        yield crd
 
 
 def _documents(source: Path) -> list[Mapping[str, Any]]:

@@ -1,6 +1,7 @@
 """Letting the API server of a test call webhooks that the test serves.
 
     configuration for a Service ──rewritten──▶ configuration for https://127.0.0.1:port
+    CRD with a conversion webhook ──rewritten──▶ likewise, by `install_crds`
 
 As Go's envtest: the configurations are those that will be installed; only where their
 webhooks are and whom to believe is replaced. The certificate for serving them is made
@@ -11,17 +12,19 @@ from __future__ import annotations
 
 import copy
 import socket
+import ssl
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from controller_runtime.errors import NotFoundError
 from controller_runtime.testing.envtest.api import Api
-from controller_runtime.testing.envtest.certificates import (
-    CertificateAuthority,
-    write_private,
-)
+from controller_runtime.testing.envtest.certificates import CertificateAuthority
 from controller_runtime.testing.envtest.kubeconfig import encoded
+from controller_runtime.tls import KeyPair, ServerTls
 
 _RESOURCES = {
     "MutatingWebhookConfiguration": "mutatingwebhookconfigurations",
@@ -54,6 +57,20 @@ class WebhookHost:
         """The authority as a `caBundle` has it."""
         return encoded(self.ca_pem)
 
+    @property
+    def pair(self) -> KeyPair:
+        """The certificate in `folder`. Blocks on the disk."""
+        return KeyPair(
+            public=(self.folder / "tls.crt").read_bytes(),
+            private=(self.folder / "tls.key").read_bytes(),
+        )
+
+    def ssl_context(self) -> ssl.SSLContext:
+        """Return what a server of the test needs. Blocks on the disk."""
+        tls = ServerTls()
+        tls.replace(self.pair)
+        return tls.context
+
 
 def webhook_host(folder: Path) -> WebhookHost:
     """Choose a port and make a serving certificate. Blocks on the disk."""
@@ -62,8 +79,7 @@ def webhook_host(folder: Path) -> WebhookHost:
         port = int(listener.getsockname()[1])
     authority = CertificateAuthority.create()
     pair = authority.server(["localhost"], ["127.0.0.1"])
-    write_private(folder / "tls.crt", pair.public)
-    write_private(folder / "tls.key", pair.private)
+    pair.write(folder, "tls")
     return WebhookHost(folder=folder, port=port, ca_pem=authority.pem)
 
 
@@ -84,9 +100,10 @@ async def install_webhooks(
 
 
 async def uninstall_webhooks(api: Api, *configurations: Mapping[str, Any]) -> None:
-    """Delete webhook configurations: they are for the whole cluster."""
+    """Delete webhook configurations, if they are there: all of the cluster has them."""
     for configuration in configurations:
-        await api.delete(_path(configuration))
+        with suppress(NotFoundError):
+            await api.delete(_path(configuration))
 
 
 def rewritten(
@@ -96,10 +113,24 @@ def rewritten(
     local = [copy.deepcopy(dict(each)) for each in configurations]
     for configuration in local:
         for webhook in configuration.get("webhooks", ()):
-            service = webhook.get("clientConfig", {}).get("service", {})
-            url = f"{host.url}/{service.get('path', '').lstrip('/')}"
-            webhook["clientConfig"] = {"url": url, "caBundle": host.ca_bundle}
+            webhook["clientConfig"] = _local(webhook.get("clientConfig", {}), host)
     return local
+
+
+def rewritten_crd(crd: Mapping[str, Any], *, host: WebhookHost) -> dict[str, Any]:
+    """Point the conversion webhook of a CRD at a host, if it has one."""
+    local = copy.deepcopy(dict(crd))
+    conversion = local["spec"].get("conversion") or {}
+    if conversion.get("strategy") == "Webhook":
+        webhook = conversion["webhook"]
+        webhook["clientConfig"] = _local(webhook.get("clientConfig", {}), host)
+    return local
+
+
+def _local(config: Mapping[str, Any], host: WebhookHost) -> dict[str, Any]:
+    """Keep the path of what was a Service or another URL."""
+    path = config.get("service", {}).get("path") or urlsplit(config.get("url", "")).path
+    return {"url": f"{host.url}/{path.lstrip('/')}", "caBundle": host.ca_bundle}
 
 
 def _path(configuration: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ import os
 import tarfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -284,6 +284,28 @@ async def test_kwok_is_checked_against_what_github_says_of_the_release(
     found = await downloads(mirror, tmp_path).find([KWOK])
 
     assert found["kwok"].read_bytes() == PROGRAM
+
+
+async def test_kubebuilders_own_folder_is_looked_into_unless_a_version_is_asked_for(
+    go: FakeGo, nowhere: Mirrors, tmp_path: Path
+) -> None:
+    own = tmp_path / "kubebuilder"
+    own.mkdir()
+    (own / "etcd").write_bytes(PROGRAM)
+    (own / "etcd").chmod(0o755)
+    go.allow()
+    options = AssetsOptions(
+        kubebuilder=own,
+        cache=tmp_path / "cache",
+        mirrors=nowhere,
+        environ=go.environ,
+    )
+
+    found = await assets(options).find([ETCD])
+    pinned = await assets(replace(options, kubernetes="1.36")).find([ETCD])
+
+    assert found["etcd"].parent == own
+    assert pinned["etcd"].is_relative_to(tmp_path / "cache")
 
 
 async def test_kubebuilder_assets_come_first(
