@@ -14,7 +14,6 @@ from datetime import timedelta
 from pathlib import Path
 
 from controller_runtime.clock import Clock
-from controller_runtime.errors import ConfigError
 
 _LIFE = timedelta(days=3650)
 """Longer than a process: nobody renews it."""
@@ -32,9 +31,6 @@ def server_context() -> ssl.SSLContext:
 
 def load_self_signed(context: ssl.SSLContext, *, clock: Clock) -> None:
     """Make a certificate for `localhost`, and let `context` show it. Blocks on disk.
-
-    Raises:
-        ConfigError: The package cryptography is not there.
     """
     pem = self_signed(clock=clock)
     with tempfile.TemporaryDirectory() as folder:  # `ssl` reads nothing but files
@@ -45,22 +41,13 @@ def load_self_signed(context: ssl.SSLContext, *, clock: Clock) -> None:
 
 
 def self_signed(*, clock: Clock) -> bytes:
-    """Return a new certificate and its key, in PEM.
+    """Return a new certificate and its key, in PEM."""
+    # Here, because it is a large library that others do without.
+    from cryptography import x509  # noqa: PLC0415
+    from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
+    from cryptography.x509.oid import NameOID  # noqa: PLC0415
 
-    Raises:
-        ConfigError: The package cryptography is not there.
-    """
-    try:
-        from cryptography import x509  # noqa: PLC0415 - an extra
-        from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415
-        from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
-        from cryptography.x509.oid import NameOID  # noqa: PLC0415
-    except ImportError:
-        raise ConfigError(
-            "secure metrics need a certificate, and the package cryptography to make "
-            "one: pip install 'pilothouse[webhook]', or set metrics_tls, or ask for "
-            "plain HTTP with metrics_secure=False"
-        ) from None
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     hosts = [

@@ -332,17 +332,10 @@ class ServingCertificate:
 
 
 def _rotation(options: ServingCertOptions, clock: Clock) -> _Rotation:
-    try:
-        from controller_runtime.certificates import ServingNames  # noqa: PLC0415
-        from controller_runtime.certrotation import (  # noqa: PLC0415 - an extra
-            Rotation,
-            Rules,
-        )
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"certificates cannot be made without {error.name}: install "
-            "`pilothouse[webhook]`, or bring certificates in files (CertWatcher)"
-        ) from error
+    # Here, because it loads a large library that others do without.
+    from controller_runtime.certificates import ServingNames  # noqa: PLC0415
+    from controller_runtime.certrotation import Rotation, Rules  # noqa: PLC0415
+
     rules = Rules(
         authority_life=options.authority_life,
         certificate_life=options.certificate_life,

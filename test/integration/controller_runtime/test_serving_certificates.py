@@ -6,7 +6,6 @@ import asyncio
 import base64
 import random
 import ssl
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -272,24 +271,3 @@ async def test_the_rights_that_are_documented_are_enough_and_none_is_too_many(
                     await ServingCertificate(limited, more).run()
     finally:
         await client.delete(VALIDATING, namespace)
-
-
-async def test_without_the_library_the_error_names_the_extra() -> None:
-    program = """
-import sys
-sys.modules["cryptography"] = None
-import controller_runtime as cr
-try:
-    cr.ServingCertificate(
-        cr.Client(None, scheme=cr.Scheme(), discovery=object()),
-        cr.ServingCertOptions(secret=cr.NamespacedName("a", "b"), names=["c"]),
-    )
-except cr.ConfigError as error:
-    print(error)
-"""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE
-    )
-    output, _ = await process.communicate()
-
-    assert b"install `pilothouse[webhook]`" in output
