@@ -19,8 +19,9 @@ from controller_runtime.event import Event
 from controller_runtime.handler import for_object
 from controller_runtime.meta import GroupVersionKind
 from controller_runtime.reflector import Reflector, ReflectorOptions
+from controller_runtime.servertraits import ServerTraits
 from controller_runtime.transport import Response
-from controller_runtime.watch import ServerTraits, WatchOptions
+from controller_runtime.watch import WatchOptions
 from controller_runtime.wire import Lines, read_event
 from controller_runtime.workqueue import WorkQueue
 

@@ -137,6 +137,7 @@ from controller_runtime.servingcert import (
     ServingCertOptions,
     service_names,
 )
+from controller_runtime.servertraits import ServerTraits
 from controller_runtime.signals import on_stop_signal
 from controller_runtime.source import ChannelSource, KindSource, Source
 from controller_runtime.store import Store, index_by_body
@@ -148,7 +149,7 @@ from controller_runtime.transport import (
     Response,
     Transport,
 )
-from controller_runtime.watch import ServerTraits, WatchOptions
+from controller_runtime.watch import WatchOptions
 from controller_runtime.watchdog import WatchdogOptions
 from controller_runtime.wire import strip_managed_fields
 from controller_runtime.workqueue import LOW_PRIORITY, WorkQueue

@@ -33,8 +33,8 @@ from controller_runtime.informer import Informer
 from controller_runtime.meta import GroupVersionKind, Kind, kind_of
 from controller_runtime.rbac import Watched
 from controller_runtime.reflector import ReflectorOptions
+from controller_runtime.servertraits import ServerTraits
 from controller_runtime.transport import Transport
-from controller_runtime.watch import ServerTraits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

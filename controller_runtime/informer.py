@@ -32,10 +32,10 @@ from controller_runtime.errors import (
 from controller_runtime.meta import GroupVersionKind, NamespacedName, RawObject
 from controller_runtime.reflector import Reflector, ReflectorOptions
 from controller_runtime.selectors import LabelSelector
+from controller_runtime.servertraits import ServerTraits
 from controller_runtime.store import IndexFunction, Store
 from controller_runtime.subscription import Callback, Resync, Subscription
 from controller_runtime.transport import Transport
-from controller_runtime.watch import ServerTraits
 
 log = structlog.get_logger(__name__)
 

@@ -14,6 +14,7 @@ the question's own patience.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
@@ -22,14 +23,18 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, closing
 from itertools import islice
 from typing import TypeVar
 
 import structlog
 
 from controller_runtime.discovery import Discovery
-from controller_runtime.errors import ControllerRuntimeError, StalledError
+from controller_runtime.errors import (
+    ControllerRuntimeError,
+    NotFoundError,
+    StalledError,
+)
 from controller_runtime.meta import GroupVersionKind
 from controller_runtime.question import (
     Answer,
@@ -46,6 +51,7 @@ from controller_runtime.question import (
 from controller_runtime.transport import JSON, TRANSPORT_ERRORS, Transport
 from controller_runtime.wire import (
     Lines,
+    Stray,
     Transform,
     read_event,
     read_object,
@@ -65,6 +71,9 @@ _IDLE_MARGIN = 5.0
 _IDLE_BETWEEN_BOOKMARKS = 70.0
 """Seconds without a word after which a watch that gets bookmarks is dead: the server
 sends one about every minute (`watch_cache_interval.go` of k8s.io/apiserver)."""
+
+_STRAY_SORTS = 10
+"""Sorts of strangers on one stream that are told apart."""
 
 _METADATA = GroupVersionKind("meta.k8s.io", "v1", "PartialObjectMetadata")
 """What a watch of metadata alone says that its objects are."""
@@ -135,7 +144,7 @@ class ListWatch:
             ]
         except _TROUBLE as error:
             log.warning("list failed", kind=str(self._gvk), error=_text(error))
-            return Failed(error)
+            return self._failed(error)
         return Page(objects, page.resource_version, page.continue_token)
 
     async def watch(self, ask: Watch | WatchList) -> AsyncGenerator[Answer, None]:
@@ -161,29 +170,36 @@ class ListWatch:
             end: Answer = Closed(loop.time() - began)
         except ControllerRuntimeError as error:
             log.info("watch ended", kind=str(self._gvk), error=_text(error))
-            end = Failed(error)
+            end = self._failed(error)
         except TRANSPORT_ERRORS as error:
             # A connection that breaks after it was good is an end like any other.
             log.info("watch broke off", kind=str(self._gvk), error=_text(error))
             end = Closed(loop.time() - began) if is_open else Failed(error)
         yield end
 
+    def _failed(self, error: Exception) -> Failed:
+        # A collection is never missing: its CRD is gone, or is served elsewhere now.
+        if isinstance(error, NotFoundError):
+            self._discovery.forget(self._gvk)
+        return Failed(error)
+
     async def _read(
         self, chunks: AsyncIterator[bytes], ask: Watch | WatchList
     ) -> AsyncGenerator[Changes | Bookmark, None]:
         lines, version = Lines(), ask.resource_version
-        patience = _patience_of(ask)
-        while (chunk := await _next(chunks, patience)) is not None:
-            for batch in _split(lines.feed(chunk)):
-                for answer in self._decode(batch, version):
-                    version = answer.resource_version
-                    if isinstance(answer, Bookmark) and answer.ends_initial_events:
-                        patience = None
-                    yield answer
-                await _turn(batch)
+        patience, strays = _patience_of(ask), _Strays(self._gvk)
+        with closing(strays):
+            while (chunk := await _next(chunks, patience)) is not None:
+                for batch in _split(lines.feed(chunk)):
+                    for answer in self._decode(batch, version, strays):
+                        version = answer.resource_version
+                        if isinstance(answer, Bookmark) and answer.ends_initial_events:
+                            patience = None
+                        yield answer
+                    await _turn(batch)
 
     def _decode(
-        self, batch: Iterable[bytes], version: str
+        self, batch: Iterable[bytes], version: str, strays: _Strays
     ) -> Iterator[Changes | Bookmark]:
         """Decode lines up to the first that is an error: what came before happened."""
         changes: list[Change] = []
@@ -201,8 +217,8 @@ class ListWatch:
                     case Change() as change:
                         changes.append(change)
                         version = change.object.meta.resource_version or version
-                    case None:
-                        continue
+                    case Stray(what):
+                        strays.note(what)
         except ControllerRuntimeError as error:
             failure = error
         if changes:
@@ -232,6 +248,27 @@ class ListWatch:
         if self._gets_bookmarks or isinstance(ask, WatchList):
             return _IDLE_BETWEEN_BOOKMARKS
         return ask.timeout + _IDLE_MARGIN
+
+
+class _Strays:
+    """What came on one stream and does not belong there: each sort is logged once."""
+
+    def __init__(self, gvk: GroupVersionKind) -> None:
+        self._gvk = gvk
+        self._seen: Counter[str] = Counter()
+
+    def note(self, what: str) -> None:
+        """Log the first of a sort, and ignore all; a server may send no end of it."""
+        sort = what if what in self._seen or len(self._seen) < _STRAY_SORTS else "more"
+        if sort not in self._seen:
+            log.warning("watch sent a stranger", wanted=str(self._gvk), got=sort)
+        self._seen[sort] += 1
+
+    def close(self) -> None:
+        """Log how many there were, when the stream has ended."""
+        for sort, count in self._seen.items():
+            kind = str(self._gvk)
+            log.info("strangers ignored", wanted=kind, got=sort, count=count)
 
 
 async def batches(items: Iterable[T]) -> AsyncIterator[Sequence[T]]:

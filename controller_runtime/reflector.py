@@ -35,13 +35,13 @@ from controller_runtime.event import Created, Event
 from controller_runtime.listwatch import ListWatch, batches
 from controller_runtime.meta import GroupVersionKind
 from controller_runtime.question import Answer, Failed, List, Watch, WatchList
+from controller_runtime.servertraits import ServerTraits
 from controller_runtime.store import Store
 from controller_runtime.subscription import Callback, Subscription
 from controller_runtime.transport import Transport
 from controller_runtime.watch import (
     Apply,
     Delta,
-    ServerTraits,
     Step,
     Stepper,
     WatchOptions,
@@ -143,7 +143,7 @@ class Reflector:
         self._server = self._questions(
             namespace=options.namespace, selectors=options.selectors
         )
-        self._stepper = Stepper(options.watch, randomness, server)
+        self._stepper = Stepper(options.watch, randomness, server, gvk)
         self._subscriptions: list[Subscription] = []
         self._settled = asyncio.Event()
         self._failure: ControllerRuntimeError | None = None

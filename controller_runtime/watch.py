@@ -25,8 +25,8 @@ long to wait before the next question is put.
     Watching    the store is complete up to a version and follows
 
 Dashes are for servers without streams, and for `WatchOptions.watch_list` off. Whether
-a server streams is found out once and kept in `ServerTraits`, which the reflectors of
-one server share.
+a server streams a kind is found out once and kept in `ServerTraits`, which the
+reflectors of one server share.
 
 The rules are client-go's (`tools/cache/reflector.go`), each with its reason at the
 line; one is stricter: a stream that stays silent before all objects have come is given
@@ -38,7 +38,7 @@ since a stream tells all there is in no order of versions.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeAlias
 
@@ -65,6 +65,7 @@ from controller_runtime.question import (
     Watch,
     WatchList,
 )
+from controller_runtime.servertraits import ServerTraits
 
 PAGE_SIZE = 500
 """Objects a page, as client-go's pager asks (`tools/pager`)."""
@@ -130,14 +131,6 @@ class WatchOptions:
     up again before all is read anew (client-go `MaxInternalErrorRetryDuration`)."""
 
 
-@dataclass(slots=True)
-class ServerTraits:
-    """What was found out about a server; shared by all who ask it."""
-
-    streams: bool = True
-    """It answers a `WatchList`, as far as we know."""
-
-
 @dataclass(frozen=True, slots=True)
 class Streaming:
     """Asks for all objects as a stream."""
@@ -199,6 +192,9 @@ class Memory:
     """The server did not stream as it should. When it lists, it cannot stream; when it
     does not either, it has another trouble."""
 
+    refused: bool = False
+    """It said that it would not stream."""
+
     failures: int = 0
     failed_at: float = float("-inf")
     internal: Spell = field(default_factory=Spell)
@@ -225,10 +221,12 @@ class Stepper:
         options: WatchOptions,
         randomness: random.Random,
         server: ServerTraits | None = None,
+        kind: Hashable = None,
     ) -> None:
         self._options = options
         self._random = randomness
         self._server = server or ServerTraits()
+        self._kind = kind
 
     def start(self) -> Step:
         """Return the first question: everything."""
@@ -253,6 +251,7 @@ class Stepper:
                 _gather(state.objects, answer.changes)
                 return Step(state, memory, stays=True)
             case Streaming(), Bookmark(version, True):
+                self._server.has_streamed()
                 return _streamed(state, memory, version)
             case Streaming(), Bookmark():
                 # Servers that stream send no other before: this is a plain watch.
@@ -271,7 +270,7 @@ class Stepper:
                 raise TypeError(f"{type(answer).__name__} does not answer {state.ask}")
 
     def _everything(self, memory: Memory) -> Streaming | Listing:
-        if not (self._options.watch_list and self._server.streams):
+        if not (self._options.watch_list and self._server.streams_of(self._kind)):
             return Listing(_list(memory))
         patience = self._options.patience
         return Streaming(WatchList(memory.last_version, self._timeout(), patience))
@@ -297,7 +296,7 @@ class Stepper:
                 memory = replace(memory, pages=True)
             return Step(Listing(ask, state.objects), memory)
         if memory.doubts:
-            self._server.streams = False
+            self._server.cannot_stream(self._kind, refused=memory.refused)
         memory = replace(memory, last_version=page.resource_version, doubts=False)
         full = Replace(state.objects, page.resource_version)
         return Step(self._watch(page.resource_version), memory, (full,))
@@ -318,7 +317,8 @@ class Stepper:
         if _is_version_lost(error) and state.ask.resource_version:
             return Step(self._newest(), memory)
         if isinstance(error, _NO_STREAM):
-            return self._doubt(memory)
+            refused = not isinstance(error, StalledError)
+            return self._doubt(replace(memory, refused=refused))
         if isinstance(error, TooManyRequestsError) or _is_transport(error):
             return self._again(memory, now, error)
         return self._list_after_pause(memory, now)

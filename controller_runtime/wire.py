@@ -13,19 +13,17 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeAlias
 
 import msgspec
-import structlog
 
 from controller_runtime.errors import ApiError, DecodeError, error_for
 from controller_runtime.meta import GroupVersionKind, Meta, RawObject, read_meta
 from controller_runtime.question import Bookmark, Change
 
-log = structlog.get_logger(__name__)
-
 Transform: TypeAlias = Callable[[bytes], bytes]
 """Reduces an object before it is stored; must keep `metadata` name, namespace,
 uid and resourceVersion. It is not called for objects that are gone."""
 
-_INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+"""Annotation of the bookmark behind the objects that there were."""
 
 
 class _ListMeta(msgspec.Struct, rename="camel"):
@@ -60,6 +58,12 @@ _list_decoder = msgspec.json.Decoder(_List)
 _event_decoder = msgspec.json.Decoder(_WatchEvent)
 _typed_decoder = msgspec.json.Decoder(_Typed)
 _status_decoder = msgspec.json.Decoder(_Status)
+
+
+class Stray(NamedTuple):
+    """What does not belong in a stream: another kind, or an event nobody knows."""
+
+    what: str
 
 
 class RawPage(NamedTuple):
@@ -100,8 +104,8 @@ def read_object(raw: bytes | msgspec.Raw, transform: Transform | None) -> RawObj
 
 def read_event(
     line: bytes, gvk: GroupVersionKind, transform: Transform | None
-) -> Change | Bookmark | None:
-    """Decode one line of a watch; `None` for what does not belong in the stream.
+) -> Change | Bookmark | Stray:
+    """Decode one line of a watch.
 
     Raises:
         ApiError: The server reports an error in the stream, such as a version that
@@ -116,22 +120,36 @@ def read_event(
     except msgspec.MsgspecError as error:
         raise DecodeError(f"cannot read a watch event of {gvk}: {error}") from error
     if head.kind != gvk.kind or head.api_version != gvk.api_version:
-        log.warning("watch sent another kind", wanted=str(gvk), got=head.kind)
-        return None
+        return Stray(f"{head.kind or 'no kind'} ({head.api_version})")
     if event.type == "BOOKMARK":
-        ends = head.metadata.annotations.get(_INITIAL_EVENTS_END) == "true"
+        ends = head.metadata.annotations.get(INITIAL_EVENTS_END) == "true"
         return Bookmark(head.metadata.resource_version, ends)
     return _read_change(event, head.metadata, transform)
 
 
+def read_raw_event(line: bytes) -> tuple[str, bytes]:
+    """Decode the envelope of one line of a watch: its type, and what it is about.
+
+    Raises:
+        ApiError: The server reports an error in the stream.
+        DecodeError: The line is not a watch event.
+    """
+    try:
+        event = _event_decoder.decode(line)
+        if event.type == "ERROR":
+            raise _stream_error(event.object)
+    except msgspec.MsgspecError as error:
+        raise DecodeError(f"cannot read a watch event: {error}") from error
+    return event.type, bytes(event.object)
+
+
 def _read_change(
     event: _WatchEvent, meta: Meta, transform: Transform | None
-) -> Change | None:
+) -> Change | Stray:
     if event.type == "DELETED":
         return Change(RawObject(meta, bytes(event.object)), gone=True)
     if event.type not in {"ADDED", "MODIFIED"}:
-        log.warning("watch sent an unknown event", type=event.type)
-        return None
+        return Stray(f"event {event.type}")
     if transform is None:
         return Change(RawObject(meta, bytes(event.object)))
     return Change(read_object(event.object, transform))

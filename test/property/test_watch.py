@@ -48,10 +48,10 @@ from controller_runtime.question import (
     Watch,
     WatchList,
 )
+from controller_runtime.servertraits import ServerTraits
 from controller_runtime.store import Store
 from controller_runtime.watch import (
     Apply,
-    ServerTraits,
     Step,
     Stepper,
     Watching,

@@ -21,7 +21,7 @@ from controller_runtime.event import Created, Deleted, Event, Updated
 from controller_runtime.meta import GroupVersionKind, Json, NamespacedName
 from controller_runtime.reflector import ReflectorOptions
 from controller_runtime.scheme import Scheme
-from controller_runtime.testing.apiserver import ApiServer
+from controller_runtime.testing.apiserver import ApiServer, Resource
 from controller_runtime.transport import HttpTransport
 from controller_runtime.watch import WatchOptions
 from controller_runtime.wire import strip_managed_fields
@@ -223,7 +223,7 @@ async def test_garbage_in_the_stream_leads_to_a_list_and_nothing_is_lost(
 
 
 @pytest.mark.behaviour("R10")
-async def test_what_one_kind_found_out_about_the_server_holds_for_all() -> None:
+async def test_a_server_that_refuses_to_stream_is_asked_once_about_each_kind() -> None:
     async with (
         ApiServer(watch_list=False) as server,
         HttpTransport(server.config()) as transport,
@@ -237,7 +237,7 @@ async def test_what_one_kind_found_out_about_the_server_holds_for_all() -> None:
             await second.synced()
 
         refused = [r for r in server.requests if "sendInitialEvents" in r.params]
-        assert [r.resource for r in refused] == ["configmaps"]
+        assert [r.resource for r in refused] == ["configmaps", "secrets"]
 
 
 @pytest.mark.behaviour("R12")
@@ -421,3 +421,24 @@ async def test_a_large_first_list_comes_whole_and_in_batches(world: World) -> No
 
     assert len(log.events) == 600
     assert max(log.batches) == 256
+
+
+async def test_a_kind_that_is_served_in_another_place_is_found_there(
+    world: World,
+) -> None:
+    widgets = Resource(gvk=WIDGET, plural="widgets")
+    head = {"apiVersion": WIDGET.api_version, "kind": WIDGET.kind}
+    world.server.register(widgets)
+    world.server.create({**head, "metadata": {"name": "a", "namespace": "n"}})
+    informer = world.cache.declare(WIDGET)
+
+    async with world.running():
+        await informer.synced()
+        world.server.unregister(widgets)
+        world.server.disconnect_watches()
+        await asyncio.sleep(3)
+        world.server.register(Resource(gvk=WIDGET, plural="gadgets", namespaced=False))
+        world.server.create({**head, "metadata": {"name": "b"}})
+        await asyncio.sleep(20)
+
+        assert [str(entry.key) for entry in informer.list()] == ["b"]

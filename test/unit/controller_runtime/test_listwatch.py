@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 
 from controller_runtime.discovery import Discovery
 from controller_runtime.errors import ForbiddenError
 from controller_runtime.event import Created, Event
+from controller_runtime.interceptor import Call, InterceptedTransport, Proceed
+from controller_runtime.listwatch import ListWatch
 from controller_runtime.meta import GroupVersionKind
+from controller_runtime.question import Changes, Closed, Watch
 from controller_runtime.reflector import Reflector, ReflectorOptions
+from controller_runtime.servertraits import ServerTraits
 from controller_runtime.testing.apiserver import ApiServer
 from controller_runtime.transport import HttpTransport, Response, Transport
-from controller_runtime.watch import ServerTraits, WatchOptions
+from controller_runtime.watch import WatchOptions
 
 CONFIG_MAP = GroupVersionKind("", "v1", "ConfigMap")
 SECRET = GroupVersionKind("", "v1", "Secret")
@@ -74,7 +80,7 @@ class World:
     def __init__(self, server: ApiServer, transport: Transport) -> None:
         self.server = server
         self.traits = ServerTraits()
-        self._transport = transport
+        self.transport = self._transport = transport
         self._discovery = Discovery(transport)
 
     def reflector(
@@ -198,23 +204,26 @@ async def test_nothing_is_in_the_store_before_all_is() -> None:
 
 @pytest.mark.behaviour("R9")
 @pytest.mark.behaviour("R10")
-async def test_a_server_that_refuses_to_stream_is_asked_by_one_reflector_only() -> None:
+async def test_a_server_that_refuses_to_stream_is_asked_once_about_each_kind() -> None:
     async with served(watch_list=False) as world:
         world.create("a")
         first, second = world.reflector(), world.reflector(SECRET)
+        again = world.reflector()
 
         async with running(first):
             began = now()
             await first.synced()
             assert now() - began < 1
-            async with running(second):
+            async with running(second), running(again):
                 await second.synced()
+                await again.synced()
                 world.create("b")
                 await Log(first).reach(2)
 
-        secrets = world.server.requests.of("watch", "secrets")
-        assert all("sendInitialEvents" not in it.params for it in secrets)
-        assert (world.asked("list"), world.asked("list", "secrets")) == (1, 1)
+        for resource in ("configmaps", "secrets"):
+            watches = world.server.requests.of("watch", resource)
+            assert sum("sendInitialEvents" in it.params for it in watches) == 1
+        assert (world.asked("list"), world.asked("list", "secrets")) == (2, 1)
 
 
 @pytest.mark.behaviour("R10")
@@ -357,3 +366,38 @@ async def test_what_is_forbidden_later_is_tried_again() -> None:
             await log.reach(1)
 
         assert len(reflector.store) == 1
+
+
+@pytest.mark.behaviour("R7")
+async def test_strangers_in_a_stream_are_logged_once_a_sort_and_counted() -> None:
+    def line(type_: str, kind: str, **metadata: object) -> str:
+        object_ = {"kind": kind, "apiVersion": "v1", "metadata": metadata}
+        return json.dumps({"type": type_, "object": object_}) + "\n"
+
+    lines = [line("ADDED", "Secret", name=f"s{n}") for n in range(50)]
+    lines += [line("RENAMED", "ConfigMap", name="a") for _ in range(3)]
+    lines += [line("ADDED", f"Kind{n}") for n in range(20)]
+    lines += [line("ADDED", "ConfigMap", name="a", namespace="n", resourceVersion="9")]
+
+    async def strange(_call: Call, _proceed: Proceed) -> Response:
+        return Response(200, {}, "".join(lines).encode())
+
+    async with served() as world:
+        transport = InterceptedTransport(world.transport, {"watch": strange})
+        list_watch = ListWatch(
+            transport, Discovery(world.transport), CONFIG_MAP, selectors={}
+        )
+        with capture_logs() as logs:
+            answers = [it async for it in list_watch.watch(Watch("1", 300))]
+
+    changes, end = answers
+    assert isinstance(changes, Changes)
+    assert [change.object.meta.name for change in changes.changes] == ["a"]
+    assert isinstance(end, Closed)
+    warned = [entry["got"] for entry in logs if entry["log_level"] == "warning"]
+    assert warned[:2] == ["Secret (v1)", "event RENAMED"]
+    assert len(warned) == 11
+    counted = {e["got"]: e["count"] for e in logs if e["event"] == "strangers ignored"}
+    assert counted["Secret (v1)"] == 50
+    assert counted["event RENAMED"] == 3
+    assert counted["more"] == 12

@@ -30,12 +30,12 @@ from controller_runtime.question import (
     Watch,
     WatchList,
 )
+from controller_runtime.servertraits import ServerTraits
 from controller_runtime.watch import (
     PAGE_SIZE,
     Apply,
     Listing,
     Replace,
-    ServerTraits,
     Step,
     Stepper,
     Streaming,
@@ -279,9 +279,16 @@ def test_an_answer_to_another_question_is_a_programming_error() -> None:
 class World:
     """A server that can stream, as far as is known, and a step on the way with it."""
 
-    def __init__(self, **options: float) -> None:
-        self.server = ServerTraits()
-        self.stepper = Stepper(WatchOptions(**options), Lowest(), self.server)  # type: ignore[arg-type]  # all float
+    def __init__(
+        self,
+        *,
+        server: ServerTraits | None = None,
+        kind: str = "pods",
+        **options: float,
+    ) -> None:
+        self.server = server or ServerTraits()
+        chosen = WatchOptions(**options)  # type: ignore[arg-type]  # all float
+        self.stepper = Stepper(chosen, Lowest(), self.server, kind)
         self.step = self.stepper.start()
 
     def after(self, *answers: object, now: float = 1000) -> Step:
@@ -390,7 +397,46 @@ def test_a_server_that_refuses_to_stream_is_asked_for_lists_for_good(
     step = world.after(Page([POD], "10"), Failed(BROKEN))
 
     assert step.state.ask == List("10", 0)
-    assert not world.server.streams
+    assert not world.server.streams_of("pods")
+
+
+@pytest.mark.behaviour("R9")
+def test_a_refusal_is_about_the_kind_that_was_asked_for() -> None:
+    server = ServerTraits()
+    world = World(server=server, kind="pods")
+
+    world.after(Failed(INVALID), Page([POD], "10"))
+
+    assert not server.streams_of("pods")
+    assert server.streams_of("nodes")
+
+
+@pytest.mark.behaviour("R10")
+def test_silence_about_one_kind_says_nothing_where_another_was_streamed() -> None:
+    server = ServerTraits()
+    World(server=server, kind="nodes").after(END)
+
+    world = World(server=server, kind="pods")
+    world.after(Failed(SILENCE), Page([POD], "10"))
+
+    assert not server.streams_of("pods")
+    assert server.streams_of("nodes")
+    assert server.streams_of("secrets")
+
+
+@pytest.mark.behaviour("R10")
+def test_a_kind_that_is_streamed_clears_a_server_that_was_silent_about_another() -> (
+    None
+):
+    server = ServerTraits()
+    silent, other = (World(server=server, kind=kind) for kind in ("pods", "nodes"))
+    silent.after(Failed(SILENCE), Page([POD], "10"))
+    assert not server.streams_of("nodes")
+
+    other.after(END)
+
+    assert not server.streams_of("pods")
+    assert server.streams_of("nodes")
 
 
 @pytest.mark.behaviour("R9")
@@ -455,9 +501,9 @@ def test_a_stream_that_breaks_off_is_replaced_by_a_list_this_time() -> None:
 @pytest.mark.behaviour("R10")
 def test_what_one_found_out_about_a_server_all_know() -> None:
     world = World()
-    world.after(Failed(INVALID), Page([POD], "10"))
+    world.after(Failed(SILENCE), Page([POD], "10"))
 
-    other = Stepper(WatchOptions(), Lowest(), world.server)
+    other = Stepper(WatchOptions(), Lowest(), world.server, "nodes")
 
     assert other.start().state.ask == List("0", PAGE_SIZE)
 

@@ -13,6 +13,7 @@ from controller_runtime.meta import GroupVersionKind
 from controller_runtime.question import Bookmark, Change
 from controller_runtime.wire import (
     Lines,
+    Stray,
     read_event,
     read_object,
     read_page,
@@ -133,11 +134,13 @@ def test_an_error_without_a_known_reason_is_still_an_error() -> None:
 def test_another_kind_in_the_stream_is_left_out(sent: dict[str, str]) -> None:
     event = json.dumps({"type": "ADDED", "object": sent}).encode()
 
-    assert read_event(event, CONFIG_MAP, None) is None
+    sort = f"{sent['kind']} ({sent['apiVersion']})"
+    assert read_event(event, CONFIG_MAP, None) == Stray(sort)
 
 
 def test_an_unknown_event_is_left_out() -> None:
-    assert read_event(line("RENAMED", name="a"), CONFIG_MAP, None) is None
+    stray = Stray("event RENAMED")
+    assert read_event(line("RENAMED", name="a"), CONFIG_MAP, None) == stray
 
 
 @pytest.mark.parametrize("garbage", [b"", b"<html>", b'{"type":"ADDED"}', b'{"type":1'])
