@@ -1,30 +1,25 @@
 """A client whose reads come from the cache, and see what it has written.
 
-    write ─▶ API server ─answer─▶ note (key, version) ──┐
-    read ──▶ noted? ─no─▶ store                         │
-               └yes─▶ wait ◀──── the store's writer wakes it when it has come that far
-                       └─ 5 s after the write: a live read
+    write ─▶ API server ─answer─▶ OwnWrites
+    read ──▶ does one of them concern it? ─no─▶ store
+               └yes─▶ wait until the store shows it, or read live
 
-A write is pending until the store shows it. A read of its key waits for it, and so
-does a list of its kind there; all other reads are a look into a dict. When the watch
-lags for too long the server is asked, with the selectors and the transform of the
-store: the answer is that of a cache that does not lag.
+A read of a key that was written waits until the store shows it, and so does a list of
+its kind there; all other reads are a look into a dict. When the watch lags for too long
+the server is asked, with the selectors and the transform of the store: the answer is
+that of a cache that does not lag.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from typing import Any, TypeVar, Unpack, overload
-
-import msgspec
 
 from controller_runtime.cache import Cache
 from controller_runtime.client import Client, FieldValidation, ListOptions
 from controller_runtime.discovery import Discovery, bad_request
 from controller_runtime.errors import (
-    ControllerRuntimeError,
     NotCachedError,
     NotFoundError,
     NotIndexedError,
@@ -40,44 +35,20 @@ from controller_runtime.meta import (
     PartialJson,
     RawObject,
     kind_of,
-    read_meta,
 )
 from controller_runtime.metrics import Metrics
+from controller_runtime.ownwrites import OwnWrites
 from controller_runtime.scheme import ObjectList, Scheme
 from controller_runtime.selectors import FieldSelector, LabelSelector
-from controller_runtime.transport import TRANSPORT_ERRORS, Transport
-from controller_runtime.writes import PendingWrite, Written
+from controller_runtime.transport import Transport
 
 T = TypeVar("T", bound=KubeObject)
-
-_ORDERED_SINCE = (1, 35)
-"""The Kubernetes that promises that versions of one kind can be compared."""
 
 _YIELD_AFTER = 256
 """Objects of a list that are read in one go: about 10 ms of models."""
 
 _NO_CONTINUE = "continue-not-supported"
 """What stands in for the token of a next page, as in controller-runtime."""
-
-
-class _Deleted(msgspec.Struct):
-    """A Status, or the object itself when something holds up its end."""
-
-    class Details(msgspec.Struct):
-        uid: str = ""
-
-    kind: str = ""
-    metadata: Meta = msgspec.field(default_factory=Meta)
-    details: Details = msgspec.field(default_factory=Details)
-
-
-class _Version(msgspec.Struct):
-    major: str
-    minor: str
-    """May end in a sign, such as `35+`."""
-
-
-_decode_version = msgspec.json.Decoder(_Version).decode
 
 
 class CachedClient(Client):
@@ -107,17 +78,16 @@ class CachedClient(Client):
         field_validation: FieldValidation | None = None,
         metrics: Metrics | None = None,
     ) -> None:
+        self._cache = cache
+        self._writes = OwnWrites(cache, transport, metrics)
         super().__init__(
             transport,
             scheme=scheme,
             discovery=discovery,
             field_owner=field_owner,
             field_validation=field_validation,
+            log=self._writes,
         )
-        self._cache = cache
-        self._metrics = metrics
-        self._pending: dict[GroupVersionKind, dict[NamespacedName, PendingWrite]] = {}
-        self._ordered: bool | None = None
 
     @overload
     async def get(
@@ -146,6 +116,8 @@ class CachedClient(Client):
         """
         if subresource:
             return await super().get(kind, name, namespace, subresource=subresource)
+        if self._calls.defaults.namespace:
+            namespace = await self._calls.place(kind_of(kind), namespace)
         informer = await self._whole(kind)
         entry = self._at_hand(informer, name, namespace)
         if entry is None:
@@ -160,6 +132,7 @@ class CachedClient(Client):
             NotCachedError: It does not keep the kind, or the namespace.
             CacheNotStartedError: It does not run.
         """
+        namespace = await self._calls.place(kind_of(kind), namespace)
         informer = await self._cache.reader(kind)
         return (await self._entry(informer, name, namespace)).meta
 
@@ -190,6 +163,7 @@ class CachedClient(Client):
             CacheNotStartedError: It does not run.
             BadRequestError: `continue_`, or a version, is given.
         """
+        namespace = await self._calls.place(kind_of(kind), namespace)
         informer = await self._whole(kind)
         found = await self._entries(informer, namespace, options)
         items = []
@@ -203,6 +177,7 @@ class CachedClient(Client):
         self, kind: Kind, namespace: str = "", **options: Unpack[ListOptions]
     ) -> ObjectList[Meta]:
         """Read the metadata of what matches, as `list`, without parsing anything."""
+        namespace = await self._calls.place(kind_of(kind), namespace)
         informer = await self._cache.reader(kind)
         found = await self._entries(informer, namespace, options)
         return ObjectList([entry.meta for entry in found.items], *found[1:])
@@ -227,17 +202,17 @@ class CachedClient(Client):
         self, informer: Informer, name: str, namespace: str
     ) -> RawObject | None:
         """Find an object of a kind of which no write is pending, as `_entry` does."""
-        if informer.gvk in self._pending:
+        if self._writes.concern(informer.gvk):
             return None
         return informer.get(NamespacedName(namespace, name))
 
     async def _entry(self, informer: Informer, name: str, namespace: str) -> RawObject:
         key = informer.key(namespace, name)
         store = informer.store_of(key.namespace)
-        if pending := self._pending.get(informer.gvk):
-            write = pending.get(key)
-            if write is not None and not await self._are_seen(informer, [write]):
-                (store,) = await informer.snapshot(key.namespace, name)
+        if self._writes.concern(informer.gvk):
+            instead = await self._writes.settled(informer, key.namespace, name)
+            # Meanwhile the kind may have got another store.
+            (store,) = instead or [informer.store_of(key.namespace)]
         entry = store.get(key)
         if entry is None:
             raise await self._not_found(informer.gvk, name)
@@ -250,14 +225,9 @@ class CachedClient(Client):
             raise bad_request("a cache has neither pages nor versions to choose from")
         namespace, _ = informer.key(namespace, "")
         stores = informer.stores(namespace)
-        if pending := self._pending.get(informer.gvk):
-            writes = [
-                write
-                for key, write in pending.items()
-                if namespace in {"", key.namespace}
-            ]
-            if writes and not await self._are_seen(informer, writes):
-                stores = await informer.snapshot(namespace)
+        if self._writes.concern(informer.gvk):
+            instead = await self._writes.settled(informer, namespace)
+            stores = instead or informer.stores(namespace)
         found = informer.select(
             namespace,
             labels=LabelSelector.parse(options.get("label_selector", "")),
@@ -277,102 +247,9 @@ class CachedClient(Client):
             details={"name": name, "group": gvk.group, "kind": plural},
         )
 
-    def _wrote(self, gvk: GroupVersionKind, answer: bytes) -> None:
-        informer = self._cache.default(gvk)
-        if informer is None:
-            return
-        meta = read_meta(answer)
-        gone = ""
-        if meta.deletion_timestamp and not meta.finalizers:
-            before = _known(informer, meta.key)
-            if before is not None and before.finalizers:
-                gone = meta.uid  # the last finalizer went, and the object with it
-        self._note(informer, meta.key, Written(meta.resource_version, gone))
-
-    def _deleted(self, kind: Kind, name: str, namespace: str, answer: bytes) -> None:
-        informer = self._cache.default(kind_of(kind))
-        if informer is None:
-            return
-        key = informer.key(namespace, name)
-        deleted = _read_deleted(answer)
-        if deleted.kind != "Status":
-            meta = deleted.metadata
-            written = Written(meta.resource_version, meta.uid, lingers=True)
-        else:
-            known = _known(informer, key)
-            written = Written(gone=deleted.details.uid or (known.uid if known else ""))
-        self._note(informer, key, written)
-
-    def _note(self, informer: Informer, key: NamespacedName, written: Written) -> None:
-        try:
-            store = informer.store_of(key.namespace)
-        except NotCachedError:
-            return  # nobody can read it here
-        writes = self._pending.setdefault(informer.gvk, {})
-        pending = writes.get(key)
-        if pending is None:
-            pending = writes[key] = PendingWrite(
-                key,
-                store,
-                is_ordered=lambda: self._ordered is True,
-                on_seen=lambda: self._forget(informer.gvk, key),
-            )
-        pending.expect(written)
-        pending.look()
-
-    def _forget(self, gvk: GroupVersionKind, key: NamespacedName) -> None:
-        del self._pending[gvk][key]
-        if not self._pending[gvk]:
-            del self._pending[gvk]
-
-    async def _are_seen(
-        self, informer: Informer, writes: Sequence[PendingWrite]
-    ) -> bool:
-        """Wait until the stores show what was written; `False` when they took long."""
-        try:
-            async with asyncio.timeout_at(max(write.until for write in writes)):
-                if self._ordered is None:
-                    await self._learn_order()
-                for write in writes:
-                    if not write.seen.is_set():
-                        write.move_to(informer.store_of(write.key.namespace))
-                        write.look()
-                    await write.seen.wait()
-        except TimeoutError:
-            if self._metrics is not None:
-                gvk = informer.gvk
-                self._metrics.stale_read(f"{gvk.kind}.{gvk.group}".rstrip("."))
-            return False
-        return True
-
-    async def _learn_order(self) -> None:
-        """Ask the server which Kubernetes it is; without an answer nothing changes."""
-        with suppress(ControllerRuntimeError, msgspec.MsgspecError, *TRANSPORT_ERRORS):
-            answer = await self.transport.request("GET", "/version")
-            version = _decode_version(answer.body)
-            minor = version.minor.rstrip("+")
-            if version.major.isdecimal() and minor.isdecimal():
-                self._ordered = (int(version.major), int(minor)) >= _ORDERED_SINCE
-            else:
-                self._ordered = False
-
 
 _ANY = frozenset({"", "0"})
 """Resource versions that ask for none in particular."""
-
-
-def _read_deleted(answer: bytes) -> _Deleted:
-    try:
-        return msgspec.json.decode(answer, type=_Deleted)
-    except msgspec.MsgspecError:
-        return _Deleted(kind="Status")  # it is done, whatever was said about it
-
-
-def _known(informer: Informer, key: NamespacedName) -> Meta | None:
-    with suppress(NotCachedError):
-        entry = informer.get(key)
-        return entry.meta if entry is not None else None
-    return None
 
 
 def _terms(gvk: GroupVersionKind, selector: str) -> Iterable[tuple[str, str]]:

@@ -14,20 +14,24 @@ answer that is not the object it should be.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import (
-    Any,
-    Literal,
-    TypeAlias,
-    TypedDict,
-    TypeVar,
-    Unpack,
-    cast,
-    overload,
+import copy
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from typing import Any, Self, TypedDict, TypeVar, Unpack, cast, overload
+
+from controller_runtime.calls import (
+    Calls,
+    Defaults,
+    DeleteOptions,
+    FieldValidation,
+    ListOptions,
+    NoLog,
+    WriteLog,
+    WriteOptions,
+    given,
+    name_of,
 )
-
-import msgspec
-
 from controller_runtime.discovery import ApiResource, Discovery, bad_request
 from controller_runtime.meta import (
     GroupVersionKind,
@@ -38,62 +42,34 @@ from controller_runtime.meta import (
     kind_of,
 )
 from controller_runtime.patch import APPLY, Patch
+from controller_runtime.rawwatch import RawWatch, StreamOptions, WatchEvent
 from controller_runtime.scheme import ObjectList, Scheme, read_list
+from controller_runtime.subresource import SubResource
 from controller_runtime.transport import JSON, Transport
 
 T = TypeVar("T", bound=KubeObject)
 Obj = TypeVar("Obj", bound=KubeObject | Json)
 
-__all__ = ["Client", "DeleteOptions", "ListOptions", "ObjectList", "WriteOptions"]
-
-FieldValidation: TypeAlias = Literal["Ignore", "Warn", "Strict"]
-PropagationPolicy: TypeAlias = Literal["Orphan", "Background", "Foreground"]
+__all__ = [
+    "Client",
+    "DeleteOptions",
+    "FieldValidation",
+    "ListOptions",
+    "ObjectList",
+    "WriteOptions",
+]
 
 _YIELD_AFTER = 256
 """Objects of a list that are read in one go: about 10 ms of models."""
 
 
-class ListOptions(TypedDict, total=False):
-    """What a list may ask for."""
+class DefaultChanges(TypedDict, total=False):
+    """What `Client.with_defaults` may change."""
 
-    label_selector: str
-    """As kubectl's `--selector` takes it."""
-
-    field_selector: str
-    """As kubectl's `--field-selector` takes it."""
-
-    limit: int
-    """Objects a page; 0, the default, asks for all at once."""
-
-    continue_: str
-    """That of the page before."""
-
-    resource_version: str
-    """The oldest version that will do: `0` takes any the server has at hand; empty, the
-    default, takes the newest."""
-
-
-class WriteOptions(TypedDict, total=False):
-    """What every write may ask for."""
-
+    field_owner: str
+    field_validation: FieldValidation | None
     dry_run: bool
-    """Answer what would be, change nothing."""
-
-    field_owner: str | None
-    """Who owns the fields that are written; the client's owner by default."""
-
-
-class DeleteOptions(TypedDict, total=False):
-    """What a deletion may ask for."""
-
-    grace_period_seconds: int | None
-    """Instead of the kind's; 0 is at once."""
-
-    propagation_policy: PropagationPolicy | None
-    """What happens to the objects that it owns; the kind's default by default."""
-
-    dry_run: bool
-    """Change nothing."""
+    namespace: str
 
 
 class Client:
@@ -107,6 +83,7 @@ class Client:
             otherwise.
         field_validation: What the server does about unknown or duplicate fields;
             `None` leaves it to the server, which warns.
+        log: Hears of every write.
     """
 
     def __init__(
@@ -117,12 +94,41 @@ class Client:
         discovery: Discovery | None = None,
         field_owner: str = "pilothouse",
         field_validation: FieldValidation | None = None,
+        log: WriteLog | None = None,
     ) -> None:
         self.transport = transport
         self.scheme = scheme
         self.discovery = discovery or Discovery(transport)
-        self.field_owner = field_owner
-        self._field_validation = field_validation
+        self._calls = Calls(
+            transport=transport,
+            discovery=self.discovery,
+            defaults=Defaults(
+                field_owner=field_owner, field_validation=field_validation
+            ),
+            log=log or NoLog(),
+        )
+
+    @property
+    def defaults(self) -> Defaults:
+        """What calls say unless they say otherwise."""
+        return self._calls.defaults
+
+    @property
+    def field_owner(self) -> str:
+        """Who owns the fields that are written, unless a call says otherwise."""
+        return self.defaults.field_owner
+
+    def with_defaults(self, **changes: Unpack[DefaultChanges]) -> Self:
+        """Return this client with other defaults: same cache, same connections.
+
+        `with_defaults(dry_run=True)` changes nothing in the cluster, whatever is
+        written with it; `with_defaults(namespace="shop")` need not be told where
+        things are, and refuses what is elsewhere. See `Defaults`.
+        """
+        other = copy.copy(self)
+        defaults = replace(self.defaults, **changes)
+        other._calls = replace(self._calls, defaults=defaults)  # noqa: SLF001 - ours
+        return other
 
     async def resource(self, kind: Kind) -> ApiResource:
         """Return how `kind` is served.
@@ -154,7 +160,7 @@ class Client:
         Raises:
             NotFoundError: It does not exist.
         """
-        path = await self._path(kind, name, namespace, subresource)
+        _, path = await self._calls.target(kind_of(kind), name, namespace, subresource)
         answer = await self.transport.request("GET", path)
         return self.scheme.decode(kind, answer.body)
 
@@ -178,7 +184,7 @@ class Client:
         Raises:
             ExpiredError: The pages took too long; list again from the start.
         """
-        path = (await self.resource(kind)).path(namespace)
+        _, path = await self._calls.collection(kind_of(kind), namespace)
         limit = options.get("limit", 0)
         params = {
             "labelSelector": options.get("label_selector", ""),
@@ -187,7 +193,7 @@ class Client:
             "continue": options.get("continue_", ""),
             "resourceVersion": options.get("resource_version", ""),
         }
-        answer = await self.transport.request("GET", path, params=_given(params))
+        answer = await self.transport.request("GET", path, params=given(params))
         return await self._read_list(kind, answer.body)
 
     async def create(self, obj: Obj, **options: Unpack[WriteOptions]) -> Obj:
@@ -197,8 +203,13 @@ class Client:
             AlreadyExistsError: Another object has the name.
             InvalidError: The server's validation refuses it.
         """
-        path = await self._collection(obj)
-        return await self._write("POST", path, self._params(options), obj)
+        gvk, (name, namespace) = self.scheme.gvk_of(obj), name_of(obj)
+        target, path = await self._calls.collection(gvk, namespace, doing="creating")
+        params = self._calls.params(options)
+        target = target._replace(name=name)
+        body = self.scheme.encode(obj)
+        answer = await self._calls.write("POST", path, target, params=params, body=body)
+        return self._read_as(obj, answer)
 
     async def update(
         self, obj: Obj, *, subresource: str = "", **options: Unpack[WriteOptions]
@@ -211,8 +222,7 @@ class Client:
         """
         if is_partial(obj):
             raise bad_request("the cache keeps a part of this object: patch or apply")
-        path = await self._path_of(obj, subresource)
-        return await self._write("PUT", path, self._params(options), obj)
+        return await self._write("PUT", obj, subresource, options)
 
     async def apply(
         self,
@@ -236,11 +246,9 @@ class Client:
             ConflictError: Another manager owns a field, and `force` is off.
             BadRequestError: `obj` carries managedFields, so it was read.
         """
-        if _metadata(obj).get("managedFields"):
+        if _has_managed_fields(obj):
             raise bad_request("an object with managedFields cannot be applied")
-        path = await self._path_of(obj, subresource)
-        params = self._params(options, APPLY, force=force or None)
-        return await self._write("PATCH", path, params, obj, content_type=APPLY)
+        return await self._write("PATCH", obj, subresource, options, APPLY, force=force)
 
     @overload
     async def patch(
@@ -293,15 +301,51 @@ class Client:
             NotFoundError: It does not exist; an apply patch creates it instead.
             ConflictError: The patch has a resourceVersion, and it is stale.
         """
-        path = await self._path(kind, name, namespace, subresource)
-        content_type, body = patch
-        params = self._params(options, content_type, force)
-        answer = await self.transport.request(
-            "PATCH", path, params=params, body=body, content_type=content_type
+        part = self.subresource(kind_of(kind), subresource)
+        return await part.patch(
+            name, namespace, patch=patch, kind=kind, force=force, **options
         )
-        if not options.get("dry_run"):
-            self._wrote(kind_of(kind), answer.body)
-        return self.scheme.decode(kind, answer.body)
+
+    def subresource(self, kind: Kind, name: str) -> SubResource:
+        """Return a part of the objects of a kind that has an address of its own.
+
+        `status` takes and gives the object itself, so that `get`, `update`, `apply` and
+        `patch` reach it with `subresource="status"`. Others have a kind of their own,
+        such as `scale`, or can only be created, such as `token` and `eviction`.
+        """
+        return SubResource(self._calls, self.scheme, kind_of(kind), name)
+
+    @overload
+    def watch(
+        self, kind: type[T], namespace: str = "", **options: Unpack[StreamOptions]
+    ) -> AbstractAsyncContextManager[AsyncIterator[WatchEvent[T]]]: ...
+    @overload
+    def watch(
+        self,
+        kind: GroupVersionKind,
+        namespace: str = "",
+        **options: Unpack[StreamOptions],
+    ) -> AbstractAsyncContextManager[AsyncIterator[WatchEvent[Json]]]: ...
+
+    def watch(
+        self, kind: Kind, namespace: str = "", **options: Unpack[StreamOptions]
+    ) -> AbstractAsyncContextManager[AsyncIterator[WatchEvent[Any]]]:
+        """Follow one stream of changes to its end, for tools and tests.
+
+            async with client.watch(Pod, "shop", label_selector="app=web") as events:
+                async for event in events: ...
+
+        Always live, and raw: nothing is retried or resumed, and without a version the
+        stream begins with an `ADDED` for what is there. The iteration ends when the
+        server ends the stream, and the stream when the context is left. What must
+        survive trouble takes an informer.
+
+        Raises:
+            ExpiredError: The version is too old; on entering or in the iteration.
+            ApiError: The server refuses, or reports an error in the stream.
+            StalledError: The server fell silent.
+        """
+        return RawWatch(self._calls, self.scheme, kind).follow(namespace, options)
 
     async def delete(
         self,
@@ -327,12 +371,9 @@ class Client:
             NotFoundError: It is gone already.
             ConflictError: It is another one, or it has changed.
         """
-        path = await self._path(kind, name, namespace)
-        conditions = _given({"uid": uid, "resourceVersion": resource_version})
-        body = _delete_body(options, conditions)
-        answer = await self.transport.request("DELETE", path, body=body)
-        if not options.get("dry_run"):
-            self._deleted(kind, name, namespace, answer.body)
+        target, path = await self._calls.target(kind_of(kind), name, namespace)
+        conditions = given({"uid": uid, "resourceVersion": resource_version})
+        await self._calls.delete(path, target, options, preconditions=conditions)
 
     async def delete_all_of(
         self,
@@ -348,73 +389,37 @@ class Client:
         Raises:
             BadRequestError: The kind is namespaced and no namespace is given.
         """
-        resource = await self.resource(kind)
-        if resource.namespaced and not namespace:
-            raise bad_request(f"deleting all {resource.plural} needs a namespace")
-        path = resource.path(namespace)
-        params = {"labelSelector": label_selector, "fieldSelector": field_selector}
-        body = _delete_body(options, {})
-        await self.transport.request("DELETE", path, params=_given(params), body=body)
-
-    def _wrote(self, gvk: GroupVersionKind, answer: bytes) -> None:
-        """Called with the answer to a write, for a client that remembers."""
-
-    def _deleted(self, kind: Kind, name: str, namespace: str, answer: bytes) -> None:
-        """Called with the answer to a deletion, for a client that remembers."""
-
-    async def _path(
-        self, kind: Kind, name: str, namespace: str, subresource: str = ""
-    ) -> str:
-        # An empty name would turn one object into all of them.
-        if not name:
-            raise bad_request(f"{kind_of(kind)} needs a name")
-        return (await self.resource(kind)).path(namespace, name, subresource)
-
-    async def _path_of(self, obj: KubeObject | Json, subresource: str) -> str:
-        metadata = _metadata(obj)
-        name, namespace = metadata.get("name"), metadata.get("namespace")
-        gvk = self.scheme.gvk_of(obj)
-        return await self._path(gvk, str(name or ""), str(namespace or ""), subresource)
-
-    async def _collection(self, obj: KubeObject | Json) -> str:
-        resource = await self.resource(self.scheme.gvk_of(obj))
-        namespace = str(_metadata(obj).get("namespace") or "")
-        if resource.namespaced and not namespace:
-            raise bad_request(f"{resource.gvk} needs a namespace")
-        return resource.path(namespace)
-
-    def _params(
-        self, options: WriteOptions, content_type: str = JSON, force: bool | None = None
-    ) -> Mapping[str, str]:
-        # What is applied the server validates in any case.
-        validation = None if content_type == APPLY else self._field_validation
-        params = {
-            "fieldManager": options.get("field_owner") or self.field_owner,
-            "fieldValidation": validation or "",
-            "dryRun": "All" if options.get("dry_run") else "",
-            "force": "" if force is None else str(force).lower(),
-        }
-        return _given(params)
+        target, path = await self._calls.collection(
+            kind_of(kind), namespace, doing="deleting all"
+        )
+        chosen = {"labelSelector": label_selector, "fieldSelector": field_selector}
+        await self._calls.delete(path, target, options, params=given(chosen))
 
     async def _write(
         self,
         method: str,
-        path: str,
-        params: Mapping[str, str],
         obj: Obj,
+        subresource: str,
+        options: WriteOptions,
         content_type: str = JSON,
+        *,
+        force: bool = False,
     ) -> Obj:
-        answer = await self.transport.request(
+        gvk, (name, namespace) = self.scheme.gvk_of(obj), name_of(obj)
+        target, path = await self._calls.target(gvk, name, namespace, subresource)
+        answer = await self._calls.write(
             method,
             path,
-            params=params,
+            target,
+            params=self._calls.params(options, content_type, force or None),
             body=self.scheme.encode(obj),
             content_type=content_type,
         )
+        return self._read_as(obj, answer)
+
+    def _read_as(self, obj: Obj, answer: bytes) -> Obj:
         kind = type(obj) if isinstance(obj, KubeObject) else self.scheme.gvk_of(obj)
-        if "dryRun" not in params:
-            self._wrote(kind_of(kind), answer.body)
-        return cast(Obj, self.scheme.decode(kind, answer.body))
+        return cast(Obj, self.scheme.decode(kind, answer))
 
     async def _read_list(self, kind: Kind, body: bytes) -> ObjectList[Any]:
         page = read_list(kind_of(kind), body)
@@ -426,24 +431,7 @@ class Client:
         return ObjectList(items, *page[1:])
 
 
-def _given(values: Mapping[str, str | None]) -> Mapping[str, str]:
-    return {name: value for name, value in values.items() if value}
-
-
-def _delete_body(options: DeleteOptions, preconditions: Mapping[str, str]) -> bytes:
-    given = {
-        "preconditions": preconditions or None,
-        "gracePeriodSeconds": options.get("grace_period_seconds"),
-        "propagationPolicy": options.get("propagation_policy"),
-        "dryRun": ["All"] if options.get("dry_run") else None,
-    }
-    given = {name: value for name, value in given.items() if value is not None}
-    return msgspec.json.encode({"apiVersion": "v1", "kind": "DeleteOptions", **given})
-
-
-def _metadata(obj: KubeObject | Json) -> Mapping[str, object]:
+def _has_managed_fields(obj: KubeObject | Json) -> bool:
     if isinstance(obj, KubeObject):
-        metadata = obj.metadata
-        kept = metadata.model_extra or {}
-        return {"name": metadata.name, "namespace": metadata.namespace, **kept}
-    return obj.get("metadata") or {}
+        return bool((obj.metadata.model_extra or {}).get("managedFields"))
+    return bool((obj.get("metadata") or {}).get("managedFields"))

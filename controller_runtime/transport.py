@@ -47,6 +47,12 @@ JSON = "application/json"
 TRANSPORT_ERRORS: tuple[type[Exception], ...] = (aiohttp.ClientError, OSError)
 """What a request raises when no answer came; `TimeoutError` is an `OSError`."""
 
+NOT_SENT_ERRORS: tuple[type[Exception], ...] = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+)
+"""Those among them after which the server cannot have done anything."""
+
 _CONNECTIONS = 100
 """Short calls at a time; the rest wait. An API server serves 400 reads and 200 writes
 at a time to everybody (`--max-requests-inflight`)."""

@@ -19,6 +19,7 @@ from contextlib import aclosing
 from typing import Any, TypeVar, overload
 
 from controller_runtime.client import Client
+from controller_runtime.errors import ApiError
 from controller_runtime.meta import (
     GroupVersionKind,
     Json,
@@ -27,14 +28,11 @@ from controller_runtime.meta import (
     NamespacedName,
     kind_of,
 )
-from controller_runtime.wire import Lines
 
 T = TypeVar("T", bound=KubeObject)
 
 _SHOWN = 4000
 """Characters of the object in the error."""
-
-_WATCH_SECONDS = 300
 
 _SECRET = frozenset({"data", "stringData"})
 
@@ -255,7 +253,7 @@ async def _collections(
         )
         here = {_key(each): each for each in listed.items}
         yield _sorted(here)
-        watch = _watched(client, gvk, namespace, selector, listed.resource_version)
+        watch = _watched(live, gvk, namespace, selector, listed.resource_version)
         async with aclosing(watch) as events:
             async for kind, version in events:
                 if kind == "DELETED":
@@ -275,30 +273,26 @@ def _sorted(objects: Mapping[NamespacedName, Json]) -> list[Json]:
 
 
 async def _watched(
-    client: Client,
+    live: Client,
     gvk: GroupVersionKind,
     namespace: str,
     selector: Mapping[str, str],
     version: str,
 ) -> AsyncGenerator[tuple[str, Json], None]:
-    resource = await client.resource(gvk)
-    params = {
-        **selector,
-        "watch": "true",
-        "resourceVersion": version,
-        "timeoutSeconds": str(_WATCH_SECONDS),
-    }
-    lines = Lines()
-    async with client.transport.stream(
-        resource.path(namespace if resource.namespaced else ""),
-        params=params,
-        idle_timeout=_WATCH_SECONDS + 10,
-    ) as chunks:
-        async for chunk in chunks:
-            for event in map(json.loads, lines.feed(chunk)):
-                if event["type"] == "ERROR":
-                    return  # too old, most likely: list again
-                yield event["type"], event["object"]
+    watch = live.watch(
+        gvk,
+        namespace,
+        label_selector=selector.get("labelSelector", ""),
+        field_selector=selector.get("fieldSelector", ""),
+        resource_version=version,
+    )
+    async with watch as events:
+        try:
+            async for event in events:
+                if event.object is not None:
+                    yield event.type, event.object
+        except ApiError:
+            return  # too old, most likely: list again
 
 
 def _where(kind: Kind, name: str, namespace: str) -> str:

@@ -37,7 +37,7 @@ from controller_runtime.patch import merge_patch
 from controller_runtime.reflector import ReflectorOptions
 from controller_runtime.scheme import Scheme
 from controller_runtime.store import index_by_body
-from controller_runtime.transport import HttpTransport
+from controller_runtime.transport import Transport
 from controller_runtime.wire import strip_managed_fields
 
 CONFIG_MAP = GroupVersionKind("", "v1", "ConfigMap")
@@ -55,7 +55,7 @@ class ConfigMap(KubeObject):
 class Place(NamedTuple):
     """Where a test may do what it likes."""
 
-    transport: HttpTransport
+    transport: Transport
     namespace: str
 
 

@@ -1,4 +1,4 @@
-"""What cached reads are held to on the in-process server, asked of a real one."""
+"""What clients are held to on the in-process server, asked of a real one."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ import pytest
 from controller_runtime.restconfig import RestConfig, load
 from controller_runtime.transport import HttpTransport
 
-pytest.register_assert_rewrite("conformance.cached")
+pytest.register_assert_rewrite(
+    "conformance.cached", "conformance.clients", "conformance.lostwrites"
+)
 
 from conformance.cached import *  # noqa: E402, F403 - the tests
 from conformance.cached import Place  # noqa: E402 - after the registration
+from conformance.clients import *  # noqa: E402, F403 - the tests
+from conformance.lostwrites import *  # noqa: E402, F403 - the tests
 
 
 @pytest.fixture(scope="module")

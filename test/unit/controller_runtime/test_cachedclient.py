@@ -190,9 +190,9 @@ async def test_writes_that_were_seen_are_forgotten(
     async with reading(place) as world:
         for number in range(50):
             await world.create(f"a{number}")
-        assert world.client._pending
+        assert world.client._writes._pending
         await asyncio.sleep(2)
-        assert not world.client._pending
+        assert not world.client._writes._pending
 
 
 @pytest.mark.behaviour("K4")
@@ -200,7 +200,7 @@ async def test_a_write_that_the_store_never_shows_is_forgotten(
     server: ApiServer, place: Place
 ) -> None:
     async with reading(place, label_selector="team=red") as world:
-        world.client._ordered = False  # as before 1.35
+        world.client._writes._ordered = False  # as before 1.35
         await world.create("out")
         began = now()
         with pytest.raises(NotFoundError):
@@ -209,7 +209,7 @@ async def test_a_write_that_the_store_never_shows_is_forgotten(
         await asyncio.sleep(120)
         await world.live.create(world.config_map("other", labels={"team": "red"}))
         await asyncio.sleep(1)
-        assert not world.client._pending
+        assert not world.client._writes._pending
 
 
 @pytest.mark.behaviour("K4")
@@ -218,7 +218,7 @@ async def test_a_server_without_ordered_versions_shows_writes_as_well(
 ) -> None:
     lag(server, 2)
     async with reading(place) as world:
-        world.client._ordered = False
+        world.client._writes._ordered = False
         await world.create("a")
         began = now()
         await world.get("a")

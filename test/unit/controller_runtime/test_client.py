@@ -489,6 +489,66 @@ class TestDelete:
         assert not server.asked
 
 
+TOKEN = GroupVersionKind("authentication.k8s.io", "v1", "TokenRequest")
+
+
+class TestSubresources:
+    async def test_a_part_is_read_as_its_own_kind(self) -> None:
+        client, server = meeting({"spec": {"replicas": 3}})
+        scales = client.subresource(Widget, "scale")
+
+        scale = await scales.get(
+            "a", "ns", kind=GroupVersionKind("autoscaling", "v1", "Scale")
+        )
+
+        assert server.asked == [Asked("GET", f"{WIDGETS}/a/scale", {})]
+        assert scale["kind"] == "Scale"
+        assert scale["spec"] == {"replicas": 3}
+
+    async def test_what_is_sent_to_a_part_need_not_name_the_object(self) -> None:
+        client, server = meeting({"status": {"token": "t"}})
+        body = {"apiVersion": TOKEN.api_version, "kind": TOKEN.kind, "spec": {}}
+
+        made = await client.subresource(WIDGET, "token").create("a", "ns", body=body)
+
+        sent = Asked("POST", f"{WIDGETS}/a/token", OWNED, body=body)
+        assert server.asked == [sent]
+        assert made["kind"] == "TokenRequest"
+        assert made["status"] == {"token": "t"}
+
+    async def test_where_the_server_says_done_the_caller_gets_what_was_sent(
+        self,
+    ) -> None:
+        client, _ = meeting({"kind": "Status", "status": "Success"})
+
+        assert (
+            await client.subresource(WIDGET, "binding").create("a", "ns", body=wanted())
+            == wanted()
+        )
+
+    async def test_a_part_is_replaced_and_patched_where_it_is(self) -> None:
+        client, server = meeting(stored())
+        parts = client.subresource(Widget, "resize")
+
+        await parts.update("a", "ns", body=wanted(), dry_run=True)
+        await parts.patch("a", "ns", patch=merge_patch({"spec": {}}), kind=Widget)
+
+        path, tried = f"{WIDGETS}/a/resize", OWNED | {"dryRun": "All"}
+        merge = "application/merge-patch+json"
+        assert server.asked == [
+            Asked("PUT", path, tried, body=SENT),
+            Asked("PATCH", path, OWNED, merge, {"spec": {}}),
+        ]
+
+    async def test_a_part_of_no_object_is_refused(self) -> None:
+        client, server = meeting({})
+
+        with pytest.raises(BadRequestError, match="needs a name"):
+            await client.subresource(Widget, "scale").get("", "ns", kind=WIDGET)
+
+        assert not server.asked
+
+
 class TestNames:
     async def test_without_a_name_no_verb_reaches_for_the_collection(self) -> None:
         client, server = meeting({})
