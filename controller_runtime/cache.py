@@ -20,15 +20,17 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from controller_runtime.cacheoptions import CacheOptions
 from controller_runtime.discovery import Discovery
 from controller_runtime.errors import (
     AlreadyStartedError,
     CacheNotStartedError,
     NotCachedError,
 )
+from controller_runtime.footprint import Footprints, Holding
 from controller_runtime.informer import Informer
 from controller_runtime.meta import GroupVersionKind, Kind, kind_of
 from controller_runtime.rbac import Watched
@@ -36,20 +38,7 @@ from controller_runtime.reflector import ReflectorOptions
 from controller_runtime.servertraits import ServerTraits
 from controller_runtime.transport import Transport
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CacheOptions:
-    """What the cache keeps."""
-
-    by_object: Mapping[GroupVersionKind, ReflectorOptions] = field(default_factory=dict)
-    """Default views of single kinds; they stand in whole for `default`."""
-
-    default: ReflectorOptions = field(default_factory=ReflectorOptions)
-    """The default view of every other kind."""
-
-    reader_fail_on_missing_informer: bool = True
-    """A read of a kind that nobody declared or watches is an error. Otherwise the first
-    read starts to watch it, which may take long and memory that nobody asked for."""
+__all__ = ["Cache", "CacheOptions", "CacheView", "StoreReport"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +69,9 @@ class StoreReport:
 
     failure: str | None
     """Why the first list cannot be had."""
+
+    fields: Mapping[str, float] = field(default_factory=dict)
+    """What the bytes of the view are: fields → shares. Empty where they are few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +115,10 @@ class Cache:
         self._kinds: dict[GroupVersionKind, Kind] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._now: Callable[[], float] = lambda: 0.0
+        self._footprints: Footprints | None = None
+        if self._options.memory_warning is not None:
+            budget = self._options.memory_warning
+            self._footprints = Footprints(self._holdings, budget)
 
     def __iter__(self) -> Iterator[Informer]:
         return iter(tuple(self._informers.values()))
@@ -246,6 +242,7 @@ class Cache:
                 age=None if reflector.told_at is None else now - reflector.told_at,
                 synced=reflector.is_synced,
                 failure=str(reflector.failure) if reflector.failure else None,
+                fields=self._fields(informer),
             )
             for informer in self
             for place, reflector in informer.parts.items()
@@ -265,11 +262,29 @@ class Cache:
                 self._now = asyncio.get_running_loop().time
                 for informer in self:
                     informer.start(tasks)
+                if self._footprints is not None:
+                    tasks.create_task(self._footprints.run(), name="footprints")
                 await asyncio.get_running_loop().create_future()  # until cancelled
         finally:
             self._tasks = None
             for informer in self:
                 informer.ended()
+
+    def _holdings(self) -> Iterable[Holding]:
+        return [
+            Holding(
+                _group_kind(informer.gvk),
+                self._view_name(informer),
+                [reflector.store for reflector in informer.parts.values()],
+            )
+            for informer in self
+        ]
+
+    def _fields(self, informer: Informer) -> Mapping[str, float]:
+        if self._footprints is None:
+            return {}
+        view = self._view_name(informer)
+        return self._footprints.fields(_group_kind(informer.gvk), view)
 
     def _running(self, gvk: GroupVersionKind) -> asyncio.TaskGroup:
         if self._tasks is None:
@@ -279,7 +294,7 @@ class Cache:
         return self._tasks
 
     def _default_options(self, gvk: GroupVersionKind) -> ReflectorOptions:
-        return self._options.by_object.get(gvk, self._options.default)
+        return self._options.of(gvk)
 
     def _informer(
         self, gvk: GroupVersionKind, options: ReflectorOptions | None
@@ -297,6 +312,9 @@ class Cache:
                 server=self._server,
                 permanent=False,
                 on_idle=self._end,
+                must_have_namespaces=(
+                    chosen == usual and self._options.names_namespaces_of(gvk)
+                ),
             )
             self._informers[gvk, chosen] = informer
             if chosen == usual:

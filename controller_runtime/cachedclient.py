@@ -194,7 +194,7 @@ class CachedClient(Client):
         self, kind: Kind, informer: Informer, entry: RawObject
     ) -> KubeObject | Json:
         obj: KubeObject | Json = self.scheme.decode(kind, entry.raw)
-        if not informer.options.keeps_less:
+        if not informer.keeps_less(entry.meta.namespace):
             return obj
         return obj.mark_partial() if isinstance(obj, KubeObject) else PartialJson(obj)
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from contextlib import suppress
 from itertools import chain
 
 import structlog
@@ -28,6 +28,8 @@ from controller_runtime.errors import (
     ConfigError,
     ControllerRuntimeError,
     NotCachedError,
+    ServerError,
+    TooManyRequestsError,
 )
 from controller_runtime.meta import GroupVersionKind, NamespacedName, RawObject
 from controller_runtime.reflector import Reflector, ReflectorOptions
@@ -35,9 +37,19 @@ from controller_runtime.selectors import LabelSelector
 from controller_runtime.servertraits import ServerTraits
 from controller_runtime.store import IndexFunction, Store
 from controller_runtime.subscription import Callback, Resync, Subscription
-from controller_runtime.transport import Transport
+from controller_runtime.transport import TRANSPORT_ERRORS, Transport
 
 log = structlog.get_logger(__name__)
+
+_SCOPE_RETRY = 1.0
+"""Seconds between two questions whether a kind has namespaces."""
+
+_PASSING: tuple[type[Exception], ...] = (
+    ServerError,
+    TooManyRequestsError,
+    *TRANSPORT_ERRORS,
+)
+"""Reasons why the server does not say whether a kind has namespaces, and later may."""
 
 
 class Following:
@@ -82,6 +94,7 @@ class Informer:
         randomness: Spreads periods and pauses.
         server: What is known of the server; shared by all informers of a cache.
         permanent: Somebody holds on to it, subscribed or not.
+        must_have_namespaces: The options are for a kind that has namespaces.
         on_idle: Called when one that is not permanent has lost its last subscriber.
     """
 
@@ -96,6 +109,7 @@ class Informer:
         server: ServerTraits,
         permanent: bool,
         on_idle: Callable[[Informer], None],
+        must_have_namespaces: bool = False,
     ) -> None:
         self.gvk = gvk
         self.options = options
@@ -104,6 +118,8 @@ class Informer:
         self._random = randomness
         self._on_idle = on_idle
         self._namespaced: bool | None = None
+        self._must_have_namespaces = must_have_namespaces
+        self._scope_known = asyncio.Event()
         self._is_ready = False
         self._followings: list[Following] = []
         self._running: dict[Reflector, asyncio.Task[None]] = {}
@@ -112,12 +128,14 @@ class Informer:
                 transport,
                 discovery,
                 gvk,
-                options=replace(options, namespace=place, namespaces=()),
+                options=part,
                 randomness=randomness,
                 server=server,
             )
-            for place in options.places
+            for place, part in options.parts.items()
         }
+        self._keeps_less = options.keeps_less
+        self._is_split = must_have_namespaces or options.places != ("",)
 
     @property
     def store(self) -> Store:
@@ -162,6 +180,10 @@ class Informer:
             NotCachedError: Nobody watches there.
         """
         return self._part(namespace).store
+
+    def keeps_less(self, namespace: str) -> bool:
+        """Tell whether objects there lack what a write of the whole would take away."""
+        return self._keeps_less and self._part(namespace).options.keeps_less
 
     def get(self, key: NamespacedName) -> RawObject | None:
         """Return the newest known version of an object.
@@ -262,11 +284,13 @@ class Informer:
                 by default what the options say, and `inf` for never.
         """
         parts = tuple(self._parts.values())
-        period = self.options.sync_period if resync is None else resync
         subscriptions = [reflector.subscribe(callback) for reflector in parts]
+        periods = [r.options.sync_period if resync is None else resync for r in parts]
         resyncs = (
             Resync(reflector, subscription, period=period, randomness=self._random)
-            for reflector, subscription in zip(parts, subscriptions, strict=True)
+            for reflector, subscription, period in zip(
+                parts, subscriptions, periods, strict=True
+            )
             if period != float("inf")
         )
         following = Following(subscriptions, resyncs, self._left)
@@ -278,10 +302,13 @@ class Informer:
 
         Raises:
             ForbiddenError, UnauthorizedError, NoKindMatchError: It cannot be had.
+            ConfigError: Namespaces were named for a kind that has none.
         """
-        await self._learn_scope()
+        if self._is_split:
+            await self._scope_known.wait()
         for reflector in self._parts.values():
             await reflector.synced()
+        self._namespaced = (await self._discovery.resource(self.gvk)).namespaced
         self._is_ready = True
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
@@ -289,6 +316,8 @@ class Informer:
         for reflector in self._parts.values():
             task = self._running.get(reflector)
             if task is None or task.done():
+                if reflector.failure is not None and self._namespaced is None:
+                    self._scope_known.clear()
                 reflector.reset()
                 self._running[reflector] = tasks.create_task(
                     self._run(reflector), name=f"reflector {self.gvk}"
@@ -308,7 +337,8 @@ class Informer:
             following.stop_resync()
 
     def _part(self, namespace: str) -> Reflector:
-        reflector = self._parts.get("") or self._parts.get(namespace)
+        # The empty one stands for all namespaces that are not named beside it.
+        reflector = self._parts.get(namespace) or self._parts.get("")
         if reflector is None:
             raise NotCachedError(
                 f"{self.gvk} in {namespace or 'all namespaces'} is not cached: "
@@ -318,29 +348,36 @@ class Informer:
 
     async def _run(self, reflector: Reflector) -> None:
         try:
-            if reflector is not self._first:
+            if self._is_split:
                 await self._learn_scope()
             if reflector in self._parts.values():
                 await reflector.run()
         except ControllerRuntimeError as error:
-            # Whoever waits for it has been told; the other kinds go on.
+            # Whoever waits for it is told; the other kinds go on.
+            reflector.refuse(error)
+            self._scope_known.set()
             log.warning("kind cannot be cached", kind=str(self.gvk), error=str(error))
 
-    @property
-    def _first(self) -> Reflector:
-        return next(iter(self._parts.values()))
-
     async def _learn_scope(self) -> None:
-        """Give up all stores but one when the kind has no namespaces.
+        """Keep one store alone when the kind has no namespaces, before any list."""
+        while self._namespaced is None:
+            with suppress(*_PASSING):
+                resource = await self._discovery.resource(self.gvk)
+                self._take_scope(namespaced=resource.namespaced)
+                break
+            await asyncio.sleep(_SCOPE_RETRY)
+        self._scope_known.set()
 
-        The others are empty: their reflectors wait here before they list.
-        """
-        first = self._first
-        await first.synced()
-        resource = await self._discovery.resource(self.gvk)
-        self._namespaced = resource.namespaced
-        if not resource.namespaced and "" not in self._parts:
+    def _take_scope(self, *, namespaced: bool) -> None:
+        if self._namespaced is None and not namespaced:
+            if self._must_have_namespaces:
+                raise ConfigError(
+                    f"{self.gvk} is in no namespace: take `namespaces` from its options"
+                )
+            first = next(iter(self._parts.values()))
+            first.use(self.options.everywhere)
             self._parts = {"": first}
+        self._namespaced = namespaced
 
     def _left(self, following: Following) -> None:
         if following in self._followings:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -26,6 +26,7 @@ import structlog
 
 from controller_runtime.discovery import Discovery
 from controller_runtime.errors import (
+    ConfigError,
     ControllerRuntimeError,
     ForbiddenError,
     NoKindMatchError,
@@ -69,9 +70,10 @@ class ReflectorOptions:
     field_selector: str = ""
     """Only objects whose fields match, decided by the server."""
 
-    namespaces: tuple[str, ...] = ()
+    namespaces: tuple[str | ReflectorOptions, ...] = ()
     """Only these, with a watch for each, so that a role in each is enough. Stands
-    instead of `namespace`, and as that, says nothing to cluster-scoped kinds."""
+    instead of `namespace`, and as that, says nothing to cluster-scoped kinds. One that
+    is kept in another way than the rest has whole options of its own, which name it."""
 
     transform: Transform | None = None
     """Reduces an object before it is stored."""
@@ -92,14 +94,47 @@ class ReflectorOptions:
     watch: WatchOptions = field(default_factory=WatchOptions)
     """How to list, watch and wait."""
 
+    def __post_init__(self) -> None:
+        """Refuse parts that cannot be read as one.
+
+        Raises:
+            ConfigError: A namespace is named twice, or one alone is metadata only.
+        """
+        if len(self.parts) < len(self.namespaces):
+            raise ConfigError("a namespace is to be watched twice; name it once")
+        if any(
+            part.metadata_only != self.metadata_only for part in self.parts.values()
+        ):
+            raise ConfigError("metadata only is for all namespaces of a kind, or none")
+
     @property
     def places(self) -> tuple[str, ...]:
         """The namespaces that are watched; one empty name for all."""
-        return self.namespaces or (self.namespace,)
+        return tuple(self.parts)
+
+    @property
+    def parts(self) -> Mapping[str, ReflectorOptions]:
+        """How each namespace is kept; an empty name for all, or all others."""
+        if not self.namespaces:
+            return {self.namespace: self}
+        named = (
+            one
+            if isinstance(one, ReflectorOptions)
+            else replace(self.everywhere, namespace=one)
+            for one in self.namespaces
+        )
+        return {options.namespace: options for options in named}
+
+    @property
+    def everywhere(self) -> ReflectorOptions:
+        """The same without namespaces, for a kind that has none."""
+        return replace(self, namespace="", namespaces=())
 
     @property
     def keeps_less(self) -> bool:
         """What is stored lacks something that a write of the whole would take away."""
+        if self.namespaces:
+            return any(part.keeps_less for part in self.parts.values())
         if self.metadata_only:
             return True
         if self.is_partial is not None:
@@ -131,19 +166,11 @@ class Reflector:
     ) -> None:
         self.gvk = gvk
         self.store = Store(gvk)
-        self.options = options
-        self._questions = partial(
-            ListWatch,
-            transport,
-            discovery,
-            gvk,
-            transform=options.transform,
-            metadata_only=options.metadata_only,
+        self._list_watch = partial(ListWatch, transport, discovery, gvk)
+        self._new_stepper = partial(
+            Stepper, randomness=randomness, server=server, kind=gvk
         )
-        self._server = self._questions(
-            namespace=options.namespace, selectors=options.selectors
-        )
-        self._stepper = Stepper(options.watch, randomness, server, gvk)
+        self.use(options)
         self._subscriptions: list[Subscription] = []
         self._settled = asyncio.Event()
         self._failure: ControllerRuntimeError | None = None
@@ -174,6 +201,19 @@ class Reflector:
         self._subscriptions = [s for s in self._subscriptions if not s.stopped]
         self._subscriptions.append(subscription)
         return subscription
+
+    def use(self, options: ReflectorOptions) -> None:
+        """Keep something else, before `run`."""
+        self.options = options
+        self._questions = partial(
+            self._list_watch,
+            transform=options.transform,
+            metadata_only=options.metadata_only,
+        )
+        self._server = self._questions(
+            namespace=options.namespace, selectors=options.selectors
+        )
+        self._stepper = self._new_stepper(options.watch)
 
     async def synced(self) -> None:
         """Wait for the first list.
@@ -211,6 +251,11 @@ class Reflector:
         replacement.commit(page.resource_version)
         return scratch
 
+    def refuse(self, error: ControllerRuntimeError) -> None:
+        """Tell whoever waits for the first list that it will not come."""
+        self._failure = error
+        self._settled.set()
+
     def reset(self) -> None:
         """Forget that the first list was refused, before another try."""
         if self._failure is not None:
@@ -227,8 +272,7 @@ class Reflector:
         try:
             await self._pump()
         except _INCURABLE as error:
-            self._failure = error
-            self._settled.set()
+            self.refuse(error)
             raise
 
     async def _pump(self) -> None:

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from controller_runtime.cache import Cache, CacheOptions
 from controller_runtime.cachedclient import CachedClient
+from controller_runtime.cacheoptions import KindOptions, NamespaceOptions
 from controller_runtime.client import Client
 from controller_runtime.discovery import Discovery
 from controller_runtime.errors import (
@@ -404,6 +405,41 @@ async def test_several_namespaces_are_read_as_one_and_no_other_is(place: Place) 
         assert "a" in {entry.meta.name for entry in view.list()}
         with pytest.raises(NotCachedError, match="kube-system"):
             view.list("kube-system")
+
+
+@pytest.mark.behaviour("K7")
+async def test_a_namespace_is_kept_in_its_own_way_and_all_others_in_another(
+    place: Place,
+) -> None:
+    own = {
+        place.namespace: NamespaceOptions(label_selector="team=red"),
+        "": NamespaceOptions(label_selector=""),
+    }
+    kind = KindOptions(namespaces=own, label_selector="no=such")
+    world = World(place, CacheOptions(by_object={ConfigMap: kind}))
+    elsewhere = world.config_map(f"of-{place.namespace}")
+    elsewhere["metadata"]["namespace"] = "default"
+    world.cache.declare(CONFIG_MAP)
+
+    async with world.running():
+        await world.create("red", labels={"team": "red"})
+        await world.live.create(world.config_map("blue", labels={"team": "blue"}))
+        made = await world.client.create(elsewhere)
+        name = made["metadata"]["name"]
+
+        assert await world.names() == {"red"}
+        with pytest.raises(NotFoundError):
+            await world.get("blue")
+        assert await world.client.get(CONFIG_MAP, name, "default") == made
+        everywhere = [
+            o["metadata"] for o in (await world.client.list(CONFIG_MAP)).items
+        ]
+        await world.client.delete(CONFIG_MAP, name, "default")
+
+    here = [o["name"] for o in everywhere if o["namespace"] == place.namespace]
+    assert here == ["red"]
+    assert [o["name"] for o in everywhere].count(name) == 1
+    assert world.stale_reads == 0
 
 
 @pytest.mark.behaviour("K7")
