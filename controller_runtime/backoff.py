@@ -6,7 +6,8 @@
     ├── ExponentialLimiter   each key by its own failures; the usual choice
     ├── FastSlowLimiter      each key quickly at first, then slowly
     ├── BucketLimiter        all keys together, so many a second
-    └── MaxOfLimiter         whichever of several makes the key wait longest
+    ├── MaxOfLimiter         whichever of several makes the key wait longest
+    └── WithMaxWaitLimiter   another one, but never for longer than this
 
 Nothing here looks at a clock: whoever asks says what time it is. The limiters are
 those of client-go (`util/workqueue/default_rate_limiters.go`).
@@ -180,3 +181,24 @@ class MaxOfLimiter(Generic[K]):
 
     def num_requeues(self, key: K, /) -> int:
         return max(limiter.num_requeues(key) for limiter in self._limiters)
+
+
+class WithMaxWaitLimiter(Generic[K]):
+    """Asks another limiter, and makes no key wait longer than `max_wait`.
+
+    The other one counts on as if it had its way: a bucket's debt goes on growing.
+    """
+
+    def __init__(self, limiter: Limiter[K], *, max_wait: float) -> None:
+        """Follow `limiter` up to `max_wait` seconds."""
+        self._limiter = limiter
+        self._max_wait = max_wait
+
+    def when(self, key: K, /, *, now: float) -> float:
+        return min(self._limiter.when(key, now=now), self._max_wait)
+
+    def forget(self, key: K, /) -> None:
+        self._limiter.forget(key)
+
+    def num_requeues(self, key: K, /) -> int:
+        return self._limiter.num_requeues(key)

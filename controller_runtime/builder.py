@@ -170,7 +170,7 @@ def controller(
         sources: Anything else that fills the queue. No predicate applies to them.
         event_filters: Come before the predicates of every kind that is watched.
         concurrency: Reconciles at once; beats the one in `options`.
-        options: How the controller runs.
+        options: How the controller runs; by default as the manager's options say.
         limiter: How long a failed key waits.
         permissions: What it writes, and reads live; `Manager.grants` adds the watches.
         skip_name_validation: Allow a second controller of the name; both then count
@@ -205,7 +205,7 @@ def controller(
         )
     for watched in (*kinds, *owned):
         manager.cache.declare(watched.kind)
-    options = options or ControllerOptions()
+    options = options or _usual_options(manager, kind)
     if concurrency is not None:
         options = replace(options, max_concurrent_reconciles=concurrency)
     made: Controller[Any] = Controller(
@@ -383,6 +383,15 @@ def _owned_feeds(
 
 def _reconciler(given: Reconcile[R]) -> Reconciler[R]:
     return given if hasattr(given, "reconcile") else reconciles(given)
+
+
+def _usual_options(manager: Manager, kind: Kind | None) -> ControllerOptions:
+    usual, limits = manager.options.controller, manager.options.group_kind_concurrency
+    if kind is None:
+        return usual
+    group, _, name = kind_of(kind)
+    limit = limits.get(f"{name}.{group}" if group else name)
+    return usual if limit is None else replace(usual, max_concurrent_reconciles=limit)
 
 
 def _check_name(name: str, taken: set[str]) -> None:

@@ -27,9 +27,10 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Generic, Protocol, TypeVar, assert_never, cast
+from typing import Generic, TypeVar, assert_never, cast
 
 import structlog
+from opentelemetry.trace import Tracer
 
 from controller_runtime.backoff import Limiter
 from controller_runtime.errors import (
@@ -46,6 +47,7 @@ from controller_runtime.metrics import Metrics
 from controller_runtime.rbac import Permission
 from controller_runtime.reconcile import DONE, Reconciler, Result
 from controller_runtime.source import Source
+from controller_runtime.tracing import discreet_span
 from controller_runtime.transport import TRANSPORT_ERRORS
 from controller_runtime.workqueue import Item, WorkQueue
 
@@ -62,16 +64,6 @@ _IN_A_ROW = 16
 
 _TURN = 0.001
 """Seconds after which the loop gets a turn in any case."""
-
-
-class Tracer(Protocol):
-    """Starts spans; `opentelemetry.trace.Tracer` is one."""
-
-    def start_as_current_span(
-        self, name: str, *, attributes: Mapping[str, str | Sequence[str]]
-    ) -> AbstractContextManager[object]:
-        """Return a span that is current, and times, what is done inside it."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,11 +216,12 @@ class Controller(Generic[R]):
             await self.warm_up()
             await self._work()
         finally:
-            self.stop()
-            for source in self._sources:
-                source.stop()
-            self.queue.close()
-            self.queue.observe_unfinished()
+            self._end()
+
+    def discard(self) -> None:
+        """Let go of what `warm_up` holds, unless `run` has it."""
+        if not self._started:
+            self._end()
 
     def stop(self) -> None:
         """Take no more keys; `run` returns when those in flight are done."""
@@ -236,6 +229,13 @@ class Controller(Generic[R]):
         self.queue.seal()
         for starter in self._starters:
             starter.cancel()
+
+    def _end(self) -> None:
+        self.stop()
+        for source in self._sources:
+            source.stop()
+        self.queue.close()
+        self.queue.observe_unfinished()
 
     async def _start_sources(self, sources: Sequence[Source[R]]) -> None:
         self._unsynced = {id(source): source for source in sources}
@@ -371,7 +371,8 @@ class Controller(Generic[R]):
     ) -> AbstractContextManager[object]:
         if self._tracer is None:
             return nullcontext()
-        return self._tracer.start_as_current_span(
+        return discreet_span(
+            self._tracer,
             "reconcile",
             attributes={"controller": self.name, **names, "causes": item.causes},
         )

@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from itertools import islice
 from types import CodeType, FrameType
 from typing import Any, TypeAlias
 
@@ -33,6 +32,9 @@ Controllers: TypeAlias = Sequence[Controller[Any]]
 
 _KEYS_SHOWN = 100
 """Keys of one place in one queue, unless `?limit=` says otherwise."""
+
+_KEYS_MOST = 10_000
+"""Keys of one place, whatever `?limit=` says: the loop stands still meanwhile."""
 
 _ERROR_SHOWN = 1000
 """Characters of the text of an error."""
@@ -65,7 +67,7 @@ class Inspector:
 
     def _queues(self, query: Query) -> object:
         asked = (query.get("limit") or [""])[-1]
-        limit = int(asked) if asked.isdecimal() else _KEYS_SHOWN
+        limit = min(int(asked[:9]), _KEYS_MOST) if asked.isdecimal() else _KEYS_SHOWN
         return [about_queue(c, limit=limit) for c in self._controllers]
 
     def _key(self, path: str) -> Reply | None:
@@ -95,28 +97,24 @@ def index(controllers: Controllers) -> Json:
 
 def about_controller(controller: Controller[Any]) -> Json:
     """Sum a controller up."""
-    states = controller.queue.snapshot()
     return {
         "name": controller.name,
         "kind": str(controller.kind) if controller.kind is not None else None,
         "workers": controller.options.max_concurrent_reconciles,
         "waits_for": list(controller.unsynced),
-        **_counts(states),
+        **_counts(controller),
         "failing": len(controller.last_errors),
     }
 
 
 def about_queue(controller: Controller[Any], *, limit: int = _KEYS_SHOWN) -> Json:
     """List the keys of a controller: at most `limit` in each place, the next first."""
-    states = controller.queue.snapshot()
+    states = controller.queue.snapshot(limit=limit)
     places = {
-        place.value: [
-            about_state(s)
-            for s in islice((s for s in states if s.place is place), limit)
-        ]
+        place.value: [about_state(s) for s in states if s.place is place]
         for place in Place
     }
-    return {"controller": controller.name, "counts": _counts(states), **places}
+    return {"controller": controller.name, "counts": _counts(controller), **places}
 
 
 def about_key(controller: Controller[Any], text: str) -> Json:
@@ -124,14 +122,14 @@ def about_key(controller: Controller[Any], text: str) -> Json:
 
     Nothing is known of a key that was reconciled without an error and is not queued.
     """
-    states = controller.queue.snapshot()
+    states = controller.queue.snapshot(where=lambda key: key_text(key) == text)
     errors, tasks = controller.last_errors, controller.in_flight
     stack = [await_stack(t) for key, t in tasks.items() if key_text(key) == text]
     error = [e[:_ERROR_SHOWN] for key, e in errors.items() if key_text(key) == text]
     return {
         "controller": controller.name,
         "key": text,
-        "places": [about_state(s) for s in states if key_text(s.key) == text],
+        "places": [about_state(s) for s in states],
         "error": error[0] if error else None,
         "stack": stack[0] if stack else None,
     }
@@ -197,10 +195,8 @@ def _await(step: Any) -> tuple[CodeType | None, FrameType | None, object]:
     return None, None, None
 
 
-def _counts(states: Sequence[KeyState[Any]]) -> Json:
-    return {
-        place.value: sum(state.place is place for state in states) for place in Place
-    }
+def _counts(controller: Controller[Any]) -> Json:
+    return {place.value: n for place, n in controller.queue.counts().items()}
 
 
 def _reply(content: object, status: int = 200) -> Reply:

@@ -31,7 +31,7 @@ import os
 import random
 import socket
 import ssl
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -44,7 +44,7 @@ from controller_runtime.cache import Cache, CacheOptions
 from controller_runtime.cachedclient import CachedClient
 from controller_runtime.client import Client
 from controller_runtime.clock import Clock, SystemClock
-from controller_runtime.controller import Controller
+from controller_runtime.controller import Controller, ControllerOptions
 from controller_runtime.debug import Inspector
 from controller_runtime.discovery import Discovery
 from controller_runtime.errors import AlreadyStartedError, ControllerRuntimeError
@@ -60,6 +60,7 @@ from controller_runtime.scheme import Scheme
 from controller_runtime.selfsigned import load_self_signed, server_context
 from controller_runtime.tracing import TracedTransport
 from controller_runtime.transport import Transport
+from controller_runtime.warmup import WarmUp
 from controller_runtime.watchdog import Watchdog, WatchdogOptions
 
 if TYPE_CHECKING:  # imported by a manager that serves webhooks, and by no other
@@ -128,6 +129,13 @@ class ManagerOptions:
 
     cache: CacheOptions = field(default_factory=CacheOptions)
     """What the cache keeps."""
+
+    controller: ControllerOptions = field(default_factory=ControllerOptions)
+    """How controllers run that bring no options of their own."""
+
+    group_kind_concurrency: Mapping[str, int] = field(default_factory=dict)
+    """Reconciles at once of controllers that do not say, by what they are for:
+    `Deployment.apps` or, of the core group, `Pod`."""
 
 
 class Manager:
@@ -249,6 +257,8 @@ class Manager:
             self.controllers.append(runnable)
             if group is Group.LEADER_ELECTION:
                 runnable.fence = self._ensure_lease
+                if runnable.options.enable_warmup and self._elector is not None:
+                    self.add(WarmUp(runnable), group=Group.OTHERS)
         if group in self._running:
             self._spawn(group, runnable)
         else:

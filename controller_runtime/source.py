@@ -122,7 +122,8 @@ class KindSource(Generic[R]):
         self._cache = cache
         self._kind = kind
         self._feed = _Feed(kind_of(kind).kind, handler, predicates, low_priority)
-        self._wanted = False
+        self._start: object | None = None
+        """The call of `start` that has not been stopped since."""
         self._watch: tuple[Informer, Subscription] | None = None
 
     def describe(self) -> str:
@@ -139,11 +140,18 @@ class KindSource(Generic[R]):
                 f"the source of {self.describe()} feeds a queue already; "
                 "make one for each controller"
             )
-        self._wanted = True
-        informer = await self._served()
-        if self._wanted:
-            subscription = informer.subscribe(partial(self._feed.deliver, queue))
+        self._start = this = object()
+        while (informer := await self._served()) is None:
+            await asyncio.sleep(_KIND_RETRY)
+            if self._start is not this:
+                return
+        subscription = informer.subscribe(partial(self._feed.deliver, queue))
+        if self._start is this:
             self._watch = informer, subscription
+        else:
+            # Stopped meanwhile. An informer ends with its last subscriber: one that
+            # never had any would stay.
+            subscription.stop()
 
     async def synced(self) -> None:
         if self._watch is not None:
@@ -152,24 +160,23 @@ class KindSource(Generic[R]):
             await subscription.caught_up()
 
     def stop(self) -> None:
-        self._wanted = False
+        self._start = None
         if self._watch is not None:
             _, subscription = self._watch
             subscription.stop()
             self._watch = None
 
-    async def _served(self) -> Informer:
-        while True:
-            try:
-                return await self._cache.informer(self._kind)
-            except NoKindMatchError as error:
-                log.warning(
-                    "kind is not served; is its CRD installed?",
-                    kind=self.describe(),
-                    retry_in=_KIND_RETRY,
-                    error=str(error),
-                )
-            await asyncio.sleep(_KIND_RETRY)
+    async def _served(self) -> Informer | None:
+        try:
+            return await self._cache.informer(self._kind)
+        except NoKindMatchError as error:
+            log.warning(
+                "kind is not served; is its CRD installed?",
+                kind=self.describe(),
+                retry_in=_KIND_RETRY,
+                error=str(error),
+            )
+            return None
 
 
 class ChannelSource(Generic[R]):

@@ -303,11 +303,16 @@ class WorkQueue(Generic[K]):
             self._metrics.unfinished.set(sum(ages))
             self._metrics.longest.set(max(ages, default=0.0))
 
-    def snapshot(self) -> list[KeyState[K]]:
-        """Return every key: active ones, ready ones by rank, waiting ones by time."""
+    def snapshot(
+        self, *, limit: int | None = None, where: Callable[[K], bool] | None = None
+    ) -> list[KeyState[K]]:
+        """Return keys: active ones, ready ones by rank, waiting ones by time.
+
+        Args:
+            limit: At most so many of each place, without a sort of all; `None` for all.
+            where: Only these keys.
+        """
         now = _now()
-        ready = sorted(self._ready.values(), key=lambda e: (-e.priority, e.stamp))
-        waiting = sorted(self._waiting.values(), key=lambda e: (e.since, e.stamp))
         return [
             KeyState(
                 entry.key,
@@ -317,13 +322,22 @@ class WorkQueue(Generic[K]):
                 failures=self._limiter.num_requeues(entry.key),
                 causes=entry.causes,
             )
-            for place, entries in (
-                (Place.ACTIVE, self._active.values()),
-                (Place.READY, ready),
-                (Place.WAITING, waiting),
+            for place, entries, rank in (
+                (Place.ACTIVE, self._active, lambda e: e.stamp),
+                (Place.READY, self._ready, lambda e: (-e.priority, e.stamp)),
+                (Place.WAITING, self._waiting, lambda e: (e.since, e.stamp)),
             )
-            for entry in entries
+            for entry in heapq.nsmallest(
+                len(entries) if limit is None else limit,
+                [e for e in entries.values() if where is None or where(e.key)],
+                key=rank,
+            )
         ]
+
+    def counts(self) -> dict[Place, int]:
+        """Return how many keys are in each place."""
+        places = (Place.ACTIVE, self._active), (Place.READY, self._ready)
+        return {p: len(e) for p, e in (*places, (Place.WAITING, self._waiting))}
 
     def _put(
         self, key: K, seconds: float, priority: int | None, cause: str | None

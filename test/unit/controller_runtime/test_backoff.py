@@ -14,6 +14,7 @@ from controller_runtime.backoff import (
     Limiter,
     MaxOfLimiter,
     TokenBucket,
+    WithMaxWaitLimiter,
 )
 
 
@@ -130,3 +131,15 @@ def test_of_several_limiters_the_one_that_asks_for_most_decides() -> None:
 
     assert limiter.num_requeues("a") == 0
     assert delays(limiter, 1) == [30], "the bucket does not forget"
+
+
+def test_no_key_waits_longer_than_the_longest_wait() -> None:
+    inner: ExponentialLimiter[str] = ExponentialLimiter(Backoff(base=1, ceiling=100))
+    limiter = WithMaxWaitLimiter(inner, max_wait=5)
+
+    assert delays(limiter, 5) == [1, 2, 4, 5, 5]
+    assert limiter.num_requeues("a") == 5
+
+    limiter.forget("a")
+
+    assert delays(limiter, 1) == [1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
@@ -273,6 +274,29 @@ async def test_its_kinds_are_declared_before_the_manager_starts(world: World) ->
 
 async def test_it_is_named_after_its_kind(world: World) -> None:
     assert controller(world.manager, ConfigMap, Notes()).name == "configmap"
+
+
+async def test_options_that_nobody_brings_are_those_of_the_manager() -> None:
+    usual = ControllerOptions(max_concurrent_reconciles=2, cache_sync_timeout=5)
+    own = ControllerOptions(max_concurrent_reconciles=9)
+    async with ApiServer() as server, HttpTransport(server.config()) as transport:
+        manager = Manager(
+            transport,
+            options=ManagerOptions(
+                controller=usual,
+                group_kind_concurrency={"Deployment.apps": 3, "Secret": 4},
+            ),
+        )
+
+        def made(kind: GroupVersionKind, **more: Any) -> ControllerOptions:
+            return controller(manager, kind, Notes(), **more).options
+
+        deployment = GroupVersionKind("apps", "v1", "Deployment")
+        assert made(CONFIG_MAP) == usual
+        assert made(deployment) == replace(usual, max_concurrent_reconciles=3)
+        assert made(SECRET, concurrency=7).max_concurrent_reconciles == 7
+        assert made(SECRET, options=own, name="another") == own
+        assert made(NAMESPACE).cache_sync_timeout == 5
 
 
 async def test_concurrency_beats_the_options(world: World) -> None:

@@ -16,7 +16,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import pairwise
@@ -24,6 +24,10 @@ from typing import TypeAlias
 
 import pytest
 from aiohttp import ServerDisconnectedError
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
 from structlog.contextvars import bind_contextvars, bound_contextvars, get_contextvars
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
@@ -39,6 +43,8 @@ from controller_runtime.errors import (
     AlreadyStartedError,
     ConflictError,
     ForbiddenError,
+    InvalidError,
+    NotCachedError,
     SyncTimeoutError,
     TerminalError,
 )
@@ -722,39 +728,62 @@ async def test_work_that_is_done_is_no_longer_reported_and_an_idle_loop_sleeps()
 
 
 class Spans:
-    """A tracer that remembers the names and attributes of its spans."""
+    """A tracer whose spans can be looked at."""
 
     def __init__(self) -> None:
-        self.started: list[tuple[str, Mapping[str, object]]] = []
-        self.failed: list[str] = []
+        provider = TracerProvider(shutdown_on_exit=False)
+        self._exporter = InMemorySpanExporter()
+        provider.add_span_processor(SimpleSpanProcessor(self._exporter))
+        self.tracer = provider.get_tracer("test")
 
-    @contextmanager
-    def start_as_current_span(
-        self, name: str, *, attributes: Mapping[str, str | Sequence[str]]
-    ) -> Iterator[None]:
-        self.started.append((name, attributes))
-        try:
-            yield
-        except Exception as error:
-            self.failed.append(type(error).__name__)
-            raise
+    @property
+    def first(self) -> ReadableSpan:
+        return self._exporter.get_finished_spans()[0]
 
 
 async def test_a_reconcile_is_a_span_that_knows_why_and_sees_the_error() -> None:
     spans = Spans()
-    it = Controller("web", Script(CONFLICT), tracer=spans)
+    it = Controller("web", Script(CONFLICT), tracer=spans.tracer)
     it.queue.add(WEB, cause="Pod shop/web created")
 
     async with running(it):
         await asyncio.sleep(0.001)
 
-    name, attributes = spans.started[0]
-    assert name == "reconcile"
-    assert attributes.keys() == {
-        *("controller", "object", "namespace", "name", "reconcileID", "causes")
+    span = spans.first
+    assert span.name == "reconcile"
+    assert span.attributes is not None
+    assert span.attributes.keys() == {
+        *("controller", "object", "namespace", "name", "reconcileID", "causes"),
+        *("error.type", "http.response.status_code"),
     }
-    assert attributes["causes"] == ("Pod shop/web created",)
-    assert spans.failed == ["ConflictError"]
+    assert span.attributes["causes"] == ("Pod shop/web created",)
+    assert span.attributes["error.type"] == "ConflictError"
+    assert span.status.status_code is StatusCode.ERROR
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (InvalidError("data[a]: Invalid value: hunter2", status=422), None),
+        (TerminalError("cannot log in with hunter2"), None),
+        (ValueError("hunter2"), None),
+        (OSError("proxy anna:hunter2"), None),
+        (NotCachedError("Secret (v1) is not cached"), "Secret (v1) is not cached"),
+    ],
+)
+async def test_a_span_has_the_text_of_an_error_only_where_it_quotes_nothing(
+    error: Exception, text: str | None
+) -> None:
+    spans = Spans()
+    it = Controller("web", Script(error), tracer=spans.tracer)
+    it.queue.add(WEB)
+
+    async with running(it):
+        await asyncio.sleep(0.001)
+
+    assert spans.first.status.description == text
+    assert spans.first.events == ()
+    assert "hunter2" not in spans.first.to_json()
 
 
 # The time limit of a reconcile.

@@ -9,11 +9,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from controller_runtime import builder
 from controller_runtime.controller import Controller, ControllerOptions
 from controller_runtime.errors import ConfigError, ForbiddenError, LeaderLostError
 from controller_runtime.leaderelection import LeaderElectionOptions
 from controller_runtime.lease import LEASE
 from controller_runtime.manager import Manager, ManagerOptions
+from controller_runtime.meta import GroupVersionKind
 from controller_runtime.reconcile import Request
 from controller_runtime.recorder import EVENT
 from controller_runtime.runnable import Group
@@ -383,3 +385,87 @@ async def test_nothing_is_left_when_a_leader_has_stopped(server: ApiServer) -> N
 
 def elections() -> list[asyncio.Task[object]]:
     return [t for t in asyncio.all_tasks() if t.get_name() == "leader election"]
+
+
+CONFIG_MAP = GroupVersionKind("", "v1", "ConfigMap")
+
+
+class Standing:
+    """A controller of ConfigMaps that notes what it reconciles, and when."""
+
+    def __init__(self, replica: Replica, *, warm: bool) -> None:
+        self.done: list[tuple[str, float]] = []
+        self.controller = builder.controller(
+            replica.manager,
+            CONFIG_MAP,
+            self.reconcile,
+            options=ControllerOptions(enable_warmup=warm),
+            name="warm" if warm else "cold",
+        )
+
+    async def reconcile(self, request: Request) -> None:
+        self.done.append((request.name, now()))
+
+
+@pytest.mark.behaviour("C9")
+async def test_a_warm_controller_has_its_keys_before_it_leads_and_works_only_then(
+    server: ApiServer,
+) -> None:
+    async with replica("a", server) as a, replica("b", server) as b:
+        leader, warm, cold = (
+            Standing(a, warm=True),
+            Standing(b, warm=True),
+            Standing(b, warm=False),
+        )
+        metadata = {"name": "x", "namespace": "n"}
+        server.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
+        async with started(a):
+            await a.manager.elected()
+            async with started(b):
+                await asyncio.sleep(5)
+                assert [name for name, _ in leader.done] == ["x"]
+                assert (len(warm.controller.queue), len(cold.controller.queue)) == (
+                    1,
+                    0,
+                )
+                assert warm.done == []
+
+                await a.stop()
+                await b.manager.elected()
+                await asyncio.sleep(1)
+                assert [name for name, _ in warm.done] == ["x"]
+                assert [name for name, _ in cold.done] == ["x"]
+    assert a.error is None
+    assert b.error is None
+
+
+@pytest.mark.behaviour("C9")
+@pytest.mark.behaviour("M7")
+async def test_a_warm_controller_that_never_led_leaves_nothing_behind(
+    server: ApiServer,
+) -> None:
+    async with replica("a", server) as a, replica("b", server) as b:
+        warm = Standing(b, warm=True)
+        metadata = {"name": "x", "namespace": "n"}
+        server.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
+        async with started(a):
+            await a.manager.elected()
+            async with started(b):
+                await asyncio.sleep(5)
+                assert len(warm.controller.queue) == 1
+            await b.end()
+            assert len(warm.controller.queue) == 0
+            assert warm.done == []
+    assert b.error is None
+
+
+async def test_a_controller_that_cannot_be_warmed_stops_its_manager(
+    server: ApiServer,
+) -> None:
+    async with replica("a", server) as a:
+        Standing(a, warm=True)
+        server.faults.on(resource="configmaps", times=None).answer(403)
+        async with started(a):
+            await a.end()
+
+    assert isinstance(a.error, ForbiddenError)

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 import pytest
 from structlog.testing import capture_logs
 
+from controller_runtime.cache import Cache
+from controller_runtime.discovery import Discovery
 from controller_runtime.errors import (
     AlreadyStartedError,
     ForbiddenError,
@@ -21,6 +23,8 @@ from controller_runtime.meta import GroupVersionKind, Kind, Meta, RawObject
 from controller_runtime.predicate import by_object
 from controller_runtime.reconcile import Request
 from controller_runtime.source import ChannelSource, KindSource
+from controller_runtime.testing.apiserver import ApiServer
+from controller_runtime.transport import HttpTransport
 from controller_runtime.workqueue import LOW_PRIORITY, WorkQueue
 
 CONFIG_MAP = GroupVersionKind("", "v1", "ConfigMap")
@@ -257,6 +261,47 @@ async def test_a_source_stopped_while_its_kind_is_not_served_never_subscribes() 
 
     assert cache.one.subscriptions == []
     await source.synced()
+
+
+async def test_a_source_stopped_while_it_starts_leaves_no_watch_behind() -> None:
+    async with (
+        ApiServer() as server,
+        HttpTransport(server.config()) as transport,
+        asyncio.TaskGroup() as tasks,
+    ):
+        cache = Cache(transport, Discovery(transport))
+        running = tasks.create_task(cache.run())
+        server.faults.on().delay(5)  # until it is known where the kind is served
+        source = KindSource(cache, CONFIG_MAP, for_object())
+        starting = tasks.create_task(source.start(Queue()))
+        await asyncio.sleep(1)
+        source.stop()
+        await starting
+        await asyncio.sleep(1)
+
+        assert list(cache) == []
+        assert server.watch_count == 0
+        running.cancel()
+
+
+async def test_of_two_starts_with_a_stop_between_them_the_second_counts() -> None:
+    cache = FakeCache(served_after=1)
+    source, first, second = (
+        KindSource(cache, CONFIG_MAP, for_object()),
+        Queue(),
+        Queue(),
+    )
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(source.start(first))
+        await asyncio.sleep(5)
+        source.stop()
+        await source.start(second)
+
+    assert len(cache.one.subscriptions) == 1
+    assert cache.one.tell is not None
+    cache.one.tell([Created(obj())])
+    assert (len(first), len(second)) == (0, 1)
 
 
 async def test_a_stopped_source_leaves_its_informer_and_may_start_again() -> None:

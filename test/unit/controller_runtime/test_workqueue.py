@@ -756,6 +756,29 @@ async def test_closing_while_a_key_is_worked_on_forgets_its_next_turn() -> None:
 # What can be seen from outside.
 
 
+async def test_a_look_at_some_keys_shows_the_first_of_each_place() -> None:
+    queue = Queue()
+    for number in range(4):
+        queue.add(f"active{number}")
+        await queue.get()
+    for number in range(10):
+        queue.add(f"ready{number}", priority=number)
+        queue.add_after(f"waiting{number}", 60 - number)
+
+    few = queue.snapshot(limit=2)
+    ones = queue.snapshot(where=lambda key: key.endswith("1"))
+
+    names = ["active0", "active1", "ready9", "ready8", "waiting9", "waiting8"]
+    assert [state.key for state in few] == names
+    assert [state.key for state in ones] == ["active1", "ready1", "waiting1"]
+    assert queue.snapshot(limit=100) == queue.snapshot()
+    assert queue.counts() == {
+        Place.ACTIVE: 4,
+        Place.READY: 10,
+        Place.WAITING: 10,
+    }
+
+
 @pytest.mark.behaviour("Q6")
 async def test_the_length_counts_ready_keys_also_those_that_are_worked_on() -> None:
     queue = Queue()
