@@ -17,11 +17,13 @@ from controller_runtime.backoff import (
     Limiter,
     MaxOfLimiter,
     TokenBucket,
+    WithMaxWaitLimiter,
 )
 from controller_runtime.builder import Owns, Watch
 from controller_runtime.cabundle import BundleTargets
 from controller_runtime.cache import Cache, CacheOptions, CacheView, StoreReport
 from controller_runtime.cachedclient import CachedClient
+from controller_runtime.cacheoptions import KindOptions, NamespaceOptions, keep_whole
 from controller_runtime.certwatcher import CertWatcher
 from controller_runtime.client import Client
 from controller_runtime.clock import Clock, SystemClock
@@ -65,6 +67,7 @@ from controller_runtime.event import Created, Deleted, Event, Generic, Updated
 from controller_runtime.handler import Handler, for_object, for_owner, mapped
 from controller_runtime.httpserver import HttpServer, Probes
 from controller_runtime.informer import Informer
+from controller_runtime.interceptor import Call, Hook, InterceptedTransport, Proceed
 from controller_runtime.leaderelection import LeaderElectionOptions, LeaderElector
 from controller_runtime.log import configure as configure_logging
 from controller_runtime.manager import Manager, ManagerOptions
@@ -115,6 +118,7 @@ from controller_runtime.predicate import (
     label_selector,
     resource_version_changed,
 )
+from controller_runtime.rawwatch import WatchEvent
 from controller_runtime.rbac import Grant, Permission, Roles
 from controller_runtime.reconcile import (
     DONE,
@@ -127,20 +131,23 @@ from controller_runtime.reconcile import (
 )
 from controller_runtime.recorder import EventRecorder, ObjectReference, reference
 from controller_runtime.reflector import Reflector, ReflectorOptions
+from controller_runtime.requestinfo import RequestInfo
 from controller_runtime.restconfig import RestConfig
 from controller_runtime.restconfig import load as load_restconfig
 from controller_runtime.runnable import Group, Runnable, Stoppable
 from controller_runtime.scheme import ObjectList, Scheme
 from controller_runtime.selectors import FieldSelector, LabelSelector, SelectorError
+from controller_runtime.servertraits import ServerTraits
 from controller_runtime.servingcert import (
     ServingCertificate,
     ServingCertOptions,
     service_names,
 )
-from controller_runtime.servertraits import ServerTraits
 from controller_runtime.signals import on_stop_signal
 from controller_runtime.source import ChannelSource, KindSource, Source
 from controller_runtime.store import Store, index_by_body
+from controller_runtime.subresource import SubResource
+from controller_runtime.timersource import TimerSource
 from controller_runtime.tls import KeyPair, ServerTls
 from controller_runtime.tracing import TracedTransport
 from controller_runtime.transport import (
@@ -173,6 +180,7 @@ __all__ = [
     "CacheOptions",
     "CacheView",
     "CachedClient",
+    "Call",
     "CertWatcher",
     "ChannelSource",
     "Client",
@@ -200,13 +208,16 @@ __all__ = [
     "Group",
     "GroupVersionKind",
     "Handler",
+    "Hook",
     "HttpServer",
     "HttpTransport",
     "Informer",
+    "InterceptedTransport",
     "InvalidError",
     "Json",
     "KeyPair",
     "Kind",
+    "KindOptions",
     "KindSource",
     "KubeObject",
     "LabelSelector",
@@ -219,6 +230,7 @@ __all__ = [
     "MaxOfLimiter",
     "Meta",
     "Metrics",
+    "NamespaceOptions",
     "NamespacedName",
     "NoKindMatchError",
     "NotCachedError",
@@ -235,6 +247,7 @@ __all__ = [
     "Permission",
     "Predicate",
     "Probes",
+    "Proceed",
     "Quantity",
     "RawObject",
     "Reader",
@@ -242,6 +255,7 @@ __all__ = [
     "Reflector",
     "ReflectorOptions",
     "Request",
+    "RequestInfo",
     "Response",
     "RestConfig",
     "Result",
@@ -261,9 +275,11 @@ __all__ = [
     "Stoppable",
     "Store",
     "StoreReport",
+    "SubResource",
     "SyncTimeoutError",
     "SystemClock",
     "TerminalError",
+    "TimerSource",
     "TokenBucket",
     "TooManyRequestsError",
     "TracedTransport",
@@ -271,8 +287,10 @@ __all__ = [
     "UnauthorizedError",
     "Updated",
     "Watch",
+    "WatchEvent",
     "WatchOptions",
     "WatchdogOptions",
+    "WithMaxWaitLimiter",
     "WorkQueue",
     "annotation_changed",
     "apply_patch",
@@ -290,6 +308,7 @@ __all__ = [
     "is_condition_true",
     "is_controlled_by",
     "json_patch",
+    "keep_whole",
     "kind_of",
     "label_changed",
     "label_selector",
