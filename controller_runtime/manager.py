@@ -29,7 +29,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -54,7 +53,11 @@ from controller_runtime.httpserver import HttpServer, Probes
 from controller_runtime.leaderelection import LeaderElectionOptions, LeaderElector
 from controller_runtime.metrics import Metrics
 from controller_runtime.rbac import Grant, Permission, needed
-from controller_runtime.recorder import WRITES_EVENTS, EventRecorder
+from controller_runtime.recorder import (
+    WRITES_EVENTS,
+    EventBroadcaster,
+    EventRecorder,
+)
 from controller_runtime.runnable import Group, Runnable, end_group, name_of
 from controller_runtime.scheme import Scheme
 from controller_runtime.selfsigned import load_self_signed, server_context
@@ -71,6 +74,8 @@ log = structlog.get_logger(__name__)
 _DRAIN_SHARE = 0.8
 """Part of the grace period in which work may end by itself."""
 
+_LAST_WORDS = 2.0
+"""Seconds that Events have to be written in, however late the rest was."""
 
 _STOP_ORDER = (
     Group.OTHERS,
@@ -215,7 +220,12 @@ class Manager:
         self._self_signed: ssl.SSLContext | None = None
         self._servers = self._http_servers()
         self._webhooks: WebhookServer | None = None
-        self._recorders: dict[str, EventRecorder] = {}
+        self._events = EventBroadcaster(
+            self.api_reader,
+            clock=self.clock,
+            randomness=self.random,
+            metrics=self.metrics,
+        )
         self._pending: dict[Group, list[Runnable]] = {group: [] for group in Group}
         self._running: dict[Group, dict[asyncio.Task[None], Runnable]] = {}
         self._tasks: asyncio.TaskGroup | None = None
@@ -225,6 +235,7 @@ class Manager:
         self._started = False
         self._election: asyncio.Task[None] | None = None
         self._is_lost = False
+        self.add(self._events, group=Group.RECORDERS)
         self.add(self.cache, group=Group.CACHES)
         self.probes.add_ready_check("cache-sync", self._check_caches)
         if self.options.watchdog is not None:
@@ -282,19 +293,7 @@ class Manager:
     def recorder(self, controller: str) -> EventRecorder:
         """Return the recorder of a controller's Events."""
         self._permissions.add(WRITES_EVENTS)
-        return self._recorder(controller)
-
-    def _recorder(self, controller: str) -> EventRecorder:
-        if controller not in self._recorders:
-            recorder = EventRecorder(
-                self.api_reader,
-                controller=controller,
-                instance=f"{controller}-{socket.gethostname()}"[:128],
-                clock=self.clock,
-            )
-            self._recorders[controller] = recorder
-            self.add(recorder, group=Group.RECORDERS)
-        return self._recorders[controller]
+        return self._events.recorder(controller)
 
     @property
     def webhooks(self) -> WebhookServer:
@@ -378,7 +377,7 @@ class Manager:
             clock=self.clock,
             randomness=self.random,
             metrics=self.metrics,
-            recorder=self._recorder("leader-election"),
+            recorder=self._events.recorder("leader-election"),
             on_started=self._lead,
             exit_process=exit_process,
         )
@@ -516,16 +515,18 @@ class Manager:
         if not self._elected.is_set():
             self._resign()  # or it would be elected while the rest drains
         seconds = self._grace()
-        now = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        drain_until = loop.time() + seconds * _DRAIN_SHARE
+        end = loop.time() + seconds
         late: list[str] = []
         for group in _STOP_ORDER:
             if group is Group.RECORDERS:
                 await self._end_election()  # it has a last thing to tell
-            late += await end_group(
-                self._running.get(group, {}),
-                drain_until=now + seconds * _DRAIN_SHARE,
-                end=now + seconds,
-            )
+                end = max(end, loop.time() + _LAST_WORDS)
+            running = self._running.get(group, {})
+            names = await end_group(running, drain_until=drain_until, end=end)
+            if group is not Group.RECORDERS:  # no Event is worth a failure
+                late += names
             self._disarm_if_harmless()
         if late and seconds:
             self._errors.append(

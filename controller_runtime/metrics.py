@@ -222,10 +222,16 @@ class Metrics:
         self._reconcile_metrics()
         self._queue_metrics()
         self._client_metrics()
-        self.events_dropped = prometheus_client.Counter(
+        self._events_written = prometheus_client.Counter(
+            "controller_runtime_events_written_total",
+            "Writes of Events, and of how often they happened, per controller.",
+            ["controller"],
+            registry=self.registry,
+        )
+        self._events_dropped = prometheus_client.Counter(
             "controller_runtime_events_dropped_total",
-            "Events that were not recorded, by reason.",
-            ["reason"],
+            "Events that were not written, by reason.",
+            ["controller", "reason"],
             registry=self.registry,
         )
         self.loop_lag = prometheus_client.Gauge(
@@ -296,6 +302,14 @@ class Metrics:
     def stale_read(self, kind: str) -> None:
         """Count a read that went to the server, because the cache lagged too long."""
         self._stale_reads.labels(kind=kind).inc()
+
+    def event_written(self, controller: str) -> None:
+        """Count an Event that was created, or of which the count was told."""
+        self._events_written.labels(controller=controller).inc()
+
+    def event_dropped(self, controller: str, reason: str) -> None:
+        """Count an Event, or a count, that the server was not told."""
+        self._events_dropped.labels(controller=controller, reason=reason).inc()
 
     def stores(self, read: Callable[[], Iterable[StoreSize]]) -> None:
         """Report the sizes of stores; `read` is called whenever somebody looks."""

@@ -26,6 +26,7 @@ from controller_runtime import (
     Json,
     Manager,
     Metrics,
+    ObjectReference,
     Response,
     RestConfig,
     Roles,
@@ -179,6 +180,21 @@ class Site:
                     return
                 await asyncio.sleep(0.05)
 
+    async def tell_twice(self, manager: Manager) -> None:
+        """Have the manager write an Event, and then that it happened again."""
+        recorder = manager.recorder("test")
+        about = ObjectReference(ConfigMap.gvk, self.namespace, "c")
+        for count in (1, 2):
+            recorder.event(about, reason="Tested", action="Test", note="twice")
+            async with asyncio.timeout(60):
+                while await self._count("Tested") != count:  # noqa: ASYNC110 - no watch
+                    await asyncio.sleep(0.05)
+
+    async def _count(self, reason: str) -> int:
+        events = await self.client.list(EVENT, self.namespace)
+        found = (e for e in events.items if e["reason"] == reason)
+        return sum(e.get("series", {}).get("count", 1) for e in found)
+
 
 def _record(obj: Json) -> str:
     return str(obj["metadata"].get("annotations", {}).get(RECORD, ""))
@@ -242,6 +258,7 @@ async def test_the_manager_needs_all_of_its_role_and_nothing_else(
                 await shop.change("new")
                 await shop.reloaded(adopted)
                 await shop.told(3)
+                await shop.tell_twice(manager)
                 assert await scrape(manager, token) == 403
             async with running(settings, NoStreams(recording)):
                 before = await shop.reloaded({})
@@ -270,11 +287,12 @@ async def test_limited_to_namespaces_it_needs_roles_there_and_no_cluster_role(
 
         async with HttpTransport(shop.config_of(token)) as transport:
             recording = RecordingTransport(transport)
-            async with running(settings, recording):
+            async with running(settings, recording) as manager:
                 adopted = await shop.reloaded({})
                 await shop.change("new")
                 await shop.reloaded(adopted)
                 await shop.told(3)
+                await shop.tell_twice(manager)
             async with running(settings, NoStreams(recording)):
                 await shop.reloaded({})
 

@@ -27,7 +27,7 @@ from controller_runtime.leaderelection import (
 from controller_runtime.lease import LEASE, Record, claim
 from controller_runtime.meta import Json
 from controller_runtime.metrics import Metrics
-from controller_runtime.recorder import EVENT, EventRecorder
+from controller_runtime.recorder import EVENT, EventBroadcaster
 from controller_runtime.scheme import Scheme
 from controller_runtime.testing.apiserver import ApiServer
 from controller_runtime.testing.apiserver.faults import Recorded
@@ -104,14 +104,9 @@ class Candidate:
         self.leaders: list[str] = []
         self.metrics = Metrics()
         self.transport = HttpTransport(server.config())
-        self.recorder = None
-        if record_events:
-            self.recorder = EventRecorder(
-                Client(self.transport, scheme=Scheme()),
-                controller="leader-election",
-                instance="test",
-                clock=LoopClock(skew),
-            )
+        client = Client(self.transport, scheme=Scheme())
+        self.events = EventBroadcaster(client, clock=LoopClock(skew))
+        recorder = self.events.recorder("leader-election", instance="test")
         settings: dict[str, object] = {
             "name": "it",
             "namespace": "n",
@@ -123,7 +118,7 @@ class Candidate:
             clock=LoopClock(skew),
             randomness=random.Random(seed),  # noqa: S311 - jitter
             metrics=self.metrics,
-            recorder=self.recorder,
+            recorder=recorder if record_events else None,
             on_started=lambda: stage.begin(name),
             on_stopped=lambda: stage.end(name),
             on_new_leader=self.leaders.append,
@@ -593,9 +588,8 @@ async def test_events_on_the_lease_tell_who_leads(
     async with running(a), HttpTransport(server.config()) as transport:
         await stage.until("a leads")
         client = Client(transport, scheme=Scheme())
-        assert a.recorder is not None
         async with asyncio.TaskGroup() as tasks:
-            writing = tasks.create_task(a.recorder.run())
+            writing = tasks.create_task(a.events.run())
             await asyncio.sleep(1)
             writing.cancel()
         (event,) = (await client.list(EVENT, "n")).items

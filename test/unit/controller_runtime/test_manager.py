@@ -398,6 +398,8 @@ async def test_a_port_that_is_taken_is_an_error_before_anything_starts(
     await taken.close()
 
 
+@pytest.mark.behaviour("E6")
+@pytest.mark.behaviour("M3")
 async def test_events_that_wait_at_the_end_are_written() -> None:
     async with ApiServer() as server, HttpTransport(server.config()) as transport:
         manager = make(transport)
@@ -419,3 +421,50 @@ async def test_events_that_wait_at_the_end_are_written() -> None:
 
         events = await manager.api_reader.list(EVENT, "n")
     assert [event["note"] for event in events.items] == ["the end"]
+
+
+@pytest.mark.behaviour("E6")
+@pytest.mark.behaviour("M3")
+async def test_events_have_two_seconds_however_late_the_rest_was() -> None:
+    async with ApiServer() as server, HttpTransport(server.config()) as transport:
+        manager = make(transport, 10)
+        recorder = manager.recorder("test")
+        regarding = ObjectReference(CONFIG_MAP, "n", "a")
+        await manager.api_reader.resource(EVENT)
+        server.faults.on(verb="create", resource="events").delay(1)
+        server.faults.on(verb="create", resource="events").hang()
+
+        class Late(Worker):
+            async def run(self) -> None:
+                try:
+                    await super().run()
+                finally:
+                    for action in ("First", "Second"):
+                        recorder.event(
+                            regarding, reason="Late", action=action, note="late"
+                        )
+
+        manager.add(Late("w", [], cleanup=12))
+
+        with pytest.raises(ControllerRuntimeError, match=r"grace period .*: w$"):
+            await run_for(manager, 1)
+        stopped = asyncio.get_running_loop().time()
+
+        events = await manager.api_reader.list(EVENT, "n")
+    assert len(events.items) == 1
+    assert stopped == pytest.approx(1 + 10 + 2, abs=0.1)
+
+
+@pytest.mark.behaviour("E2")
+async def test_all_recorders_share_a_line_and_its_metrics(
+    transport: HttpTransport,
+) -> None:
+    manager = make(transport)
+    for number in range(1001):
+        recorder = manager.recorder(f"c{number % 2}")
+        about = ObjectReference(CONFIG_MAP, "n", f"a{number}")
+        recorder.event(about, reason="Much", action="Tell", note="too much")
+
+    labels = {"controller": "c0", "reason": "queue full"}
+    name = "controller_runtime_events_dropped_total"
+    assert manager.metrics.registry.get_sample_value(name, labels) == 1

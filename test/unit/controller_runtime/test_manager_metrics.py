@@ -159,4 +159,5 @@ async def test_what_the_builder_watches_and_what_a_controller_declares_is_grante
         "create secrets",
         "patch secrets",
         "create events.events.k8s.io",
+        "patch events.events.k8s.io",
     }
