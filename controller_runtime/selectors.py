@@ -89,7 +89,7 @@ class Requirement:
             SelectorError: A key or value that no label can have, or the wrong number
                 of values.
         """
-        if not _is_key(self.key):
+        if not is_qualified_name(self.key):
             raise SelectorError(
                 f"label key {self.key!r}: must be a name of at most 63 letters, "
                 "digits, '-', '_' and '.', after an optional DNS domain and '/'"
@@ -312,7 +312,8 @@ def _said_of(where: str) -> Iterator[None]:
         raise SelectorError(f"{where}: {error}") from error
 
 
-def _is_key(key: str) -> bool:
+def is_qualified_name(key: str) -> bool:
+    """Tell whether `key` is a name, after a domain and a slash if it has one."""
     domain, slash, name = key.rpartition("/")
     if slash and (len(domain) > 253 or not _DOMAIN.fullmatch(domain)):
         return False
