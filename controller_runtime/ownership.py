@@ -23,6 +23,7 @@ from controller_runtime.meta import (
     GroupVersionKind,
     Json,
     KubeObject,
+    NamespacedName,
     OwnerReference,
     RawObject,
 )
@@ -40,10 +41,14 @@ class OwnershipError(ControllerRuntimeError):
 class AlreadyOwnedError(OwnershipError):
     """Another object is the controller; it has to let go first."""
 
-    def __init__(self, message: str, *, owner: OwnerReference) -> None:
+    def __init__(
+        self, message: str, *, owner: OwnerReference, dependent: NamespacedName
+    ) -> None:
         super().__init__(message)
         self.owner = owner
         """The present controller."""
+        self.dependent = dependent
+        """Which object it controls."""
 
 
 def owner_references(obj: Object | RawObject) -> tuple[OwnerReference, ...]:
@@ -56,6 +61,11 @@ def owner_references(obj: Object | RawObject) -> tuple[OwnerReference, ...]:
 def find_controller(obj: Object | RawObject) -> OwnerReference | None:
     """Return the controller of an object, if it has one."""
     return next((owner for owner in owner_references(obj) if owner.controller), None)
+
+
+def has_controller_reference(obj: Object | RawObject) -> bool:
+    """Return whether any object is the controller of `obj`."""
+    return find_controller(obj) is not None
 
 
 def is_controlled_by(owner: Object, obj: Object | RawObject) -> bool:
@@ -87,10 +97,11 @@ def set_controller_reference(
     identity = _related(owner, dependent)
     current = find_controller(dependent)
     if current is not None and not identity.is_meant_by(current):
+        it = _identify(dependent)
         raise AlreadyOwnedError(
-            f"{identity} cannot control {_identify(dependent)}: "
-            f"{current.kind} {current.name} does",
+            f"{identity} cannot control {it}: {current.kind} {current.name} does",
             owner=current,
+            dependent=NamespacedName(it.namespace, it.name),
         )
     flags = {"controller": True, "blockOwnerDeletion": block_owner_deletion}
     return _upsert(dependent, identity, flags)

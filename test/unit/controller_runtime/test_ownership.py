@@ -20,6 +20,7 @@ from controller_runtime.ownership import (
     AlreadyOwnedError,
     OwnershipError,
     find_controller,
+    has_controller_reference,
     has_owner_reference,
     is_controlled_by,
     owner_references,
@@ -184,6 +185,7 @@ def test_an_object_has_one_controller_at_most(difference: Json) -> None:
     present = find_controller(taken)
     assert present is not None
     assert raised.value.owner == present
+    assert raised.value.dependent == ("shop", "web-0")
     assert str(raised.value) == (
         "Bundle shop/web cannot control Pod shop/web-0: "
         f"{present.kind} {present.name} does"
@@ -300,3 +302,9 @@ def test_an_object_from_the_cache_tells_its_owners_without_being_parsed() -> Non
     assert find_controller(cached) == reference
     assert is_controlled_by(BUNDLE, cached)
     assert has_owner_reference(BUNDLE, cached)
+
+
+def test_any_controller_counts_as_one() -> None:
+    assert has_controller_reference(pod(OWNED_BY_OTHER, CONTROLLED_BY_BUNDLE))
+    assert not has_controller_reference(pod(OWNED_BY_OTHER))
+    assert not has_controller_reference(pod())
