@@ -28,13 +28,28 @@ from controller_runtime.certwatcher import CertWatcher
 from controller_runtime.client import Client
 from controller_runtime.clock import Clock, SystemClock
 from controller_runtime.conditions import (
+    READY,
+    RECONCILING,
+    STALLED,
     Condition,
+    clear_progress,
     find_condition,
     is_condition_true,
+    mark_reconciling,
+    mark_stalled,
     remove_condition,
     set_condition,
+    summarize_conditions,
 )
 from controller_runtime.controller import Controller, ControllerOptions
+from controller_runtime.controllerutil import (
+    Ensured,
+    MutationError,
+    OperationResult,
+    create_or_apply,
+    create_or_patch,
+    create_or_update,
+)
 from controller_runtime.discovery import ApiResource, Discovery
 from controller_runtime.errors import (
     AlreadyExistsError,
@@ -64,10 +79,22 @@ from controller_runtime.errors import (
     UnauthorizedError,
 )
 from controller_runtime.event import Created, Deleted, Event, Generic, Updated
+from controller_runtime.finalizer import (
+    Finalizers,
+    FinalizersError,
+    Held,
+    Unfinished,
+    add_finalizer,
+    finalizers_of,
+    has_finalizer,
+    is_deleting,
+    remove_finalizer,
+)
 from controller_runtime.handler import Handler, for_object, for_owner, mapped
 from controller_runtime.httpserver import HttpServer, Probes
 from controller_runtime.informer import Informer
 from controller_runtime.interceptor import Call, Hook, InterceptedTransport, Proceed
+from controller_runtime.kstatus import ObjectState, ObjectStatus, compute_status
 from controller_runtime.leaderelection import LeaderElectionOptions, LeaderElector
 from controller_runtime.log import configure as configure_logging
 from controller_runtime.manager import Manager, ManagerOptions
@@ -92,6 +119,7 @@ from controller_runtime.ownership import (
     AlreadyOwnedError,
     OwnershipError,
     find_controller,
+    has_controller_reference,
     has_owner_reference,
     is_controlled_by,
     owner_references,
@@ -129,7 +157,12 @@ from controller_runtime.reconcile import (
     reconciles,
     reconciles_objects,
 )
-from controller_runtime.recorder import EventRecorder, ObjectReference, reference
+from controller_runtime.recorder import (
+    EventBroadcaster,
+    EventRecorder,
+    ObjectReference,
+    reference,
+)
 from controller_runtime.reflector import Reflector, ReflectorOptions
 from controller_runtime.requestinfo import RequestInfo
 from controller_runtime.restconfig import RestConfig
@@ -164,6 +197,9 @@ from controller_runtime.workqueue import LOW_PRIORITY, WorkQueue
 __all__ = [
     "DONE",
     "LOW_PRIORITY",
+    "READY",
+    "RECONCILING",
+    "STALLED",
     "TRANSPORT_ERRORS",
     "AlreadyExistsError",
     "AlreadyOwnedError",
@@ -196,18 +232,23 @@ __all__ = [
     "Deleted",
     "Discovery",
     "Duration",
+    "Ensured",
     "Event",
+    "EventBroadcaster",
     "EventRecorder",
     "ExpiredError",
     "ExponentialLimiter",
     "FastSlowLimiter",
     "FieldSelector",
+    "Finalizers",
+    "FinalizersError",
     "ForbiddenError",
     "Generic",
     "Grant",
     "Group",
     "GroupVersionKind",
     "Handler",
+    "Held",
     "Hook",
     "HttpServer",
     "HttpTransport",
@@ -230,6 +271,7 @@ __all__ = [
     "MaxOfLimiter",
     "Meta",
     "Metrics",
+    "MutationError",
     "NamespaceOptions",
     "NamespacedName",
     "NoKindMatchError",
@@ -240,6 +282,9 @@ __all__ = [
     "ObjectList",
     "ObjectMeta",
     "ObjectReference",
+    "ObjectState",
+    "ObjectStatus",
+    "OperationResult",
     "OwnerReference",
     "OwnershipError",
     "Owns",
@@ -285,6 +330,7 @@ __all__ = [
     "TracedTransport",
     "Transport",
     "UnauthorizedError",
+    "Unfinished",
     "Updated",
     "Watch",
     "WatchEvent",
@@ -292,21 +338,31 @@ __all__ = [
     "WatchdogOptions",
     "WithMaxWaitLimiter",
     "WorkQueue",
+    "add_finalizer",
     "annotation_changed",
     "apply_patch",
     "builder",
     "by_object",
+    "clear_progress",
+    "compute_status",
     "configure_logging",
+    "create_or_apply",
+    "create_or_patch",
+    "create_or_update",
+    "finalizers_of",
     "find_condition",
     "find_controller",
     "for_event",
     "for_object",
     "for_owner",
     "generation_changed",
+    "has_controller_reference",
+    "has_finalizer",
     "has_owner_reference",
     "index_by_body",
     "is_condition_true",
     "is_controlled_by",
+    "is_deleting",
     "json_patch",
     "keep_whole",
     "kind_of",
@@ -314,6 +370,8 @@ __all__ = [
     "label_selector",
     "load_restconfig",
     "mapped",
+    "mark_reconciling",
+    "mark_stalled",
     "merge_patch",
     "merge_patch_from",
     "on_stop_signal",
@@ -323,6 +381,7 @@ __all__ = [
     "reference",
     "remove_condition",
     "remove_controller_reference",
+    "remove_finalizer",
     "remove_owner_reference",
     "resource_version_changed",
     "service_names",
@@ -331,4 +390,5 @@ __all__ = [
     "set_owner_reference",
     "strategic_merge_patch",
     "strip_managed_fields",
+    "summarize_conditions",
 ]

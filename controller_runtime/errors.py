@@ -32,8 +32,9 @@ Transport failures (refused connections, TLS, timeouts) are not wrapped: they
 keep the type the transport gave them.
 
 Errors that carry words of a higher module are beside them: `SelectorError` in
-`selectors`, `OwnershipError` and `AlreadyOwnedError` in `ownership`, those of a local
-control plane in `testing.envtest.errors`. Each is a `ControllerRuntimeError`.
+`selectors`, `OwnershipError` and `AlreadyOwnedError` in `ownership`, `MutationError` in
+`controllerutil`, `FinalizersError` (a group) in `finalizer`, those of a local control
+plane in `testing.envtest.errors`. Each is a `ControllerRuntimeError`.
 """
 
 from __future__ import annotations

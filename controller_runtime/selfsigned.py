@@ -30,8 +30,7 @@ def server_context() -> ssl.SSLContext:
 
 
 def load_self_signed(context: ssl.SSLContext, *, clock: Clock) -> None:
-    """Make a certificate for `localhost`, and let `context` show it. Blocks on disk.
-    """
+    """Make a certificate for `localhost`, and let `context` show it. Blocks on disk."""
     pem = self_signed(clock=clock)
     with tempfile.TemporaryDirectory() as folder:  # `ssl` reads nothing but files
         path = Path(folder) / "pair"
