@@ -113,18 +113,46 @@ def read_event(
         DecodeError: The line is not a watch event.
     """
     try:
-        event = _event_decoder.decode(line)
-        if event.type == "ERROR":
-            raise _stream_error(event.object)
-        head = _typed_decoder.decode(event.object)
+        type_, data, head = _read_head(line)
     except msgspec.MsgspecError as error:
         raise DecodeError(f"cannot read a watch event of {gvk}: {error}") from error
     if head.kind != gvk.kind or head.api_version != gvk.api_version:
         return Stray(f"{head.kind or 'no kind'} ({head.api_version})")
-    if event.type == "BOOKMARK":
+    if type_ == "BOOKMARK":
         ends = head.metadata.annotations.get(INITIAL_EVENTS_END) == "true"
         return Bookmark(head.metadata.resource_version, ends)
-    return _read_change(event, head.metadata, transform)
+    return _read_change(type_, data, head.metadata, transform)
+
+
+def _read_head(line: bytes) -> tuple[str, bytes, _Typed]:
+    """Return an event's type, its object, and the object's kind and metadata.
+
+    kube-apiserver begins an event with its type, and ends it with the object: then the
+    object need not be read to be found.
+    """
+    start = line.find(b"{", 1, _LONGEST_HEAD)
+    type_ = _HEADS.get(line[:start])
+    if type_ is None:
+        return _read_any_head(line)
+    data = line[start:-1]
+    try:
+        return type_, data, _typed_decoder.decode(data)
+    except msgspec.MsgspecError:
+        return _read_any_head(line)  # there was more behind the object
+
+
+def _read_any_head(line: bytes) -> tuple[str, bytes, _Typed]:
+    event = _event_decoder.decode(line)
+    if event.type == "ERROR":
+        raise _stream_error(event.object)
+    return event.type, bytes(event.object), _typed_decoder.decode(event.object)
+
+
+_HEADS = {
+    b'{"type":"%s","object":' % type_.encode(): type_
+    for type_ in ("ADDED", "MODIFIED", "DELETED")
+}
+_LONGEST_HEAD = 1 + max(map(len, _HEADS))
 
 
 def read_raw_event(line: bytes) -> tuple[str, bytes]:
@@ -144,15 +172,15 @@ def read_raw_event(line: bytes) -> tuple[str, bytes]:
 
 
 def _read_change(
-    event: _WatchEvent, meta: Meta, transform: Transform | None
+    type_: str, data: bytes, meta: Meta, transform: Transform | None
 ) -> Change | Stray:
-    if event.type == "DELETED":
-        return Change(RawObject(meta, bytes(event.object)), gone=True)
-    if event.type not in {"ADDED", "MODIFIED"}:
-        return Stray(f"event {event.type}")
+    if type_ == "DELETED":
+        return Change(RawObject(meta, data), gone=True)
+    if type_ not in {"ADDED", "MODIFIED"}:
+        return Stray(f"event {type_}")
     if transform is None:
-        return Change(RawObject(meta, bytes(event.object)))
-    return Change(read_object(event.object, transform))
+        return Change(RawObject(meta, data))
+    return Change(read_object(data, transform))
 
 
 def _stream_error(raw: msgspec.Raw) -> ApiError:

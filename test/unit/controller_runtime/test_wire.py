@@ -50,6 +50,34 @@ def test_lines_do_not_depend_on_how_the_stream_was_cut(
     assert read == [line for line in lines if line]
 
 
+@given(
+    st.sampled_from(["ADDED", "MODIFIED", "DELETED", "BOOKMARK", "NEW"]),
+    st.sampled_from([(",", ":"), (", ", ": ")]),
+    st.lists(st.sampled_from(["type", "object", "more"]), unique=True, min_size=2),
+)
+def test_an_event_is_read_alike_however_it_is_written(
+    type_: str, separators: tuple[str, str], order: list[str]
+) -> None:
+    metadata = {"name": "a", "resourceVersion": "5"}
+    event = {
+        "type": type_,
+        "object": {"kind": "ConfigMap", "apiVersion": "v1", "metadata": metadata},
+        "more": {"object": {}},
+    }
+    fields = [*order, *({"type", "object"} - {*order})]
+    written = json.dumps({name: event[name] for name in fields}, separators=separators)
+    plain = json.dumps({"type": type_, "object": event["object"]})
+
+    read = read_event(written.encode(), CONFIG_MAP, None)
+    wanted = read_event(plain.encode(), CONFIG_MAP, None)
+
+    if isinstance(read, Change) and isinstance(wanted, Change):
+        assert json.loads(read.object.raw) == event["object"]
+        assert (read.object.meta, read.gone) == (wanted.object.meta, wanted.gone)
+    else:
+        assert read == wanted
+
+
 @pytest.mark.behaviour("R15")
 def test_a_line_may_be_longer_than_stream_readers_allow() -> None:
     splitter = Lines()
