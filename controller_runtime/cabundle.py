@@ -35,6 +35,7 @@ from controller_runtime.errors import (
 from controller_runtime.event import Event
 from controller_runtime.meta import GroupVersionKind, Json, RawObject
 from controller_runtime.patch import json_patch
+from controller_runtime.rbac import WATCHING, Permission
 from controller_runtime.reflector import Reflector, ReflectorOptions
 from controller_runtime.transport import TRANSPORT_ERRORS
 
@@ -61,8 +62,8 @@ _RACES = 3
 class BundleTargets:
     """Where the bundle belongs.
 
-    The account needs `get`, `list`, `watch` and `patch` on what is named here, which a
-    role may grant by `resourceNames`: each is watched by its name.
+    The account needs `list`, `watch` and `patch` on what is named here, which a role
+    may grant by `resourceNames`: each is watched by its name.
     """
 
     mutating: Sequence[str] = ()
@@ -87,6 +88,15 @@ class BundleTargets:
                 yield gvk, ReflectorOptions(field_selector=selector)
             if self.label_selector:
                 yield gvk, ReflectorOptions(label_selector=self.label_selector)
+
+    def permissions(self) -> Iterator[Permission]:
+        """Yield what it takes to watch the targets and to patch them."""
+        named = ((MUTATING, self.mutating), (VALIDATING, self.validating))
+        for gvk, names in (*named, (CRD, self.crds)):
+            if self.label_selector:
+                yield Permission(gvk, (*WATCHING, "patch"))
+            elif names:
+                yield Permission(gvk, (*WATCHING, "patch"), names=tuple(names))
 
 
 class BundleInjector:

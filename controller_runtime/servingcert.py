@@ -9,9 +9,9 @@ first makes them; versions decide between several, and the losers read what the 
 wrote. Every replica does all of this, leader or not, since every one serves. When
 things are renewed is decided in `certrotation`.
 
-What the account needs: `get`, `create` and `update` on Secrets, best in a namespace's
-role and `get` and `update` for that one name (`create` cannot be restricted to a name,
-and may be left out where the Secret is installed empty); and what `BundleTargets` says.
+What the account needs is in `permissions`, which the manager takes up: `get`, `update`
+on the one Secret; `create` in its namespace, which cannot be restricted to a name and
+may be left out where the Secret is installed empty; and what `BundleTargets` says.
 
 Private keys appear in the Secret, in the serving process, and in `folder` if one is
 given; never in a log, an Event or an error.
@@ -47,6 +47,7 @@ from controller_runtime.errors import (
     UnauthorizedError,
 )
 from controller_runtime.meta import GroupVersionKind, Json, NamespacedName
+from controller_runtime.rbac import Permission
 from controller_runtime.tls import KeyPair, ServerTls, write_private
 from controller_runtime.transport import TRANSPORT_ERRORS
 
@@ -186,6 +187,17 @@ class ServingCertificate:
     def ssl_context(self) -> ssl.SSLContext:
         """What a server is given, once; handshakes fail until `ready`."""
         return self._tls.context
+
+    @property
+    def permissions(self) -> Sequence[Permission]:
+        """What it asks of the API server; `Manager.add` makes that part of `grants`."""
+        namespace, name = self._options.secret
+        place = (namespace,)
+        return (
+            Permission(SECRET, ("get", "update"), names=(name,), namespaces=place),
+            Permission(SECRET, ("create",), namespaces=place),
+            *self._options.inject.permissions(),
+        )
 
     @property
     def bundle(self) -> bytes:

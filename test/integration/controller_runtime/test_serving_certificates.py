@@ -242,7 +242,7 @@ async def test_the_rights_that_are_documented_are_enough_and_none_is_too_many(
         "apiGroups": [group],
         "resources": ["validatingwebhookconfigurations"],
         "resourceNames": [namespace],
-        "verbs": ["get", "list", "watch", "patch"],
+        "verbs": ["list", "watch", "patch"],
     }
     user = f"certs-{namespace}"
     await environment.add_user(

@@ -19,8 +19,10 @@ from controller_runtime.cabundle import CRD, MUTATING, VALIDATING, BundleTargets
 from controller_runtime.certificates import CertificateAuthority, read_certificates
 from controller_runtime.client import Client
 from controller_runtime.errors import ConfigError, ForbiddenError
+from controller_runtime.manager import Manager
 from controller_runtime.meta import Json, NamespacedName
 from controller_runtime.patch import merge_patch
+from controller_runtime.runnable import Group
 from controller_runtime.scheme import Scheme
 from controller_runtime.servingcert import (
     SECRET,
@@ -36,6 +38,8 @@ from controller_runtime.transport import HttpTransport
 NAME = NamespacedName("shop", "webhook-cert")
 OPTIONS = ServingCertOptions(secret=NAME, names=[HOST])
 DAY = timedelta(days=1)
+
+_KEPT = {"secrets", "validatingwebhookconfigurations", "customresourcedefinitions"}
 
 
 class LoopClock:
@@ -495,3 +499,40 @@ def test_nothing_private_is_shown_of_the_options() -> None:
     options: Sequence[object] = [replace(OPTIONS, client_ca=b"PEM")]
 
     assert "PEM" not in repr(options)
+
+
+async def test_a_manager_that_runs_it_asks_for_the_secret_and_the_targets_by_name(
+    client: Client,
+) -> None:
+    targets = BundleTargets(validating=["shop"], crds=["widgets.example.com"])
+    manager = Manager(client.transport)
+
+    manager.add(
+        ServingCertificate(client, replace(OPTIONS, inject=targets)), group=Group.HTTP
+    )
+
+    asked = {str(it) for it in manager.grants if it.resource.split("/")[0] in _KEPT}
+    assert asked == {
+        "create secrets in shop",
+        "get secrets webhook-cert in shop",
+        "update secrets webhook-cert in shop",
+        *(
+            f"{verb} {resource}"
+            for verb in ("list", "watch", "patch")
+            for resource in (
+                "validatingwebhookconfigurations.admissionregistration.k8s.io shop",
+                "customresourcedefinitions.apiextensions.k8s.io widgets.example.com",
+            )
+        ),
+    }
+
+
+async def test_targets_by_label_take_the_rights_to_all_of_their_kinds(
+    client: Client,
+) -> None:
+    targets = BundleTargets(validating=["shop"], label_selector="app=shop")
+    certificate = ServingCertificate(client, replace(OPTIONS, inject=targets))
+
+    found = {it.kind: it.names for it in certificate.permissions if it.kind != SECRET}
+
+    assert found == {MUTATING: (), VALIDATING: (), CRD: ()}
