@@ -58,6 +58,7 @@ manifests: sync ## Write what is made from code: roles, CRDs and reference pages
 	$(RUN)python -m hack.gen_rbac
 	$(RUN)python -m hack.gen_crds
 	cd examples/website && $(abspath $(RUN))/python $(CRDS_OF_WEBSITE)
+	cd examples/website && $(abspath $(RUN))/python manifests.py > config/operator.yaml
 
 .PHONY: fmt
 fmt: sync ## Format, and fix what can be fixed.

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -9,6 +10,7 @@ from pydantic import Field
 
 from controller_runtime import (
     ApiModel,
+    Client,
     GroupVersionKind,
     HttpTransport,
     Json,
@@ -27,6 +29,8 @@ from controller_runtime import (
 
 DEPLOYMENT = GroupVersionKind("apps", "v1", "Deployment")
 
+HOST = r"^([a-z0-9][-a-z0-9]*(\.[a-z0-9][-a-z0-9]*)*)?$"
+
 
 class WebsiteSpec(ApiModel):
     """What the user asks for."""
@@ -36,6 +40,9 @@ class WebsiteSpec(ApiModel):
 
     replicas: Annotated[int, Field(ge=0)] = 1
     """How many pods serve it."""
+
+    host: Annotated[str, Field(pattern=HOST, max_length=253)] = ""
+    """Name that the world calls it by, such as `shop.example.com`; empty for none."""
 
 
 class WebsiteStatus(ApiModel):
@@ -80,30 +87,32 @@ def deployment_for(site: Website) -> Json:
     }
 
 
+async def reconcile(client: Client, site: Website) -> None:
+    """Make it so, and tell how far it is."""
+    wanted = set_controller_reference(site, deployment_for(site))
+    deployment = await client.apply(wanted, force=True)
+    ready = deployment.get("status", {}).get("readyReplicas", 0)
+    if ready != site.status.ready_replicas:
+        patch = merge_patch({"status": {"readyReplicas": ready}})
+        namespace, name = site.key
+        await client.patch(Website, name, namespace, patch=patch, subresource="status")
+
+
+PERMISSIONS = [
+    Permission(DEPLOYMENT, ("create", "patch")),
+    Permission(Website, ("patch",), subresource="status"),
+]
+
+
 def setup(manager: Manager) -> None:
     """Add the controller to a manager."""
     client = manager.client
-
-    async def reconcile(site: Website) -> None:
-        wanted = set_controller_reference(site, deployment_for(site))
-        deployment = await client.apply(wanted, force=True)
-        ready = deployment.get("status", {}).get("readyReplicas", 0)
-        if ready != site.status.ready_replicas:
-            patch = merge_patch({"status": {"readyReplicas": ready}})
-            namespace, name = site.key
-            await client.patch(
-                Website, name, namespace, patch=patch, subresource="status"
-            )
-
     builder.controller(
         manager,
         Website,
-        reconciles_objects(client, Website, reconcile),
+        reconciles_objects(client, Website, partial(reconcile, client)),
         owns=[DEPLOYMENT],
-        permissions=[
-            Permission(DEPLOYMENT, ("create", "patch")),
-            Permission(Website, ("patch",), subresource="status"),
-        ],
+        permissions=PERMISSIONS,
         concurrency=4,
     )
 
