@@ -8,9 +8,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from controller_runtime.controllerutil import create_or_update
 from controller_runtime.errors import ConflictError, NotFoundError, ServerError
 from controller_runtime.patch import merge_patch
+from controller_runtime.rbac import Roles, Watched, needed
 from controller_runtime.testing.apiserver import ApiServer
+from controller_runtime.testing.permissions import RecordingTransport
 from controller_runtime.transport import TRANSPORT_ERRORS, HttpTransport
 
 pytest.register_assert_rewrite("conformance.cached", "conformance.lostwrites")
@@ -229,3 +232,53 @@ async def test_clients_with_other_defaults_see_the_writes_of_each_other(
 
         assert (await world.get("a"))["data"] == {"value": "2"}
         assert (await here.get(CONFIG_MAP, "a"))["data"] == {"value": "2"}
+
+
+def asked(recording: RecordingTransport) -> list[str]:
+    return [request.verb for request in recording.requests]
+
+
+@pytest.mark.parametrize("selector", ["", "metadata.name=a"])
+async def test_the_rights_to_watch_are_enough_for_reads_that_ask_the_server(
+    server: ApiServer, place: Place, selector: str
+) -> None:
+    watched = Watched(CONFIG_MAP, ("n",), selector)
+    roles = Roles.of("reader", needed([watched], []))
+    recording = RecordingTransport(place.transport)
+    server.faults.on(verb="watch", times=None).lag(30)
+
+    async with reading(Place(recording, "n"), field_selector=selector) as world:
+        await world.create("a")
+        recording.requests.clear()
+        began = now()
+        read = await world.get("a")
+        waited = now() - began
+        server.faults.on(verb="patch").cut(handled=True)
+        await write_in_vain(world)
+        again = await world.get("a")
+        names = await world.names()
+
+    assert waited == pytest.approx(5, abs=0.2)
+    assert (read["data"], again["data"]) == ({"value": "1"}, {"value": "2"})
+    assert names == {"a"}
+    asked_besides = [it for it in recording.requests if it.verb != "patch"]
+    assert {it.verb for it in asked_besides} == {"list"}
+    assert all(roles.allow(it) for it in asked_besides)
+
+
+async def test_to_create_or_update_from_a_cache_takes_get_where_the_cache_is_late(
+    server: ApiServer, place: Place
+) -> None:
+    recording = RecordingTransport(place.transport)
+
+    async with lagging(server, Place(recording, "n")) as world:
+        patch = merge_patch({"data": {"value": "theirs"}})
+        await world.live.patch(CONFIG_MAP, "a", "n", patch=patch)
+        recording.requests.clear()
+        await create_or_update(
+            world.client,
+            world.config_map("a"),
+            lambda it: {**it, "data": {**it["data"], "ours": "2"}},
+        )
+
+    assert asked(recording) == ["update", "get", "update"]
