@@ -59,6 +59,10 @@ def run(
             show_default=False,
         ),
     ] = None,
+    metrics_cert_path: Annotated[
+        str | None,
+        typer.Option(help="Folder with tls.crt, tls.key of /metrics. [made anew]"),
+    ] = None,
     health_probe_bind_address: Annotated[
         str | None, typer.Option(help="host:port of the probes, 0 for none. [:8081]")
     ] = None,
@@ -105,6 +109,7 @@ def run(
         "context": context,
         "metrics_bind_address": metrics_bind_address,
         "metrics_secure": metrics_secure,
+        "metrics_cert_path": metrics_cert_path,
         "health_probe_bind_address": health_probe_bind_address,
         "debug_bind_address": debug_bind_address,
         "graceful_shutdown_timeout": graceful_shutdown_timeout,

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from api.apps.v1 import DaemonSet, Deployment, StatefulSet
 from api.core.v1 import ConfigMap, Secret
 from controller_runtime import (
+    CertWatcher,
+    Group,
     LeaderElectionOptions,
     Manager,
     ManagerOptions,
@@ -52,6 +54,7 @@ def build(
     Raises:
         ConfigError: There is to be an election, and the Lease's namespace is unknown.
     """
+    certificate = _metrics_certificate(settings, metrics)
     manager = Manager(
         transport,
         scheme=scheme(),
@@ -60,6 +63,7 @@ def build(
         options=ManagerOptions(
             metrics_bind_address=settings.metrics_bind_address,
             metrics_secure=settings.metrics_secure,
+            metrics_tls=certificate.ssl_context if certificate else None,
             health_probe_bind_address=settings.health_probe_bind_address,
             debug_bind_address=settings.debug_bind_address,
             tune_gc=True,
@@ -67,9 +71,19 @@ def build(
             leader_election=_election(settings),
         ),
     )
+    if certificate is not None:
+        manager.add(certificate, group=Group.HTTP)
     for name in settings.controllers:
         _SETUPS[name](manager, settings)
     return manager
+
+
+def _metrics_certificate(settings: Settings, metrics: Metrics) -> CertWatcher | None:
+    """Return what follows the files of a certificate, if there are any."""
+    folder = settings.metrics_cert_path
+    if folder is None:
+        return None
+    return CertWatcher(folder / "tls.crt", folder / "tls.key", metrics=metrics)
 
 
 def _election(settings: Settings) -> LeaderElectionOptions | None:

@@ -16,7 +16,14 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from controller_runtime.errors import ConfigError
 
@@ -71,6 +78,10 @@ class Settings(_Section):
     metrics_secure: bool = True
     """HTTPS, and only for accounts that may `get` the path `/metrics`."""
 
+    metrics_cert_path: Path | None = None
+    """Folder with `tls.crt` and `tls.key` for secure metrics, which may change at any
+    time; unset makes a certificate at the start."""
+
     health_probe_bind_address: str = ":8081"
     """`host:port` of `/healthz` and `/readyz`; `0` serves none."""
 
@@ -92,6 +103,13 @@ class Settings(_Section):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     reload: ReloadSettings = ReloadSettings()
+
+    @field_validator("metrics_cert_path")
+    @classmethod
+    def _of_use(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is not None and not info.data.get("metrics_secure", True):
+            raise ValueError("plain metrics have no certificate: see --metrics-secure")
+        return value
 
     @field_validator("controllers", mode="before")
     @classmethod

@@ -71,6 +71,14 @@ def test_metrics_are_secure_unless_plain_ones_are_asked_for() -> None:
     assert not load({}, {"PILOTHOUSE_METRICS_SECURE": "0"}, None).metrics_secure
 
 
+def test_a_certificate_for_plain_metrics_is_a_mistake() -> None:
+    environ = {"PILOTHOUSE_METRICS_CERT_PATH": "/certs"}
+
+    assert load({}, environ, None).metrics_cert_path == Path("/certs")
+    with pytest.raises(ConfigError, match=r"environment: --metrics-cert-path .*plain"):
+        load({"metrics_secure": False}, environ, None)
+
+
 def test_controllers_are_a_list_with_commas_each_once() -> None:
     settings = load({"controllers": "reload, reload"}, {}, None)
 
