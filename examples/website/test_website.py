@@ -145,6 +145,13 @@ async def test_a_host_has_one_website_from_beginning_to_end(
     copy = website(namespace, "copy", host=host)
     assert f"spec.host: {host} is that of {namespace}/shop" in await no(client, copy)
 
+    await client.create(website(namespace, "copy"))
+    take = merge_patch({"spec": {"host": host}})
+    with pytest.raises(InvalidError, match=f"is that of {namespace}/shop"):
+        await client.patch(Website, "copy", namespace, patch=take)
+    await client.delete(Website, "copy", namespace)
+    await eventually_gone(client, Website, "copy", namespace)
+
     # Somebody else holds it, so we see how it is left.
     await client.delete(Website, "shop", namespace)
     await eventually(client, Website, "shop", namespace, lacks(FINALIZER))
