@@ -33,6 +33,7 @@ from controller_runtime.credentials import (
 )
 from controller_runtime.errors import ConfigError
 from controller_runtime.tls import KeyPair, load_pair
+from controller_runtime.validity import not_after
 
 __all__ = ["ClientCertificate", "Credentials", "RestConfig", "load"]
 
@@ -424,11 +425,10 @@ def _load_pair(context: ssl.SSLContext, pair: ClientCertificate) -> None:
 
 
 def _check_expiry(user: _Entry, certificate: bytes, clock: Clock) -> None:
-    if importlib.util.find_spec("cryptography") is None:
-        return  # the server's 401 tells, later and less clearly
-    from cryptography import x509  # noqa: PLC0415
-
-    until = x509.load_pem_x509_certificate(certificate).not_valid_after_utc
+    try:
+        until = not_after(certificate)
+    except ValueError:
+        return  # OpenSSL can read it; the server's 401 would tell, less clearly
     if until <= clock.now():
         raise ConfigError(
             f"the client certificate of {user} expired on {until:%Y-%m-%d %H:%M} UTC: "
