@@ -28,7 +28,7 @@ async def running(watchdog: Watchdog) -> AsyncIterator[None]:
 
 
 def block_the_loop(seconds: float) -> None:
-    password = "hunter2"  # noqa: F841, S105 - what a stack must not show
+    password = "hunter2"  # noqa: F841 - what a stack must not show
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         pass

@@ -20,7 +20,7 @@ from controller_runtime.accessreview import AccessReviewer, Remembered, bearer_t
 from controller_runtime.errors import ApiError
 from controller_runtime.transport import JSON
 
-TOKEN = "s3cret-of-prometheus"  # noqa: S105 - of a test
+TOKEN = "s3cret-of-prometheus"
 BEARER = f"Bearer {TOKEN}"
 
 USER = {

@@ -74,7 +74,7 @@ async def test_a_token_is_kept_while_its_file_is_away(tmp_path: Path) -> None:
     with structlog.testing.capture_logs() as logs:
         token = await credentials.authorization()
 
-    assert token == "Bearer first"  # noqa: S105 -- made up
+    assert token == "Bearer first"
     assert [entry["event"] for entry in logs] == ["token file cannot be read again"]
 
 

@@ -22,7 +22,7 @@ from controller_runtime.restconfig import RestConfig, _Entry, _require_plugins, 
 from controller_runtime.testing.clock import FakeClock
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
-SECRET = "s3cret-s3cret"  # noqa: S105 -- to look for it where it must not be
+SECRET = "s3cret-s3cret"
 
 
 @functools.cache

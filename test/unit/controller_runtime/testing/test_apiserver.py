@@ -478,13 +478,13 @@ async def test_versions_of_a_kind_share_its_objects(server: ApiServer) -> None:
 
 async def test_only_known_tokens_are_let_in() -> None:
     async with ApiServer(tokens={"secret"}) as server:
-        async with speaking_to(server, token="secret") as api:  # noqa: S106 - a fake
+        async with speaking_to(server, token="secret") as api:
             await api.get(api.configmaps)
-        async with speaking_to(server, token="guess") as api:  # noqa: S106 - a fake
+        async with speaking_to(server, token="guess") as api:
             status, said = await api.call("GET", api.configmaps)
         assert (status, said["reason"]) == (401, "Unauthorized")
         server.tokens.add("guess")
-        async with speaking_to(server, token="guess") as api:  # noqa: S106 - a fake
+        async with speaking_to(server, token="guess") as api:
             await api.get(api.configmaps)
 
 

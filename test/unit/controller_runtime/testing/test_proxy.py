@@ -60,7 +60,7 @@ class World:
 async def world() -> AsyncIterator[World]:
     async with (
         ApiServer(tokens=["t"]) as server,
-        TestingProxy(server.config(token="t")) as proxy,  # noqa: S106 - of this test
+        TestingProxy(server.config(token="t")) as proxy,
         HttpTransport(proxy.config()) as transport,
     ):
         yield World(server, proxy, transport)
