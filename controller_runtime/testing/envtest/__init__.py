@@ -4,15 +4,16 @@
         await cluster.write_kubeconfig(path)
 
 `etcd` and `kube-apiserver` always run; the controller manager, the scheduler and kwok
-run on request. The binaries are found or built by `assets`, each program is tied to our
-life by `process`, and `python -m controller_runtime.testing.envtest setup` fetches
-everything beforehand. `USE_EXISTING_CLUSTER` and `KUBEBUILDER_ASSETS` mean what they
-mean in Go.
+run on request, and so does a `Registry` beside them. The binaries are found or built by
+`assets`, each program is tied to our life by `process`, and
+`python -m controller_runtime.testing.envtest setup` fetches everything beforehand.
+`USE_EXISTING_CLUSTER` and `KUBEBUILDER_ASSETS` mean what they mean in Go.
 """
 
 from __future__ import annotations
 
 from controller_runtime.testing.envtest.access import Access, Cluster
+from controller_runtime.testing.envtest.accounts import ALICE, ALICE_LATER, Account
 from controller_runtime.testing.envtest.api import Api
 from controller_runtime.testing.envtest.assets import Assets, AssetsOptions
 from controller_runtime.testing.envtest.binaries import PARTS, Mirrors, Part
@@ -50,7 +51,13 @@ from controller_runtime.testing.envtest.progress import (
     TerminalProgress,
     progress_for,
 )
+from controller_runtime.testing.envtest.registry import (
+    Registry,
+    RegistryLogin,
+    RegistryOptions,
+)
 from controller_runtime.testing.envtest.shared import shared_control_plane
+from controller_runtime.testing.envtest.tokens import TokenServer
 from controller_runtime.testing.envtest.users import Rule, add_user
 from controller_runtime.testing.envtest.webhooks import (
     WebhookHost,
@@ -60,8 +67,11 @@ from controller_runtime.testing.envtest.webhooks import (
 )
 
 __all__ = [
+    "ALICE",
+    "ALICE_LATER",
     "PARTS",
     "Access",
+    "Account",
     "Api",
     "Assets",
     "AssetsError",
@@ -84,8 +94,12 @@ __all__ = [
     "ProcessDiedError",
     "Progress",
     "QuietProgress",
+    "Registry",
+    "RegistryLogin",
+    "RegistryOptions",
     "Rule",
     "TerminalProgress",
+    "TokenServer",
     "WebhookHost",
     "add_user",
     "cluster",

@@ -1,10 +1,10 @@
-"""The programs of a control plane, their versions, and where releases are.
+"""The programs of a control plane, a registry, their versions, where releases are.
 
     part ──▶ Go module (gomodules/<folder>/go.mod: the version, once) ──▶ go build
       └────▶ release URL + checksum URL ──▶ download
 
 The `go.mod` beside this page is the only place that names a version. Each of the
-three projects has one of its own, since their dependencies cannot be reconciled.
+four projects has one of its own, since their dependencies cannot be reconciled.
 For another Kubernetes, put a folder `gomodules/kubernetes-<minor>` beside them.
 """
 
@@ -46,7 +46,7 @@ class Part:
     """The file's name, as Go's envtest expects it in `KUBEBUILDER_ASSETS`."""
 
     project: str
-    """The project that releases it: `etcd`, `kubernetes` or `kwok`."""
+    """The project that releases it: `etcd`, `kubernetes`, `kwok` or `registry`."""
 
     package: str
     """The Go package that is built."""
@@ -86,12 +86,20 @@ KWOK = Part(
     build_time="one to two minutes",
 )
 
-PARTS = (ETCD, APISERVER, CONTROLLER_MANAGER, SCHEDULER, KWOK)
+REGISTRY = Part(
+    name="registry",
+    project="registry",
+    package="github.com/distribution/distribution/v3/cmd/registry",
+    build_time="one to two minutes",
+)
+
+PARTS = (ETCD, APISERVER, CONTROLLER_MANAGER, SCHEDULER, KWOK, REGISTRY)
 
 _REQUIRED = {
     "etcd": "go.etcd.io/etcd/server/v3",
     "kubernetes": "k8s.io/kubernetes",
     "kwok": "sigs.k8s.io/kwok",
+    "registry": "github.com/distribution/distribution/v3",
 }
 
 
@@ -138,6 +146,10 @@ def _version_flags(project: str, version: str) -> list[str]:
                 f"-X {component}.gitMajor={major}",
                 f"-X {component}.gitMinor={minor}",
             ]
+        case "registry":
+            return [
+                f"-X github.com/distribution/distribution/v3/version.version=v{version}"
+            ]
         case "kwok":
             return [f"-X sigs.k8s.io/kwok/pkg/consts.Version=v{version}"]
         case _:
@@ -148,7 +160,7 @@ def go_module(project: str, version: str | None = None) -> GoModule:
     """Read the module of a project. Blocks on the disk.
 
     Args:
-        project: `etcd`, `kubernetes` or `kwok`.
+        project: `etcd`, `kubernetes`, `kwok` or `registry`.
         version: A version or the start of one (`1.35`); by default our newest.
 
     Raises:
@@ -200,12 +212,15 @@ class Mirrors:
     """kwok publishes no checksum file; GitHub's API knows what was uploaded.
     Environment: `PILOTHOUSE_KWOK_CHECKSUMS_URL`."""
 
+    registry: str = "https://github.com/distribution/distribution/releases/download"
+    """Environment: `PILOTHOUSE_REGISTRY_URL`."""
+
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Mirrors:
         """Take the official places, but for those that the environment overrides."""
         given = {
             name: environ.get(f"PILOTHOUSE_{name.upper()}_URL", "").rstrip("/")
-            for name in ("kubernetes", "etcd", "kwok", "kwok_checksums")
+            for name in ("kubernetes", "etcd", "kwok", "kwok_checksums", "registry")
         }
         return cls(**{name: url for name, url in given.items() if url})
 
@@ -245,6 +260,10 @@ def release_of(part: Part, version: str, here: Platform, mirrors: Mirrors) -> Re
                 checksum_url=f"{mirrors.etcd}/v{version}/SHA256SUMS",
                 member=f"{stem}/{part.name}",
             )
+        case "registry":
+            stem = f"registry_{version}_{here.os}_{here.arch}"
+            url = f"{mirrors.registry}/v{version}/{stem}.tar.gz"
+            return Release(url=url, checksum_url=f"{url}.sha256", member=part.name)
         case _:
             return Release(
                 url=f"{mirrors.kwok}/v{version}/{part.name}-{here.os}-{here.arch}",

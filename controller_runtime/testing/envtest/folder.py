@@ -30,11 +30,15 @@ class Folder:
         self._temporary = temporary
 
     @classmethod
-    def keep(cls, path: Path) -> Folder:
+    def keep(cls, path: Path, what: str = "control plane") -> Folder:
         """Take a folder that outlives us.
 
+        Args:
+            path: Made if it is not there.
+            what: What will run on it, for the message.
+
         Raises:
-            ControlPlaneError: Another control plane runs on it.
+            ControlPlaneError: Another one runs on it.
         """
         path = path.absolute()
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -43,7 +47,7 @@ class Folder:
         if number is None:
             owner = places.lock.read_text(encoding="utf-8").strip()
             raise ControlPlaneError(
-                f"a control plane runs on {path} already (process {owner}); "
+                f"a {what} runs on {path} already (process {owner}); "
                 "stop it first, or choose another folder"
             )
         return cls(places, number, temporary=False)

@@ -31,6 +31,7 @@ from controller_runtime.testing.envtest.binaries import (
     ETCD,
     KWOK,
     PARTS,
+    REGISTRY,
     Platform,
     go_module,
     release_of,
@@ -39,7 +40,8 @@ from controller_runtime.testing.envtest.binaries import (
 PROGRAM = b"#!/bin/sh\nexit 0\n"
 
 VERSIONS = {
-    project: go_module(project).version for project in ("etcd", "kubernetes", "kwok")
+    project: go_module(project).version
+    for project in ("etcd", "kubernetes", "kwok", "registry")
 }
 
 LINUX = Platform.here().os == "linux"
@@ -63,6 +65,7 @@ class Mirror:
             etcd=self.url,
             kwok=self.url,
             kwok_checksums=f"{self.url}/tags",
+            registry=self.url,
         )
 
 
@@ -98,7 +101,7 @@ def mirror() -> Iterator[Mirror]:
 def nowhere() -> Mirrors:
     """Mirrors that nobody answers at: the discard port of this machine."""
     url = "http://127.0.0.1:9"
-    return Mirrors(kubernetes=url, etcd=url, kwok=url, kwok_checksums=url)
+    return Mirrors(kubernetes=url, etcd=url, kwok=url, kwok_checksums=url, registry=url)
 
 
 @dataclass
@@ -306,6 +309,23 @@ async def test_kubebuilders_own_folder_is_looked_into_unless_a_version_is_asked_
 
     assert found["etcd"].parent == own
     assert pinned["etcd"].is_relative_to(tmp_path / "cache")
+
+
+@pytest.mark.skipif(not LINUX, reason="it is published for Linux alone")
+async def test_the_registry_is_taken_out_of_its_archive(
+    mirror: Mirror, tmp_path: Path
+) -> None:
+    version = VERSIONS["registry"]
+    release = release_of(REGISTRY, version, Platform.here(), mirror.mirrors)
+    archive = tar_of({"LICENSE": b"no", "registry": PROGRAM})
+    mirror.publish(release.url, archive)
+    digest = hashlib.sha256(archive).hexdigest()
+    mirror.publish(release.checksum_url, f"{digest}\n".encode())
+
+    found = await downloads(mirror, tmp_path).find([REGISTRY])
+
+    assert found["registry"].read_bytes() == PROGRAM
+    assert files_in(tmp_path) == {"registry"}
 
 
 async def test_kubebuilder_assets_come_first(

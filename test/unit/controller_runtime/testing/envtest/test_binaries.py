@@ -13,6 +13,7 @@ from controller_runtime.testing.envtest.binaries import (
     ETCD,
     KWOK,
     PARTS,
+    REGISTRY,
     Mirrors,
     Part,
     Platform,
@@ -79,7 +80,7 @@ def test_every_part_is_a_tool_of_its_module(part: Part) -> None:
     )
 
 
-@pytest.mark.parametrize("project", ["etcd", "kubernetes", "kwok"])
+@pytest.mark.parametrize("project", ["etcd", "kubernetes", "kwok", "registry"])
 def test_a_module_asks_for_nothing_but_published_modules(project: str) -> None:
     module = go_module(project)
 
@@ -112,6 +113,7 @@ def test_releases_are_where_their_projects_publish_them() -> None:
     etcd = release_of(ETCD, "3.6.16", AMD64, official)
     mac = release_of(ETCD, "3.6.16", Platform("darwin", "arm64"), official)
     kwok = release_of(KWOK, "0.7.0", AMD64, official)
+    registry = release_of(REGISTRY, "3.1.2", AMD64, official)
 
     folder = "https://dl.k8s.io/release/v1.36.3/bin/linux/amd64"
     assert apiserver.url == f"{folder}/kube-apiserver"
@@ -122,6 +124,10 @@ def test_releases_are_where_their_projects_publish_them() -> None:
     assert etcd.member == "etcd-v3.6.16-linux-amd64/etcd"
     assert mac.asset == "etcd-v3.6.16-darwin-arm64.zip"
     assert kwok.asset == "kwok-linux-amd64"
+    folder = "https://github.com/distribution/distribution/releases/download/v3.1.2"
+    assert registry.url == f"{folder}/registry_3.1.2_linux_amd64.tar.gz"
+    assert registry.checksum_url == f"{registry.url}.sha256"
+    assert registry.member == "registry"
 
 
 def test_mirrors_are_the_official_places_unless_the_environment_says_otherwise() -> (
