@@ -252,7 +252,7 @@ class Store:
         self._bytes += len(entry.raw) - (len(old.raw) if old is not None else 0)
         for index in self._indexes.values():
             index.put(key, entry)
-        events.extend(_difference(old, entry, is_initial=False))
+        events.extend(_difference(old, entry))
 
     def _remove(self, last: RawObject, events: MutableSequence[Event]) -> None:
         key = last.meta.key
@@ -329,14 +329,12 @@ def _differences(
     for entry in [e for key, e in old.items() if key not in new]:
         yield Deleted(entry, state_unknown=True)
     for key, entry in tuple(new.items()):
-        yield from _difference(old.get(key), entry, is_initial=is_initial)
+        yield from _difference(old.get(key), entry)
 
 
-def _difference(
-    old: RawObject | None, new: RawObject, *, is_initial: bool
-) -> Iterator[Event]:
+def _difference(old: RawObject | None, new: RawObject) -> Iterator[Event]:
     if old is None:
-        yield Created(new, is_initial=is_initial)
+        yield Created(new)
     elif old.meta.uid != new.meta.uid:
         # Deleted and created again while nobody watched: Go tells of an update.
         yield Deleted(old, state_unknown=True)
