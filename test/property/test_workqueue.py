@@ -195,11 +195,17 @@ class WorkQueueMachine(RuleBasedStateMachine):
     @invariant()
     def the_queue_holds_what_the_model_holds(self) -> None:
         state = self.call(self.queue.snapshot)
-        keys = {place: [s.key for s in state if s.place is place] for place in Place}
-        waiting = [q.key for q in self.model.queued if q.ready_at > self.model.now]
-        assert keys[Place.READY] == [q.key for q in self.model.ready()]
-        assert sorted(keys[Place.WAITING]) == sorted(waiting)
-        assert sorted(keys[Place.ACTIVE]) == sorted(self.model.active)
+        keys = {
+            place: [(s.key, s.priority) for s in state if s.place is place]
+            for place in Place
+        }
+        waiting = [q for q in self.model.queued if q.ready_at > self.model.now]
+        active = self.model.active.values()
+        assert keys[Place.READY] == [(q.key, q.priority) for q in self.model.ready()]
+        assert sorted(keys[Place.WAITING]) == sorted(
+            (q.key, q.priority) for q in waiting
+        )
+        assert sorted(keys[Place.ACTIVE]) == sorted((i.key, i.priority) for i in active)
         assert len(self.queue) == len(self.model.ready())
 
     @invariant()

@@ -143,3 +143,11 @@ def test_no_key_waits_longer_than_the_longest_wait() -> None:
     limiter.forget("a")
 
     assert delays(limiter, 1) == [1]
+
+
+def test_the_longest_wait_is_a_limit_on_what_is_asked_at_the_time() -> None:
+    bucket = BucketLimiter(TokenBucket(rate=1, burst=1))
+    limiter = WithMaxWaitLimiter[str](bucket, max_wait=2)
+
+    assert delays(limiter, 4) == [0, 1, 2, 2]
+    assert limiter.when("a", now=3) == 1, "the debt went on growing, and was paid"

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from controller_runtime.cache import CacheOptions
+from controller_runtime.cachedclient import CachedClient
 from controller_runtime.errors import (
     BadRequestError,
     CacheNotStartedError,
@@ -18,6 +19,7 @@ from controller_runtime.errors import (
 )
 from controller_runtime.meta import GroupVersionKind
 from controller_runtime.reflector import ReflectorOptions
+from controller_runtime.scheme import Scheme
 from controller_runtime.testing.apiserver import ApiServer
 from controller_runtime.transport import HttpTransport
 
@@ -26,11 +28,13 @@ pytest.register_assert_rewrite("conformance.cached")
 from conformance.cached import *  # noqa: E402, F403 - the tests
 from conformance.cached import (  # noqa: E402 - after the registration
     CONFIG_MAP,
+    NAMESPACE,
     Place,
     World,
     reading,
 )
 
+DEPLOYMENT = GroupVersionKind("apps", "v1", "Deployment")
 SECRET = GroupVersionKind("", "v1", "Secret")
 
 
@@ -247,7 +251,19 @@ async def test_what_is_not_in_the_cache_is_not_asked_of_the_server(
             await world.get("nobody")
 
     assert len(server.requests) == before
+    assert (caught.value.status, caught.value.reason) == (404, "NotFound")
     assert caught.value.details == {"name": "nobody", "group": "", "kind": "configmaps"}
+
+
+@pytest.mark.behaviour("K1")
+async def test_what_is_not_found_is_named_with_the_group_of_its_kind(
+    place: Place,
+) -> None:
+    world = World(place)
+    world.cache.declare(DEPLOYMENT)
+    async with world.running():
+        with pytest.raises(NotFoundError, match=r'deployments\.apps "web" not found'):
+            await world.client.get(DEPLOYMENT, "web", "n")
 
 
 async def test_a_kind_that_nobody_declared_cannot_be_read(place: Place) -> None:
@@ -308,18 +324,118 @@ async def test_a_limit_cuts_a_list_and_says_that_there_is_no_next_page(
     async with reading(place) as world:
         for name in ("a", "b", "c"):
             await world.create(name)
+        one = await world.client.list(CONFIG_MAP, "n", limit=1)
         some = await world.client.list(CONFIG_MAP, "n", limit=2)
         all_ = await world.client.list(CONFIG_MAP, "n", limit=3)
 
         with pytest.raises(BadRequestError, match="pages"):
             await world.client.list(CONFIG_MAP, "n", continue_=some.continue_)
-        with pytest.raises(NotIndexedError, match="a!=b"):
-            await world.client.list(CONFIG_MAP, "n", field_selector="a!=b")
 
+    assert (len(one.items), one.remaining) == (1, 2)
     assert (len(some.items), some.remaining) == (2, 1)
     assert some.continue_ == "continue-not-supported"
+    assert some.resource_version == all_.resource_version
     assert (len(all_.items), all_.continue_) == (3, "")
     assert int(all_.resource_version) >= 3
+
+
+@pytest.mark.behaviour("K5")
+async def test_an_index_cannot_say_what_a_field_is_not(place: Place) -> None:
+    async with reading(place) as world:
+        with pytest.raises(NotIndexedError, match=r"ConfigMap.*'a!=b'"):
+            await world.client.list(CONFIG_MAP, "n", field_selector="a!=b")
+
+
+async def test_a_cache_has_no_version_but_the_one_at_hand(place: Place) -> None:
+    async with reading(place) as world:
+        await world.client.list(CONFIG_MAP, "n", resource_version="0")
+        with pytest.raises(BadRequestError, match="versions"):
+            await world.client.list(CONFIG_MAP, "n", resource_version="7")
+
+
+async def test_a_long_list_lets_others_run_after_every_256_objects(
+    server: ApiServer, place: Place
+) -> None:
+    for number in range(600):
+        server.create(World(place).config_map(f"a{number}"))
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with reading(place) as world, asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(others())
+        await asyncio.sleep(0)
+        before, began = turns, now()
+        await world.client.list(CONFIG_MAP, "n", limit=255)
+        assert turns == before
+        await world.client.list(CONFIG_MAP, "n")
+        task.cancel()
+
+    assert turns == before + 2
+    assert now() == began
+
+
+@pytest.mark.behaviour("K9")
+async def test_metadata_is_listed_of_one_namespace_or_of_all(
+    server: ApiServer, place: Place
+) -> None:
+    world = World(place, CacheOptions())
+    for namespace in ("n", "m"):
+        server.create(World(Place(place.transport, namespace)).config_map(namespace))
+    world.cache.declare(CONFIG_MAP)
+    world.cache.declare(NAMESPACE)
+    server.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "n"}})
+
+    async with world.running():
+        everything = await world.client.list_meta(CONFIG_MAP)
+        here = await world.client.list_meta(CONFIG_MAP, "n", limit=1)
+        single = await world.client.get_meta(NAMESPACE, "n")
+        whole = await world.client.list(CONFIG_MAP)
+
+    assert {meta.name for meta in everything.items} == {"n", "m"}
+    assert [meta.name for meta in here.items] == ["n"]
+    assert single.name == "n"
+    assert everything.resource_version == whole.resource_version
+
+
+async def test_a_client_of_one_namespace_reads_the_cache_there(place: Place) -> None:
+    async with reading(place) as world:
+        await world.create("a")
+        here = world.client.with_defaults(namespace="n")
+
+        assert (await here.get(CONFIG_MAP, "a"))["metadata"]["name"] == "a"
+        assert (await here.get_meta(CONFIG_MAP, "a")).name == "a"
+        assert len((await here.list(CONFIG_MAP)).items) == 1
+        assert len((await here.list_meta(CONFIG_MAP)).items) == 1
+        for read in (
+            here.get_meta(CONFIG_MAP, "a", "elsewhere"),
+            here.list_meta(CONFIG_MAP, "elsewhere"),
+        ):
+            with pytest.raises(BadRequestError, match="kept to n"):
+                await read
+
+
+async def test_what_is_written_says_by_whom_and_how_strictly(
+    server: ApiServer, place: Place
+) -> None:
+    async with reading(place) as world:
+        await world.create("a")
+        strict = CachedClient(
+            world.cache,
+            place.transport,
+            scheme=Scheme(),
+            field_owner="me",
+            field_validation="Strict",
+        )
+        await strict.create(world.config_map("b"))
+
+    first, second = server.requests.of("create", "configmaps")
+    assert first.params == {"fieldManager": "pilothouse"}
+    assert second.params == {"fieldManager": "me", "fieldValidation": "Strict"}
 
 
 @pytest.mark.behaviour("K7")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -102,6 +103,8 @@ class Candidate:
     ) -> None:
         self.name = name
         self.leaders: list[str] = []
+        self.exits: list[int] = []
+        """Codes with which the process would have ended."""
         self.metrics = Metrics()
         self.transport = HttpTransport(server.config())
         client = Client(self.transport, scheme=Scheme())
@@ -122,7 +125,7 @@ class Candidate:
             on_started=lambda: stage.begin(name),
             on_stopped=lambda: stage.end(name),
             on_new_leader=self.leaders.append,
-            exit_process=lambda _code: None,
+            exit_process=self.exits.append,
         )
         self.error: BaseException | None = None
         self._task: asyncio.Task[None] | None = None
@@ -220,10 +223,17 @@ def unreachable(server: ApiServer) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"name": ""}, "the Lease needs a name"),
-        ({"identity": ""}, "identity must not be empty"),
+        ({"name": ""}, "election: the Lease needs a name"),
+        ({"identity": ""}, "election: identity must not be empty"),
         ({"renew_deadline": timedelta(seconds=15)}, "must be longer than renew_dead"),
         ({"retry_period": timedelta(seconds=9)}, "must be longer than 1.2 times"),
+        (
+            {
+                "retry_period": timedelta(seconds=5),
+                "renew_deadline": timedelta(seconds=6),
+            },
+            "must be longer than 1.2 times",
+        ),
         ({"retry_period": timedelta()}, "must be positive"),
         ({"lease_duration": timedelta(seconds=15.5)}, "whole seconds"),
     ],
@@ -266,7 +276,7 @@ async def test_identities_that_are_made_differ(server: ApiServer, stage: Stage) 
     assert a.elector.identity != b.elector.identity
     host, _, unique = a.elector.identity.rpartition("_")
     assert host
-    assert len(unique) == 36
+    assert uuid.UUID(unique).version == 4
 
 
 # --- the record
@@ -483,6 +493,39 @@ async def test_an_answer_that_is_no_lease_is_tried_again(
         assert 2 <= await stage.until("a leads") <= 4.5
 
 
+@pytest.mark.behaviour("L2")
+async def test_a_lease_that_was_won_too_late_is_no_lease_and_is_claimed_again(
+    server: ApiServer, stage: Stage
+) -> None:
+    server.faults.on(verb="create", resource="leases").delay(0.8)
+    a = Candidate(
+        "a",
+        server,
+        stage,
+        lease_duration=timedelta(seconds=1),
+        renew_deadline=timedelta(seconds=0.6),
+        retry_period=timedelta(seconds=0.2),
+    )
+
+    async with running(a):
+        assert await stage.until("a leads") > 0.9
+        await asyncio.sleep(60)
+
+        assert list(stage.leads) == ["a"]
+
+
+@pytest.mark.behaviour("L9")
+async def test_who_never_saw_a_leader_is_told_of_none(
+    server: ApiServer, stage: Stage
+) -> None:
+    a = Candidate("a", server, stage)
+    with unreachable(server):
+        async with running(a):
+            await asyncio.sleep(10)
+
+    assert a.leaders == []
+
+
 # --- leading
 
 
@@ -587,17 +630,21 @@ async def test_events_on_the_lease_tell_who_leads(
 
     async with running(a), HttpTransport(server.config()) as transport:
         await stage.until("a leads")
+        await a.stop()
         client = Client(transport, scheme=Scheme())
         async with asyncio.TaskGroup() as tasks:
             writing = tasks.create_task(a.events.run())
             await asyncio.sleep(1)
             writing.cancel()
-        (event,) = (await client.list(EVENT, "n")).items
+        events = (await client.list(EVENT, "n")).items
 
-    assert event["reason"] == "LeaderElection"
-    assert event["note"] == "a became leader"
+    assert {event["reason"] for event in events} == {"LeaderElection"}
+    assert {(event["action"], event["note"]) for event in events} == {
+        ("BecomeLeader", "a became leader"),
+        ("StopLeading", "a stopped leading"),
+    }
     uid = server.read(LEASE, "it", "n")["metadata"]["uid"]
-    assert event["regarding"]["uid"] == uid
+    assert {event["regarding"]["uid"] for event in events} == {uid}
 
 
 # --- losing
@@ -652,9 +699,9 @@ async def test_an_outage_that_ends_before_the_deadline_is_survived(
 
 
 @pytest.mark.behaviour("L8")
-@pytest.mark.parametrize("holder", ["b", ""])
+@pytest.mark.parametrize(("holder", "name"), [("b", "b"), ("", "nobody")])
 async def test_a_leader_that_finds_the_lease_taken_away_has_lost_at_once(
-    server: ApiServer, stage: Stage, holder: str
+    server: ApiServer, stage: Stage, holder: str, name: str
 ) -> None:
     a = Candidate("a", server, stage)
     async with running(a), HttpTransport(server.config()) as transport:
@@ -668,6 +715,7 @@ async def test_a_leader_that_finds_the_lease_taken_away_has_lost_at_once(
 
     assert lost == pytest.approx(stage.moment("a leads") + 2, abs=0.1)
     assert isinstance(a.error, LeaderLostError)
+    assert str(a.error).endswith(f"the Lease n/it is held by {name}")
     assert spec(server)["holderIdentity"] == holder
 
 
@@ -697,6 +745,27 @@ async def test_a_leader_that_cannot_even_notice_fails_its_health_check(
         with pytest.raises(LeaderLostError, match="n/it"):
             a.elector.check()
         a.elector.check(timedelta(seconds=30))
+
+
+@pytest.mark.behaviour("L8")
+async def test_who_may_act_is_said_by_the_lease_and_not_by_who_believes_to_lead(
+    server: ApiServer, stage: Stage, capfd: pytest.CaptureFixture[str]
+) -> None:
+    a = Candidate("a", server, stage)
+    a.elector.ensure()
+    async with running(a):
+        await stage.until("a leads")
+        a.elector.ensure()
+        assert a.exits == []
+
+        a.elector._guard.arm(0)  # as if the process had been stopped until now
+        with pytest.raises(LeaderLostError, match="Lease n/it has run out"):
+            a.elector.ensure()
+
+        assert a.exits == [1]
+        assert "the Lease n/it has run out" in capfd.readouterr().err
+        a.elector.disarm()
+        a.elector.ensure()
 
 
 # --- releasing
@@ -749,13 +818,17 @@ async def test_without_release_the_lease_stays_as_it_is(
 async def test_a_lease_that_has_become_anothers_is_not_released(
     server: ApiServer, stage: Stage
 ) -> None:
-    async with running(Candidate("a", server, stage)):
+    a = Candidate("a", server, stage)
+    async with running(a):
         await stage.until("a leads")
         async with HttpTransport(server.config()) as transport:
             client = Client(transport, scheme=Scheme())
             lease = await client.get(LEASE, "it", "n")
             lease["spec"]["holderIdentity"] = "b"
             await client.update(lease)
+        began = now()
+        await a.stop()
+        assert now() - began < 0.1, "one look is enough"
 
     assert spec(server)["holderIdentity"] == "b"
 
@@ -774,19 +847,57 @@ async def test_a_release_that_meets_a_late_renewal_is_repeated(
 
 
 @pytest.mark.behaviour("L7")
-async def test_a_server_that_hangs_holds_up_the_end_for_five_seconds_at_most(
+async def test_a_release_that_meets_only_conflicts_is_given_up_after_five_seconds(
     server: ApiServer, stage: Stage
 ) -> None:
     a = Candidate("a", server, stage)
+    async with running(a):
+        await stage.until("a leads")
+        conflict = server.faults.on(verb="update", resource="leases", times=None)
+        conflict.answer(409, reason="Conflict")
+        began = now()
+        async with asyncio.timeout(60):
+            await a.stop()
+
+    assert now() - began == pytest.approx(5, abs=0.2)
+
+
+@pytest.mark.behaviour("L7")
+@pytest.mark.behaviour("L11")
+@pytest.mark.parametrize(("deadline", "seconds"), [(10, 5), (1.5, 1)])
+async def test_a_server_that_hangs_holds_up_the_end_for_half_the_renew_deadline(
+    server: ApiServer, stage: Stage, deadline: float, seconds: float
+) -> None:
+    a = Candidate(
+        "a",
+        server,
+        stage,
+        renew_deadline=timedelta(seconds=deadline),
+        retry_period=timedelta(seconds=1),
+    )
     async with running(a):
         await stage.until("a leads")
         server.faults.on(resource="leases", times=None).hang()
         began = now()
         await a.stop()
 
-    assert now() - began == pytest.approx(5, abs=0.1)
+    assert now() - began == pytest.approx(seconds, abs=0.1)
     # And told before that, so that nothing goes on meanwhile.
     assert stage.moment("a stops") == pytest.approx(began, abs=0.01)
+
+
+@pytest.mark.behaviour("L7")
+async def test_who_never_claimed_the_lease_ends_without_a_question(
+    server: ApiServer, stage: Stage
+) -> None:
+    put_lease(server)
+    a = Candidate("a", server, stage)
+    async with running(a):
+        await asyncio.sleep(5)
+        asked = len(calls(server, "get"))
+        await a.stop()
+
+    assert len(calls(server, "get")) == asked
 
 
 @pytest.mark.behaviour("L7")

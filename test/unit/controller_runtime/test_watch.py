@@ -106,6 +106,7 @@ def test_a_list_that_expires_between_pages_starts_over_in_one_piece() -> None:
     assert isinstance(step.state, Listing)
     assert step.state.objects == []
     assert step.pause == 0
+    assert after(step, Page([POD], "20")).deltas == (Replace([POD], "20"),)
 
 
 @pytest.mark.behaviour("R2")
@@ -152,9 +153,9 @@ def test_jitter_adds_at_most_the_pause_itself() -> None:
 def test_two_minutes_without_failure_make_the_pause_short_again(
     rest: float, pause: float
 ) -> None:
-    step = after(STEPPER.start(), Failed(BROKEN), Failed(BROKEN), now=0)
+    step = after(STEPPER.start(), Failed(BROKEN), Failed(BROKEN), now=1000)
 
-    step = after(step, Failed(BROKEN), now=rest)
+    step = after(step, Failed(BROKEN), now=1000 + rest)
 
     assert step.pause == pytest.approx(pause)
 
@@ -207,6 +208,7 @@ def test_a_server_that_is_down_or_busy_is_not_asked_for_a_list(
 
     assert step.state.ask == Watch("10", 300)
     assert step.pause > 0
+    assert after(step, Bookmark("19")).memory.last_version == "19"
 
 
 @pytest.mark.behaviour("R6")
@@ -244,6 +246,18 @@ def test_a_list_from_a_lost_version_asks_for_the_newest_at_once(
 
     assert step.state.ask == List("", PAGE_SIZE)
     assert step.pause == 0
+    assert after(step, Page([POD], "20")).deltas == (Replace([POD], "20"),)
+
+
+@pytest.mark.behaviour("R6")
+def test_a_timeout_for_another_cause_loses_no_version() -> None:
+    causes = [{"reason": "FieldValueInvalid"}, "ResourceVersionTooLarge", None]
+    timeout = ServerError("slow", status=504, details={"causes": causes})
+
+    step = after(watching("10"), Failed(timeout))
+
+    assert step.state.ask == List("10", 0)
+    assert step.pause > 0
 
 
 def test_a_server_that_refuses_even_the_newest_version_is_not_asked_in_a_loop() -> None:
@@ -269,6 +283,7 @@ def test_a_watch_that_went_silent_is_taken_up_again_at_once() -> None:
 
     assert step.state.ask == Watch("10", 300)
     assert step.pause == 0
+    assert after(step, Bookmark("19")).memory.last_version == "19"
 
 
 def test_an_answer_to_another_question_is_a_programming_error() -> None:
@@ -339,7 +354,9 @@ def test_the_store_is_replaced_once_and_only_when_the_bookmark_says_that_is_all(
 @pytest.mark.behaviour("R9")
 def test_the_stream_goes_on_after_the_bookmark_as_a_watch() -> None:
     world = World()
-    assert world.after(Changes([version("a", 15)], "15"), END).stays
+    step = world.after(Changes([version("a", 15)], "15"), END)
+    assert step.stays
+    assert step.state == Watching(Watch("20", 300), spoke=True)
 
     step = world.after(Changes([version("a", 21)], "21"))
 
@@ -348,11 +365,20 @@ def test_the_stream_goes_on_after_the_bookmark_as_a_watch() -> None:
     assert world.after(Closed(lived=300)).state.ask == Watch("21", 300)
 
 
+@pytest.mark.behaviour("R5")
+@pytest.mark.behaviour("R9")
+def test_a_stream_that_ends_just_after_its_bookmark_was_no_silent_watch() -> None:
+    step = World().after(END, Closed(lived=0.1))
+
+    assert step.state.ask == Watch("20", 300)
+    assert step.pause == 0
+
+
 @pytest.mark.behaviour("R9")
 def test_what_changes_while_it_is_streamed_is_kept_as_it_became() -> None:
     step = World().after(
         Changes([version("a", 1), version("b", 2)], "2"),
-        Changes([version("a", 16), gone("b", 17)], "17"),
+        Changes([version("a", 16), gone("b", 17), gone("c", 18)], "18"),
         END,
     )
 
@@ -447,10 +473,10 @@ def test_who_cannot_even_list_is_not_known_to_be_unable_to_stream() -> None:
     step = world.after(Failed(INVALID), Failed(BROKEN))
 
     assert isinstance(step.state, Streaming)
-    assert world.server.streams
+    assert world.server.streams_of("pods")
     assert step.pause > 0
     world.after(Failed(BROKEN), Page([POD], "10"))
-    assert world.server.streams
+    assert world.server.streams_of("pods")
 
 
 @pytest.mark.behaviour("R10")
@@ -499,6 +525,16 @@ def test_a_stream_that_breaks_off_is_replaced_by_a_list_this_time() -> None:
 
 
 @pytest.mark.behaviour("R10")
+def test_streams_may_break_off_time_and_again_and_are_not_given_up() -> None:
+    world = World()
+    break_off = (Closed(lived=9), Page([POD], "20"), Failed(BROKEN))
+
+    step = world.after(*break_off, *break_off, END, Failed(BROKEN), *break_off)
+
+    assert step.state == Streaming(WatchList("20", 300, patience=30))
+
+
+@pytest.mark.behaviour("R10")
 def test_what_one_found_out_about_a_server_all_know() -> None:
     world = World()
     world.after(Failed(SILENCE), Page([POD], "10"))
@@ -533,6 +569,18 @@ def test_the_pause_is_no_shorter_than_the_server_asked_for() -> None:
     assert world.after(Failed(busy)).pause == 17
 
     assert world.after(END, Failed(busy)).pause == 17
+
+
+@pytest.mark.behaviour("R6")
+@pytest.mark.parametrize("retry", [0, 60])
+def test_a_server_in_trouble_that_asks_for_a_pause_is_left_alone_for_so_long(
+    retry: float,
+) -> None:
+    in_trouble = ServerError("oops", status=500, retry_after=timedelta(seconds=17))
+
+    step = World(internal_error_retry=retry).after(END, Failed(in_trouble))
+
+    assert step.pause == 17
 
 
 @pytest.mark.behaviour("R6")
@@ -585,3 +633,4 @@ def test_a_stream_no_older_than_a_lost_version_is_asked_for_the_newest(
 
     assert step.state == Streaming(WatchList("", 300, patience=30))
     assert step.pause == 0
+    assert world.after(END).state.ask == Watch("20", 300)

@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from controller_runtime.backoff import Backoff, ExponentialLimiter
+from controller_runtime.backoff import (
+    Backoff,
+    BucketLimiter,
+    ExponentialLimiter,
+    TokenBucket,
+)
 from controller_runtime.errors import ShutDownError
 from controller_runtime.metrics import Metrics
 from controller_runtime.workqueue import (
@@ -43,6 +48,16 @@ async def is_idle(queue: Queue) -> bool:
     except TimeoutError:
         return True
     return False
+
+
+@pytest.fixture(autouse=True)
+async def no_timer_fails() -> AsyncIterator[None]:
+    """A loop logs what goes wrong in a timer, and nobody else hears of it."""
+    failures: list[dict[str, object]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: failures.append(context))
+    yield
+    assert failures == []
 
 
 # What is in the queue: once, and never in two hands.
@@ -400,6 +415,27 @@ async def test_a_queue_retries_after_5_ms_unless_told_otherwise() -> None:
     assert Queue().retry("a") == 0.005
 
 
+@pytest.mark.behaviour("Q8")
+async def test_a_bucket_shared_by_all_keys_fills_while_time_passes() -> None:
+    queue = Queue(limiter=BucketLimiter(TokenBucket(rate=10, burst=2)))
+    delays = [queue.retry(key) for key in "abcd"]
+
+    await asyncio.sleep(60)
+
+    assert delays == pytest.approx([0, 0, 0.1, 0.2])
+    assert [queue.retry(key) for key in "efg"] == pytest.approx([0, 0, 0.1])
+
+
+async def test_a_heap_is_not_swept_while_most_of_its_slots_are_valid() -> None:
+    queue: WorkQueue[int] = WorkQueue()
+    slots = queue._by_time._slots
+
+    for key in range(1000):
+        queue.add_after(key, 3600)
+
+    assert queue._by_time._slots is slots
+
+
 async def test_what_is_delayed_and_hastened_for_ever_leaves_nothing_behind() -> None:
     queue = Queue(ageing=None)
 
@@ -488,6 +524,17 @@ async def test_a_busy_queue_does_not_starve_a_low_key(looptime: float) -> None:
     assert "low" in taken
     # The 60 keys of the first half minute go first, all later ones after it.
     assert taken.index("low") == 60
+
+
+@pytest.mark.behaviour("Q12")
+async def test_a_low_key_rises_in_its_time_while_another_waits_for_hours() -> None:
+    queue = Queue(ageing=5)
+    queue.add_after("later", 36_000)
+    queue.add("low", priority=LOW_PRIORITY)
+
+    await asyncio.sleep(6)
+
+    assert await queue.get() == Item("low", 0)
 
 
 @pytest.mark.behaviour("Q12")
@@ -685,7 +732,7 @@ async def test_the_end_wakes_every_waiting_worker(end: Callable[[Queue], None]) 
     queue = Queue()
 
     async def worker() -> None:
-        with pytest.raises(ShutDownError):
+        with pytest.raises(ShutDownError, match=r"^the queue hands out no more keys$"):
             await queue.get()
 
     async with asyncio.TaskGroup() as tasks:
