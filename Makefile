@@ -9,6 +9,9 @@ VENV ?= .venv
 RUN := $(VENV)/bin/
 UV_VERSION := 0.13.8
 PYTEST_ARGS ?=
+# One of those in [tool.mutmut]; `*` is all of them.
+MODULE ?= *
+MUTANTS_AT_ONCE ?= 1
 # Two workers: the control plane that they share takes a core of its own.
 INTEGRATION_ARGS ?= -n 2 --dist worksteal
 CRDS_OF_WEBSITE := -m controller_runtime.schema website --output crds --docs docs
@@ -95,6 +98,13 @@ soak: setup-envtest ## Torment two managers with faults for MINUTES=10, and judg
 cover: sync ## Run the unit tests under coverage and show what they miss.
 	$(RUN)coverage run -m pytest test/unit test/property
 	$(RUN)coverage report
+
+# mutmut is in no lock: it is installed when it is wanted, and a new lock removes it.
+.PHONY: mutants
+mutants: sync ## Change a module (MODULE=watch) in every small way; list the changes that no test notices.
+	@test -x $(RUN)mutmut || $(RUN)uv pip install --quiet --python $(RUN)python --group mutation
+	$(RUN)mutmut run --max-children $(MUTANTS_AT_ONCE) 'controller_runtime.$(MODULE).*'
+	@$(RUN)mutmut results | grep 'controller_runtime\.$(MODULE)\.' || echo "all were noticed"
 
 .PHONY: behaviours
 behaviours: sync ## List the framework's behaviours with their tests; fail on a gap.
