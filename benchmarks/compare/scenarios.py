@@ -21,7 +21,8 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Set as AbstractSet
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,13 @@ WRITERS = 10
 
 _FORGIVEN = 0.01
 """Share of changes whose reconcile may be lost to a later one of the same object."""
+
+
+_LATE = 10
+"""Seconds that a peer has for the last of its reconciles."""
+
+_BETWEEN_QUESTIONS = 0.1
+"""Seconds."""
 
 
 class BenchmarkError(Exception):
@@ -125,9 +133,7 @@ class Bench:
             async with self._synced(program, load) as (peer, _, _):
                 await asyncio.sleep(self.rest)
                 changes = await load.change_singly(count, pause=PAUSE)
-                await asyncio.sleep(self.rest)
-                await peer.tell("starts")
-                begun: Sequence[Sequence[Any]] = (await peer.expect("starts"))["starts"]
+                begun = await _begun(peer, {version for version, _ in changes})
             delays, waits = _delays(changes, begun)
             for percent in (50, 99):
                 delay = percentile(delays, percent) * 1000
@@ -185,6 +191,24 @@ class Bench:
         async with started(program, self._job(load, **job)) as peer:
             manager = await peer.expect("manager")
             yield peer, manager, await peer.expect("reconciled")
+
+
+async def _begun(peer: Running, versions: AbstractSet[str]) -> Sequence[Sequence[Any]]:
+    """Ask a peer for the reconciles that it began, until all are there or it is late.
+
+    A change that was coalesced with a later one never is.
+    """
+    begun: list[Sequence[Any]] = []
+    missing = set(versions)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_LATE):
+            while missing:
+                await asyncio.sleep(_BETWEEN_QUESTIONS)
+                await peer.tell("starts")
+                news: Sequence[Sequence[Any]] = (await peer.expect("starts"))["starts"]
+                begun += news
+                missing -= {version for version, _, _ in news}
+    return begun
 
 
 def _delays(
