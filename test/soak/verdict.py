@@ -27,9 +27,11 @@ class Bounds:
     tasks: int = 2
     """Tasks at the end above those at the start: a timer or a call may be under way."""
 
-    descriptors: int = 12
+    descriptors: int = 24
     """Descriptors likewise: connections of both pools are kept for a minute, as many
-    as there ever were calls at a time (four workers, Events, the Lease, a watch)."""
+    as there ever were calls at a time. Four workers each write, and may ask after a
+    write of unknown outcome; eight write Events; then the Lease, watches, and those
+    that were struck and are not closed yet. A minute strikes ten times as many."""
 
     growth: int = 8 << 20
     """Bytes by which the last third of these may exceed the first: the heap of a
