@@ -1,4 +1,4 @@
-"""HTTP to one API server: the only module that knows the HTTP library.
+"""HTTP to one API server: with `connections`, all that knows the HTTP library.
 
 Two pools of connections, so that they cannot starve each other:
 
@@ -15,7 +15,8 @@ What an answer leads to, as in client-go's `rest/request.go` and `rest/with_retr
     everything else             an `ApiError`, at once
 
 Failures of the network pass as they are (`TRANSPORT_ERRORS`). Nothing else of the
-library gets out.
+library gets out. A write that met with one was sent once: it may have been done, and it
+is the caller's to find out.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ import aiohttp
 import msgspec
 import structlog
 
+from controller_runtime.connections import BrokenError, Sessions, hang_up
 from controller_runtime.credentials import CertificateIssuer, ClientCertificate
 from controller_runtime.errors import ApiError, StalledError, error_for
 from controller_runtime.metrics import Metrics
@@ -53,10 +55,6 @@ NOT_SENT_ERRORS: tuple[type[Exception], ...] = (
 )
 """Those among them after which the server cannot have done anything."""
 
-_CONNECTIONS = 100
-"""Short calls at a time; the rest wait. An API server serves 400 reads and 200 writes
-at a time to everybody (`--max-requests-inflight`)."""
-
 _CONNECT_TIMEOUT = 10.0
 """Seconds to reach the server."""
 
@@ -65,9 +63,6 @@ _RETRIES = 10
 
 _WARNINGS_KEPT = 1000
 """Distinct warnings remembered as logged."""
-
-_KEEP_ALIVE = 60.0
-"""Seconds that an idle connection is kept; the API server keeps its end for 90."""
 
 _SILENCE_TIMEOUT = 90.0
 """Seconds without a byte after which a call has failed, whatever its own timeout. The
@@ -155,7 +150,7 @@ class HttpTransport:
         issuer: object = config.credentials
         self._issuer = issuer if isinstance(issuer, CertificateIssuer) else None
         self._issued: ClientCertificate | None = None
-        self._sessions: _Sessions | None = None
+        self._sessions: Sessions | None = None
         self._renewing = asyncio.Lock()
         self._warned: set[str] = set()
 
@@ -219,7 +214,7 @@ class HttpTransport:
         try:
             yield _Chunks(response.content, stalled)
         finally:
-            _hang_up(response)
+            hang_up(response)
 
     async def _open_stream(
         self, call: _Call, idle_timeout: float
@@ -280,22 +275,23 @@ class HttpTransport:
             # Its text and repr have the URL of a proxy and the headers of the request.
             text = f"{call.method} {call.path}: {error.status} {error.message}"
             raise aiohttp.ClientError(text) from None
+        except BrokenError as broken:
+            raise broken.error from None
         self._count(call, response.status)
         if "Warning" in response.headers:
             self._warn(response.headers.getall("Warning"))
         return response
 
-    def _entered(self) -> _Sessions:
+    def _entered(self) -> Sessions:
         if self._sessions is None:
             raise RuntimeError("use the transport inside `async with`")
         return self._sessions
 
-    async def _connect(self, issued: ClientCertificate | None) -> _Sessions:
+    async def _connect(self, issued: ClientCertificate | None) -> Sessions:
         context: ssl.SSLContext | bool = True
         if self.config.server.startswith("https:"):
             context = await asyncio.to_thread(self.config.tls, issued)
-        limits = (_CONNECTIONS, 0)
-        return _Sessions(*(_session(self.config, context, it) for it in limits))
+        return Sessions.to(self.config, context)
 
     async def _login(self) -> _Login:
         """Ask who we are; a new certificate means new connections."""
@@ -360,28 +356,6 @@ class _Login(NamedTuple):
     certificate: ClientCertificate | None
 
 
-class _Sessions(NamedTuple):
-    calls: aiohttp.ClientSession
-    watches: aiohttp.ClientSession
-
-    async def close(self) -> None:
-        try:
-            await self.calls.close()
-        finally:  # a cancellation must not leave the other one open
-            await self.watches.close()
-
-
-def _hang_up(response: aiohttp.ClientResponse) -> None:
-    """End a connection that may still receive, at once.
-
-    Closing would wait for TLS to say goodbye, which outlives whoever leaves the watch.
-    """
-    connection = response.connection
-    if connection is not None and connection.transport is not None:
-        connection.transport.abort()
-    response.close()
-
-
 class _Chunks:
     """The body of a watch: whatever has come, never a line, which has no bound."""
 
@@ -400,19 +374,6 @@ class _Chunks:
         if not chunk:
             raise StopAsyncIteration
         return chunk
-
-
-def _session(
-    config: RestConfig, context: ssl.SSLContext | bool, limit: int
-) -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(
-            limit=limit, ssl=context, keepalive_timeout=_KEEP_ALIVE
-        ),
-        # Compression costs both sides more time than a cluster network saves.
-        headers={"User-Agent": config.user_agent, "Accept-Encoding": "identity"},
-        cookie_jar=aiohttp.DummyCookieJar(),
-    )
 
 
 async def _read(response: aiohttp.ClientResponse) -> Response:

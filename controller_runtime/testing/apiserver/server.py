@@ -137,13 +137,18 @@ class ApiServer:
 
     async def stop(self) -> None:
         """Go away as in an outage: connections break, new ones are refused."""
+        self.disconnect()
         runner, self._runner = self._runner, None
-        if runner is None:
+        if runner is not None:
+            await runner.cleanup()
+
+    def disconnect(self) -> None:
+        """Break every connection of a client, without a goodbye."""
+        if self._runner is None or self._runner.server is None:
             return
-        for connection in runner.server.connections if runner.server else ():
+        for connection in self._runner.server.connections:
             if connection.transport is not None:
                 connection.transport.abort()
-        await runner.cleanup()
 
     def config(self, *, token: str = "") -> RestConfig:
         """Return how a client reaches it, with a token if there is one to send."""
