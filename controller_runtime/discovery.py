@@ -3,14 +3,22 @@
     resource(gvk) ─▶ known? ─yes─▶ answer
                        │no
                        ▼
-              asked for this kind a moment ago? ─yes─▶ NoKindMatchError
+      first question of the core group, or of all others?
+                       │yes
+                       ▼
+              GET /api or /apis, aggregated ─▶ remember every kind in it ─▶ known?
+                       │ refused, or not in it                 no          │
+                       ▼                           ┌───────────────────────┘
+              asked for this kind a moment ago? ◀──┘ ─yes─▶ NoKindMatchError
                        │no
                        ▼
               GET /apis/<group>/<version> ─▶ remember every kind in it ─▶ known?
 
-One request tells all kinds of a group and version, and concurrent questions share it.
-What is known stays known: `forget` is for a kind whose CRD was taken away. What is
-not known is asked for again, so a CRD that appears later is found.
+So two requests tell all that a server serves (KEP-3352), of which the second is not
+made for core kinds, and concurrent questions share them. Older servers, proxies that do
+not pass the `Accept` header on, and groups whose own server was away at the time are
+asked for one by one. What is known stays known: `forget` is for a kind whose CRD was
+taken away. What is not known is asked for again, so a CRD that appears later is found.
 """
 
 from __future__ import annotations
@@ -21,8 +29,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import msgspec
+import structlog
 
 from controller_runtime.errors import (
+    ApiError,
     BadRequestError,
     DecodeError,
     NoKindMatchError,
@@ -31,8 +41,19 @@ from controller_runtime.errors import (
 from controller_runtime.meta import GroupVersionKind
 from controller_runtime.transport import Transport
 
+log = structlog.get_logger(__name__)
+
 _PATIENCE = 5.0
 """Seconds between two questions for a kind that is not served."""
+
+_AGGREGATED = ",".join(
+    f"application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
+    for version in ("v2", "v2beta1")
+)
+"""Since Kubernetes 1.30, and 1.26. A server that has neither answers with its groups
+alone, or with 406."""
+
+_STALE = "Stale"
 
 
 class ApiResource(NamedTuple):
@@ -83,9 +104,8 @@ class Discovery:
         self._transport = transport
         self._known: dict[GroupVersionKind, ApiResource] = {}
         self._missed: dict[GroupVersionKind, float] = {}
-        self._asking: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(
-            asyncio.Lock
-        )
+        self._surveyed: set[str] = set()
+        self._asking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def resource(self, gvk: GroupVersionKind) -> ApiResource:
         """Return how `gvk` is served.
@@ -96,9 +116,14 @@ class Discovery:
         """
         if (found := self._known.get(gvk)) is not None:
             return found
-        async with self._asking[gvk.group, gvk.version]:
+        root = "/apis" if gvk.group else "/api"
+        async with self._asking[root]:
+            if root not in self._surveyed:
+                await self._survey(root)
+        path = f"{root}/{gvk.api_version}"
+        async with self._asking[path]:
             if gvk not in self._known and not self._missed_lately(gvk):
-                await self._ask(gvk)
+                await self._ask(path, gvk)
         if (found := self._known.get(gvk)) is not None:
             return found
         raise NoKindMatchError(
@@ -115,15 +140,29 @@ class Discovery:
         now = asyncio.get_running_loop().time()
         return missed is not None and now < missed + _PATIENCE
 
-    async def _ask(self, gvk: GroupVersionKind) -> None:
-        root = f"/apis/{gvk.group}" if gvk.group else "/api"
+    async def _survey(self, root: str) -> None:
+        """Ask for all groups at once; who refuses is not asked for that again."""
         try:
-            answer = await self._transport.request("GET", f"{root}/{gvk.version}")
-        except NotFoundError:
-            pass  # the group or version is not served: no CRD of it is there yet
+            answer = await self._transport.request("GET", root, accept=_AGGREGATED)
+            served = list(read_groups(root, answer.body))
+        except (ApiError, DecodeError) as error:
+            log.debug("no aggregated discovery", path=root, error=str(error))
         else:
-            served = read_resources(gvk.group, gvk.version, answer.body)
             self._known |= {resource.gvk: resource for resource in served}
+        self._surveyed.add(root)
+
+    async def _ask(self, path: str, gvk: GroupVersionKind) -> None:
+        try:
+            answer = await self._transport.request("GET", path)
+        except NotFoundError:
+            # The group or version is not served: no CRD of it is there, or any more.
+            served = {}
+        else:
+            found = read_resources(gvk.group, gvk.version, answer.body)
+            served = {resource.gvk: resource for resource in found}
+        for known in [it for it in self._known if it[:2] == gvk[:2]]:
+            del self._known[known]
+        self._known |= served
         if gvk in self._known:
             self._missed.pop(gvk, None)
         else:
@@ -170,3 +209,85 @@ def read_resources(group: str, version: str, body: bytes) -> Iterator[ApiResourc
                 frozenset(resource.verbs or ()),
                 frozenset(subresources[resource.name]),
             )
+
+
+class _Groups(msgspec.Struct):
+    """`apidiscovery.k8s.io/v2` APIGroupDiscoveryList; v2beta1 has the same form."""
+
+    kind: str
+    items: list[_Group] | None = None
+
+
+class _Group(msgspec.Struct):
+    metadata: _GroupName
+    versions: list[_Version] | None = None
+
+
+class _GroupName(msgspec.Struct):
+    name: str = ""
+    """Absent for the core group."""
+
+
+class _Version(msgspec.Struct):
+    version: str
+    resources: list[_Served] | None = None
+    freshness: str = ""
+
+
+class _Served(msgspec.Struct, rename="camel"):
+    resource: str
+    scope: str
+    response_kind: _Kind | None = None
+    verbs: list[str] | None = None
+    subresources: list[_Subresource] | None = None
+
+
+class _Kind(msgspec.Struct):
+    kind: str
+
+
+class _Subresource(msgspec.Struct):
+    subresource: str
+
+
+_groups_decoder = msgspec.json.Decoder(_Groups)
+
+
+def read_groups(root: str, body: bytes) -> Iterator[ApiResource]:
+    """Read an `APIGroupDiscoveryList`, in the server's order.
+
+    What a group's own server served when it was last reached (`Stale`) is left out.
+
+    Args:
+        root: `/api` or `/apis`, for messages.
+        body: The list.
+
+    Raises:
+        DecodeError: It is not one, but what servers answer that know none, say.
+    """
+    try:
+        listed = _groups_decoder.decode(body)
+    except msgspec.MsgspecError as error:
+        raise DecodeError(f"cannot read what {root} serves: {error}") from error
+    if listed.kind != "APIGroupDiscoveryList":
+        raise DecodeError(f"{root} does not say what its groups serve: {listed.kind}")
+    # A cluster has thousands of kinds, and few sets of verbs.
+    sets: dict[tuple[str, ...], frozenset[str]] = {}
+    for group in listed.items or ():
+        for version in group.versions or ():
+            if version.freshness == _STALE:
+                continue
+            for served in version.resources or ():
+                if served.response_kind is None:
+                    continue
+                verbs = tuple(served.verbs or ())
+                parts = tuple(it.subresource for it in served.subresources or ())
+                yield ApiResource(
+                    GroupVersionKind(
+                        group.metadata.name, version.version, served.response_kind.kind
+                    ),
+                    served.resource,
+                    served.scope == "Namespaced",
+                    sets.setdefault(verbs, frozenset(verbs)),
+                    sets.setdefault(parts, frozenset(parts)),
+                )

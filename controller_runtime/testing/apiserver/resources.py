@@ -151,12 +151,34 @@ class Resource:
             entry["shortNames"] = list(self.short_names)
         return [entry, *map(self._subresource, self.subresources)]
 
+    def aggregated_discovery(self) -> Json:
+        """Its entry in an APIGroupDiscoveryList."""
+        group, version, kind = self.gvk
+        own: Json = {"group": group, "version": version, "kind": kind}
+        entry: Json = {
+            "resource": self.plural,
+            "responseKind": own,
+            "scope": "Namespaced" if self.namespaced else "Cluster",
+            "singularResource": kind.lower(),
+            "verbs": list(VERBS),
+        }
+        if self.short_names:
+            entry["shortNames"] = list(self.short_names)
+        parts = [
+            {"subresource": it, "responseKind": own, "verbs": _verbs_of(it)}
+            for it in self.subresources
+        ]
+        return entry | ({"subresources": parts} if parts else {})
+
     def _subresource(self, name: str) -> Json:
-        verbs = ["update"] if name == "finalize" else ["get", "patch", "update"]
         return {
             "name": f"{self.plural}/{name}",
             "singularName": "",
             "namespaced": self.namespaced,
             "kind": self.gvk.kind,
-            "verbs": verbs,
+            "verbs": _verbs_of(name),
         }
+
+
+def _verbs_of(subresource: str) -> list[str]:
+    return ["update"] if subresource == "finalize" else ["get", "patch", "update"]

@@ -226,7 +226,7 @@ class ApiServer:
         if problem is not None:
             raise problem
         if target is None or target.resource is None:
-            return self._discover(request.path)
+            return self._discover(request)
         place = Place(
             target.resource, target.namespace, target.name, target.subresource
         )
@@ -282,10 +282,13 @@ class ApiServer:
         if self.tokens and (scheme != "Bearer" or token not in self.tokens):
             raise status.unauthorized()
 
-    def _discover(self, path: str) -> web.StreamResponse:
+    def _discover(self, request: web.BaseRequest) -> web.StreamResponse:
+        path = request.path.rstrip("/")
         if path in {"/healthz", "/livez", "/readyz"}:
             return web.Response(text="ok")
-        answer = discovery.answer(self._catalogue, path.rstrip("/"))
+        answer = discovery.aggregated(self._catalogue, path, _accept(request))
+        if answer is None:
+            answer = discovery.answer(self._catalogue, path)
         if answer is None:
             return web.Response(status=404, text="404 page not found\n")
         return answers.json_answer(200, answer)

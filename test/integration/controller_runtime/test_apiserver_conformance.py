@@ -19,6 +19,7 @@ pytest.register_assert_rewrite(
     "conformance.kit",
     "conformance.lists",
     "conformance.objects",
+    "conformance.served",
     "conformance.watches",
 )
 
@@ -26,6 +27,7 @@ from conformance.applies import *  # noqa: E402, F403 - the tests
 from conformance.kit import WIDGET, Api  # noqa: E402 - after the registration
 from conformance.lists import *  # noqa: E402, F403 - the tests
 from conformance.objects import *  # noqa: E402, F403 - the tests
+from conformance.served import *  # noqa: E402, F403 - the tests
 from conformance.watches import *  # noqa: E402, F403 - the tests
 
 SCHEMA = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}

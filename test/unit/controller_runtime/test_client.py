@@ -93,6 +93,8 @@ class Server:
         accept: str = "application/json",
         timeout: float | None = 30.0,
     ) -> Response:
+        if path in {"/api", "/apis"}:
+            raise NotFoundError("not here", status=404)
         if path in self.KINDS:
             name, kind, namespaced = self.KINDS[path]
             kinds = [{"name": name, "kind": kind, "namespaced": namespaced}]

@@ -46,19 +46,47 @@ APPS = [
 ]
 
 
+def group(name: str, *resources: object, freshness: str = "Current") -> object:
+    """Return what an aggregated answer says of a group with one version."""
+    version = {"version": "v1", "resources": resources, "freshness": freshness}
+    return {"metadata": {"name": name}, "versions": [version]}
+
+
+def kind(plural: str, kind: str, *subresources: str) -> object:
+    parts = [{"subresource": it, "verbs": ["get"]} for it in subresources]
+    entry = {"resource": plural, "responseKind": {"kind": kind}, "verbs": ["get"]}
+    return entry | {"scope": "Namespaced", "subresources": parts}
+
+
 class Server:
-    """Answers discovery from a table; the paths that were asked are in `asked`."""
+    """Answers discovery from a table; the paths that were asked are in `asked`.
+
+    Unless it has `groups`, it knows no aggregated discovery.
+    """
 
     def __init__(self, served: Mapping[str, object]) -> None:
         self.served = dict(served)
+        self.groups: dict[str, list[object]] = {}
+        """By root, `/api` or `/apis`."""
+        self.refusals: dict[str, Exception] = {}
+        """By path."""
         self.asked: list[str] = []
-        self.failure: ApiError | None = None
+        self.failure: Exception | None = None
 
     async def request(self, method: str, path: str, **options: object) -> Response:
         self.asked.append(path)
         await asyncio.sleep(1)
         if self.failure is not None:
             raise self.failure
+        if path in self.refusals:
+            raise self.refusals[path]
+        if path in self.groups:
+            assert "as=APIGroupDiscoveryList" in str(options["accept"])
+            answer = {"kind": "APIGroupDiscoveryList", "items": self.groups[path]}
+            return Response(200, {}, json.dumps(answer).encode())
+        if path in {"/api", "/apis"}:
+            answer = {"kind": "APIGroupList", "groups": []}
+            return Response(200, {}, json.dumps(answer).encode())
         if path not in self.served:
             raise NotFoundError("no", status=404)
         return Response(200, {}, json.dumps({"resources": self.served[path]}).encode())
@@ -111,7 +139,7 @@ async def test_all_kinds_of_a_group_and_version_take_one_request() -> None:
             tasks.create_task(discovery.resource(gvk))
     await discovery.resource(NODE)
 
-    assert sorted(api.asked) == ["/api/v1", "/apis/apps/v1"]
+    assert sorted(api.asked) == ["/api", "/api/v1", "/apis", "/apis/apps/v1"]
 
 
 async def test_a_kind_that_appears_later_is_found() -> None:
@@ -142,7 +170,7 @@ async def test_a_kind_that_is_missing_is_asked_for_every_five_seconds_at_most() 
     with pytest.raises(NoKindMatchError):
         await discovery.resource(job)
 
-    assert (asked_at_once, len(api.asked)) == (1, 2)
+    assert (asked_at_once, len(api.asked)) == (2, 3)
 
 
 async def test_one_missing_kind_does_not_delay_the_search_for_another() -> None:
@@ -160,11 +188,12 @@ async def test_a_kind_that_was_forgotten_is_asked_for_again() -> None:
     api = server()
     discovery = Discovery(api)
     await discovery.resource(POD)
+    api.asked.clear()
 
     discovery.forget(POD)
     await discovery.resource(POD)
 
-    assert api.asked == ["/api/v1", "/api/v1"]
+    assert api.asked == ["/api/v1"]
 
 
 async def test_a_server_that_does_not_tell_is_asked_again_at_once() -> None:
@@ -196,6 +225,109 @@ async def test_a_caller_who_gives_up_does_not_take_the_others_with_him() -> None
         impatient.cancel()
 
     assert patient.result().plural == "pods"
+
+
+# Everything at once.
+
+
+async def test_two_requests_tell_everything_that_a_server_serves() -> None:
+    api = server()
+    api.groups["/api"] = [group("", kind("pods", "Pod", "status", "log"))]
+    api.groups["/apis"] = [
+        group("apps", kind("deployments", "Deployment")),
+        group("batch", kind("jobs", "Job")),
+    ]
+    discovery = Discovery(api)
+    job = GroupVersionKind("batch", "v1", "Job")
+
+    async with asyncio.TaskGroup() as tasks:
+        for gvk in (POD, DEPLOYMENT, job):
+            tasks.create_task(discovery.resource(gvk))
+    pod = await discovery.resource(POD)
+
+    assert sorted(api.asked) == ["/api", "/apis"]
+    assert pod == ApiResource(
+        POD, "pods", True, frozenset({"get"}), frozenset({"status", "log"})
+    )
+
+
+async def test_who_uses_no_named_group_does_not_ask_for_them() -> None:
+    api = server()
+    api.groups["/api"] = [group("", kind("pods", "Pod"))]
+
+    await Discovery(api).resource(POD)
+
+    assert api.asked == ["/api"]
+
+
+async def test_a_group_that_is_missing_from_the_whole_is_asked_for_itself() -> None:
+    api = server()
+    api.groups["/apis"] = [group("batch", kind("jobs", "Job"))]
+    discovery = Discovery(api)
+
+    assert (await discovery.resource(DEPLOYMENT)).plural == "deployments"
+
+    assert api.asked == ["/apis", "/apis/apps/v1"]
+
+
+async def test_what_a_server_away_once_served_is_not_taken_for_true() -> None:
+    api = server()
+    stale = group("apps", kind("old", "Deployment"), freshness="Stale")
+    api.groups["/apis"] = [stale]
+
+    assert (await Discovery(api).resource(DEPLOYMENT)).plural == "deployments"
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        ApiError("no such form", status=406),
+        ForbiddenError("not at /apis", status=403),
+        NotFoundError("a proxy that serves some groups", status=404),
+    ],
+)
+async def test_a_server_that_refuses_the_whole_is_asked_group_by_group(
+    refusal: Exception,
+) -> None:
+    api = server()
+    api.refusals["/apis"] = refusal
+
+    found = await Discovery(api).resource(DEPLOYMENT)
+
+    assert found.plural == "deployments"
+    assert api.asked == ["/apis", "/apis/apps/v1"]
+
+
+async def test_a_network_that_fails_is_an_error_and_the_whole_is_asked_again() -> None:
+    api = server()
+    api.groups["/apis"] = [group("apps", kind("deployments", "Deployment"))]
+    discovery = Discovery(api)
+    api.failure = OSError("no route")
+    with pytest.raises(OSError, match="no route"):
+        await discovery.resource(DEPLOYMENT)
+
+    api.failure = None
+    await discovery.resource(DEPLOYMENT)
+
+    assert api.asked == ["/apis", "/apis"]
+
+
+async def test_kinds_go_with_the_group_that_the_server_does_not_know_any_more() -> None:
+    api = server()
+    api.groups["/apis"] = [
+        group("apps", kind("deployments", "Deployment"), kind("extras", "Extra"))
+    ]
+    discovery = Discovery(api)
+    extra = DEPLOYMENT._replace(kind="Extra")
+    await discovery.resource(extra)
+
+    del api.served["/apis/apps/v1"]
+    discovery.forget(DEPLOYMENT)
+    with pytest.raises(NoKindMatchError):
+        await discovery.resource(DEPLOYMENT)
+
+    with pytest.raises(NoKindMatchError):
+        await discovery.resource(extra)
 
 
 NAMESPACED = ApiResource(DEPLOYMENT, "deployments", True, frozenset(), frozenset())

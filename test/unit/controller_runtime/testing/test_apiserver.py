@@ -28,6 +28,7 @@ pytest.register_assert_rewrite(
     "conformance.kit",
     "conformance.lists",
     "conformance.objects",
+    "conformance.served",
     "conformance.watches",
 )
 
@@ -35,6 +36,7 @@ from conformance.applies import *  # noqa: E402, F403 - the tests
 from conformance.kit import WIDGET, Api, config_map, version_of, widget  # noqa: E402
 from conformance.lists import *  # noqa: E402, F403 - the tests
 from conformance.objects import *  # noqa: E402, F403 - the tests
+from conformance.served import *  # noqa: E402, F403 - the tests
 from conformance.watches import *  # noqa: E402, F403 - the tests
 
 NAMESPACE = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}

@@ -75,7 +75,7 @@ async def test_what_everybody_may_ask_is_not_recorded(world: World) -> None:
     await world.client.list(CONFIG_MAP)
 
     paths = [request.path for request in world.server.requests]
-    assert paths == ["/api/v1", "/api/v1/configmaps"]
+    assert paths == ["/api", "/api/v1/configmaps"]
     assert asked(world) == ["list configmaps"]
 
 
