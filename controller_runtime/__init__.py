@@ -41,7 +41,7 @@ from controller_runtime.conditions import (
     set_condition,
     summarize_conditions,
 )
-from controller_runtime.controller import Controller, ControllerOptions
+from controller_runtime.controller import Controller, ControllerOptions, Watching
 from controller_runtime.controllerutil import (
     Ensured,
     MutationError,
@@ -336,6 +336,7 @@ __all__ = [
     "WatchEvent",
     "WatchOptions",
     "WatchdogOptions",
+    "Watching",
     "WithMaxWaitLimiter",
     "WorkQueue",
     "add_finalizer",

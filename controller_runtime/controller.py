@@ -27,6 +27,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Generic, TypeVar, assert_never, cast
 
 import structlog
@@ -93,6 +94,20 @@ class ControllerOptions:
     """Seconds after which a ready key of low priority rises to 0; `None` is never."""
 
 
+@dataclass(frozen=True, slots=True)
+class Watching:
+    """A source that a controller was given by `watch`."""
+
+    _end: Callable[[], None]
+
+    def stop(self) -> None:
+        """Bring up no more keys, and let go of the source. May be called twice.
+
+        What it has brought up stays in the queue. A watch that fed nothing else ends.
+        """
+        self._end()
+
+
 class Controller(Generic[R]):
     """Reconciles every key that its sources bring up."""
 
@@ -130,6 +145,8 @@ class Controller(Generic[R]):
         self.options = options or ControllerOptions()
         self.kind = kind_of(kind) if kind is not None else None
         self.permissions = tuple(permissions)
+        # Go's controllers name an object by its kind, so one search finds both.
+        self._noun = self.kind.kind if self.kind is not None else "object"
         self.queue: WorkQueue[R] = WorkQueue(
             limiter=limiter, ageing=self.options.ageing, metrics=measured.queue(name)
         )
@@ -169,8 +186,11 @@ class Controller(Generic[R]):
         """
         return dict(self._last_errors)
 
-    async def watch(self, source: Source[R]) -> None:
+    async def watch(self, source: Source[R]) -> Watching:
         """Add a source; once the others were started, start it too, and let it sync.
+
+        Returns:
+            What ends it, before the controller does.
 
         Raises:
             SyncTimeoutError: It did not sync in time, and was stopped.
@@ -180,9 +200,9 @@ class Controller(Generic[R]):
             if self._warm and not self._stopped:
                 await self._start_sources([source])
             self._sources.append(source)
+        return Watching(partial(self._unwatch, source))
 
-    def unwatch(self, source: Source[R]) -> None:
-        """Stop a source that was given to `watch`, and let go of it."""
+    def _unwatch(self, source: Source[R]) -> None:
         source.stop()
         self._sources = [other for other in self._sources if other is not source]
 
@@ -342,7 +362,8 @@ class Controller(Generic[R]):
             self._metrics.active_workers.dec()
 
     def _names(self, key: R) -> dict[str, str]:
-        names = {"object": str(key), "reconcileID": _uuid4(self._random)}
+        """Return what names a key in all that is logged about it."""
+        names = {self._noun: str(key), "reconcileID": _uuid4(self._random)}
         if isinstance(key, NamespacedName):
             names["namespace"], names["name"] = key
         return names
@@ -371,10 +392,12 @@ class Controller(Generic[R]):
     ) -> AbstractContextManager[object]:
         if self._tracer is None:
             return nullcontext()
+        # The same attributes for every kind, so that one query finds all reconciles.
+        of_key = {"object" if k == self._noun else k: v for k, v in names.items()}
         return discreet_span(
             self._tracer,
             "reconcile",
-            attributes={"controller": self.name, **names, "causes": item.causes},
+            attributes={"controller": self.name, **of_key, "causes": item.causes},
         )
 
     async def _reconcile(self, key: R) -> Result | timedelta | None:

@@ -1,8 +1,10 @@
 """Set-up of structlog: JSON for machines, columns for people.
 
-Every line carries `level`, `ts` and what the worker bound (controller, object,
-reconcileID). Lines of libraries that use `logging` take the same way out. Secrets
-are kept out where lines are written; nothing here could tell them from other text.
+Every line carries `level`, `ts` and what the worker bound: `controller`, its kind as
+`controllerGroup` and `controllerKind`, the object as `namespace`, `name` and, under the
+name of its kind, both (`Deployment="shop/web"`), and `reconcileID`. Lines of libraries
+that use `logging` take the same way out. Secrets are kept out where lines are written;
+nothing here could tell them from other text.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a worker binds for all that is logged while it works on a key.
 
     around the worker, the controller's own ─┐
-    the key's: object, reconcileID … ────────┴─▶ structlog's context variables
+    the key's: Deployment, reconcileID … ────┴─▶ structlog's context variables
 
 To clear and bind anew for each key, as structlog does it, is a fourth of what a
 reconcile costs that finds nothing to do. The names are the same each time, so their

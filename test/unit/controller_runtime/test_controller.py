@@ -55,6 +55,7 @@ from controller_runtime.workqueue import LOW_PRIORITY, Place, WorkQueue
 
 WEB = Request("shop", "web")
 API = Request("shop", "api")
+DEPLOYMENT = GroupVersionKind("apps", "v1", "Deployment")
 CONFLICT = ConflictError("the object has been modified", status=409)
 
 Answer: TypeAlias = Result | timedelta | BaseException | None
@@ -593,7 +594,7 @@ async def test_all_that_a_reconciler_logs_names_controller_object_and_call() -> 
     it = Controller(
         "web",
         Reconcile(look),
-        kind=GroupVersionKind("apps", "v1", "Deployment"),
+        kind=DEPLOYMENT,
         randomness=random.Random(1),  # noqa: S311 - ids, no secrets
     )
     it.queue.add(WEB)
@@ -608,7 +609,7 @@ async def test_all_that_a_reconciler_logs_names_controller_object_and_call() -> 
         "controller": "web",
         "controllerGroup": "apps",
         "controllerKind": "Deployment",
-        "object": "shop/web",
+        "Deployment": "shop/web",
         "namespace": "shop",
         "name": "web",
         "reconcileID": reconcile_id,
@@ -743,7 +744,7 @@ class Spans:
 
 async def test_a_reconcile_is_a_span_that_knows_why_and_sees_the_error() -> None:
     spans = Spans()
-    it = Controller("web", Script(CONFLICT), tracer=spans.tracer)
+    it = Controller("web", Script(CONFLICT), kind=DEPLOYMENT, tracer=spans.tracer)
     it.queue.add(WEB, cause="Pod shop/web created")
 
     async with running(it):
@@ -1168,11 +1169,23 @@ async def test_a_source_that_is_taken_away_is_stopped_once_and_let_go() -> None:
     async with running(it):
         await asyncio.sleep(1)
         await it.watch(twin)
-        await it.watch(source)
-        it.unwatch(source)
+        watching = await it.watch(source)
+        watching.stop()
         assert (source.stops, twin.stops) == (1, 0)
 
     assert (source.stops, twin.stops) == (1, 1)
+
+
+async def test_a_source_that_is_stopped_before_the_start_never_starts() -> None:
+    source = FakeSource(keys=[WEB])
+    it = controller(Script())
+
+    watching = await it.watch(source)
+    watching.stop()
+    watching.stop()
+    await run_for(it, 60)
+
+    assert source.starts == 0
 
 
 # Many at once.
