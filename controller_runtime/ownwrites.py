@@ -235,6 +235,8 @@ class OwnWrites:
         _drop_expired(doubts)
         for doubt in [it for it in doubts if it.concerns(namespace, name)]:
             until = doubts.get(doubt)
+            if until is None:
+                continue  # another reader cleared it up, while we asked about others
             for key, written in await _difference(informer, doubt):
                 self._note(informer, key, written)
             # Not if another write was lost there while the server was asked.

@@ -88,12 +88,11 @@ def request_info(
         path: Absolute, below the server's URL, not percent-encoded.
         params: The query.
     """
-    parts = [part for part in path.strip("/").split("/") if part]
-    head = {"api": 2, "apis": 3}.get(parts[0] if parts else "", len(parts) + 1)
-    if len(parts) <= head:  # discovery, or not of the API at all
+    head, rest = _split(path)
+    if not rest:  # discovery, or not of the API at all
         return RequestInfo(method.lower(), path=path)
-    group = parts[1] if head == 3 else ""
-    rest, verb = parts[head:], _VERBS.get(method, "")
+    group = head[1] if len(head) == 3 else ""
+    verb = _VERBS.get(method, "")
     if rest[0] in _SPECIAL:
         if len(rest) == 1:
             return RequestInfo(method.lower(), path=path)
@@ -112,6 +111,30 @@ def request_info(
     if verb == "delete" and not name:
         verb = "deletecollection"
     return RequestInfo(verb, group, resource, subresource, namespace, name)
+
+
+def path_template(path: str) -> str:
+    """Return a path of the API with placeholders for the names in it.
+
+    `/apis/apps/v1/namespaces/shop/deployments/web` is
+    `/apis/apps/v1/namespaces/{namespace}/deployments/{name}`; what is no resource, such
+    as `/version`, names no objects and stays.
+    """
+    info = request_info("", path)
+    if not info.resource:
+        return path
+    head, _ = _split(path)
+    if info.namespace and info.resource != "namespaces":
+        head += ["namespaces", "{namespace}"]
+    name = "{name}" if info.name else ""
+    return "/" + "/".join(filter(None, [*head, info.resource, name, info.subresource]))
+
+
+def _split(path: str) -> tuple[list[str], list[str]]:
+    """Return group and version of a path, and what is below them, if anything is."""
+    parts = [part for part in path.split("/") if part]
+    length = {"api": 2, "apis": 3}.get(parts[0] if parts else "", len(parts))
+    return parts[:length], parts[length:]
 
 
 def _is_watch(params: Mapping[str, str]) -> bool:

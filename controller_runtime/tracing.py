@@ -36,13 +36,10 @@ from controller_runtime.errors import (
     StalledError,
     SyncTimeoutError,
 )
+from controller_runtime.requestinfo import path_template
 from controller_runtime.transport import JSON, Response, Transport
 
 _NO_PARAMS: Mapping[str, str] = {}
-
-_OF_NAMESPACES = frozenset({"status", "finalize"})
-"""Subresources of the kind Namespace; what else follows its name is a resource."""
-
 
 _OUR_WORDS = frozenset(
     {
@@ -144,24 +141,3 @@ def discreet_span(
             text = str(error) if type(error) in _OUR_WORDS else None
             span.set_status(StatusCode.ERROR, text)
             raise
-
-
-def path_template(path: str) -> str:
-    """Return a path of the API with placeholders for the names in it.
-
-    `/apis/apps/v1/namespaces/shop/deployments/web` is
-    `/apis/apps/v1/namespaces/{namespace}/deployments/{name}`; paths outside of `/api`
-    and `/apis`, such as `/version`, name no objects and stay.
-    """
-    parts = path.strip("/").split("/")
-    head = {"api": 2, "apis": 3}.get(parts[0])
-    if head is None:
-        return path
-    rest = parts[head:]
-    is_inside = len(rest) > 2 and rest[0] == "namespaces"
-    if is_inside and rest[2] not in _OF_NAMESPACES:
-        head, rest = head + 2, rest[2:]
-        parts[head - 1] = "{namespace}"
-    if len(rest) > 1:
-        parts[head + 1] = "{name}"
-    return "/" + "/".join(parts)

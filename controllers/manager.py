@@ -79,9 +79,9 @@ def build(
 
 
 def _metrics_certificate(settings: Settings, metrics: Metrics) -> CertWatcher | None:
-    """Return what follows the files of a certificate, if there are any."""
+    """Return what follows the files of a certificate, if one is to be served."""
     folder = settings.metrics_cert_path
-    if folder is None:
+    if folder is None or settings.metrics_bind_address in {"", "0"}:
         return None
     return CertWatcher(folder / "tls.crt", folder / "tls.key", metrics=metrics)
 

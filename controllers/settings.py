@@ -104,6 +104,12 @@ class Settings(_Section):
 
     reload: ReloadSettings = ReloadSettings()
 
+    @field_validator("kubeconfig", "context", "metrics_cert_path", mode="before")
+    @classmethod
+    def _unset(cls, value: object) -> object:
+        # An empty path would be the working folder.
+        return None if value == "" else value
+
     @field_validator("metrics_cert_path")
     @classmethod
     def _of_use(cls, value: Path | None, info: ValidationInfo) -> Path | None:

@@ -29,6 +29,7 @@ from typing import NamedTuple, Self
 import aiohttp
 from aiohttp import web
 
+from controller_runtime.requestinfo import request_info
 from controller_runtime.restconfig import RestConfig
 from controller_runtime.testing.apiserver import answers, status
 from controller_runtime.testing.apiserver.faults import (
@@ -49,16 +50,6 @@ _BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "content-l
 
 _GARBAGE = b'{"type":"MODIFIED","object":{"kind":\x00}}\n'
 _HALF_A_LINE = b'{"type":"MODIFIED","object":{"kind":"Conf'
-
-_VERBS = {
-    ("GET", True): "get",
-    ("GET", False): "list",
-    ("POST", False): "create",
-    ("PUT", True): "update",
-    ("PATCH", True): "patch",
-    ("DELETE", True): "delete",
-    ("DELETE", False): "deletecollection",
-}
 
 
 class TestingProxy:
@@ -286,28 +277,18 @@ def _passed_on(headers: Mapping[str, str]) -> list[tuple[str, str]]:
 
 def _record(request: web.BaseRequest) -> Recorded:
     """Note a request; what it is about is read from its path alone."""
-    parts = request.path.strip("/").split("/")
-    rest = parts[{"api": 2, "apis": 3}.get(parts[0], len(parts)) :]
-    namespace = ""
-    if rest[:1] == ["namespaces"] and rest[2:] and rest[2] not in _OF_NAMESPACES:
-        namespace, rest = rest[1], rest[2:]
-    plural, name, subresource = (*rest, "", "", "")[:3]
-    verb = _VERBS.get((request.method, bool(name)), "") if plural else ""
-    is_watch = request.query.get("watch", "false").lower() not in {"false", "0"}
+    watch = {name: request.query[name] for name in ("watch",) if name in request.query}
+    info = request_info(request.method, request.path, watch)
     return Recorded(
         method=request.method,
         path=request.path,
         params=dict(request.query),
-        verb="watch" if verb == "list" and is_watch else verb,
-        resource=plural,
-        namespace=namespace,
-        name=name,
-        subresource=subresource,
+        verb=info.verb if info.resource else "",
+        resource=info.resource,
+        namespace="" if info.resource == "namespaces" else info.namespace,
+        name=info.name,
+        subresource=info.subresource,
         content_type=request.headers.get("Content-Type", ""),
         user_agent=request.headers.get("User-Agent", ""),
         time=asyncio.get_running_loop().time(),
     )
-
-
-_OF_NAMESPACES = frozenset({"status", "finalize"})
-"""Subresources of namespaces, which stand where resources of a namespace do."""

@@ -184,6 +184,30 @@ async def test_a_lost_write_of_one_object_is_no_matter_to_others(
 
 
 @pytest.mark.behaviour("K4")
+async def test_what_another_reader_has_cleared_up_meanwhile_is_not_asked_again(
+    server: ApiServer, place: Place
+) -> None:
+    async with lagging(server, place) as world:
+        await world.create("b")
+        await world.get("b")
+        server.faults.on(verb="patch", times=2).cut(handled=True)
+        await write_in_vain(world)
+        with pytest.raises(TRANSPORT_ERRORS):
+            await world.change("b", data={"value": "2"})
+        server.faults.on(verb="list").delay(1)
+        server.requests.clear()
+
+        async with asyncio.TaskGroup() as tasks:
+            everything = tasks.create_task(world.names())
+            await asyncio.sleep(0.5)  # it asks about `a`, which takes a second
+            read = await world.get("b")
+
+        assert read["data"] == {"value": "2"}
+        assert everything.result() == {"a", "b"}
+        assert [r.verb for r in server.requests] == ["list", "list"]
+
+
+@pytest.mark.behaviour("K4")
 async def test_a_doubt_is_not_kept_for_ever(server: ApiServer, place: Place) -> None:
     async with lagging(server, place) as world:
         server.faults.on(verb="patch").cut(handled=True)

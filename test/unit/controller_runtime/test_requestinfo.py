@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from controller_runtime.requestinfo import RequestInfo, request_info
+from controller_runtime.requestinfo import RequestInfo, path_template, request_info
 
 PODS = "/api/v1/namespaces/shop/pods"
 
@@ -89,3 +89,28 @@ def test_a_list_by_other_fields_is_about_all_names(selector: str) -> None:
 
 def test_a_request_with_a_subresource_names_it_as_a_role_does() -> None:
     assert request_info("GET", f"{PODS}/web/log").full_resource == "pods/log"
+
+
+@pytest.mark.parametrize(
+    ("path", "template"),
+    [
+        ("/version", "/version"),
+        ("/api/v1/pods", "/api/v1/pods"),
+        ("/api/v1/nodes/n1", "/api/v1/nodes/{name}"),
+        ("/api/v1/namespaces", "/api/v1/namespaces"),
+        ("/api/v1/namespaces/shop", "/api/v1/namespaces/{name}"),
+        ("/api/v1/namespaces/shop/status", "/api/v1/namespaces/{name}/status"),
+        ("/api/v1/namespaces/shop/pods", "/api/v1/namespaces/{namespace}/pods"),
+        (
+            "/apis/apps/v1/namespaces/shop/deployments/web/scale",
+            "/apis/apps/v1/namespaces/{namespace}/deployments/{name}/scale",
+        ),
+        ("/apis/example.com/v1/globals/g", "/apis/example.com/v1/globals/{name}"),
+        ("/apis/apps/v1", "/apis/apps/v1"),
+        ("/apis", "/apis"),
+        ("/", "/"),
+        ("/api/v1", "/api/v1"),
+    ],
+)
+def test_a_template_has_no_names_of_objects(path: str, template: str) -> None:
+    assert path_template(path) == template

@@ -18,7 +18,7 @@ from controller_runtime.meta import GroupVersionKind
 from controller_runtime.reconcile import Request
 from controller_runtime.scheme import Scheme
 from controller_runtime.testing.apiserver import ApiServer
-from controller_runtime.tracing import TracedTransport, path_template
+from controller_runtime.tracing import TracedTransport
 from controller_runtime.transport import HttpTransport
 
 CONFIG_MAP = GroupVersionKind("", "v1", "ConfigMap")
@@ -144,27 +144,3 @@ async def test_a_manager_without_a_provider_traces_nothing() -> None:
 
     assert manager.tracer is None
     assert manager.transport is transport
-
-
-@pytest.mark.parametrize(
-    ("path", "template"),
-    [
-        ("/version", "/version"),
-        ("/api/v1/pods", "/api/v1/pods"),
-        ("/api/v1/nodes/n1", "/api/v1/nodes/{name}"),
-        ("/api/v1/namespaces", "/api/v1/namespaces"),
-        ("/api/v1/namespaces/shop", "/api/v1/namespaces/{name}"),
-        ("/api/v1/namespaces/shop/status", "/api/v1/namespaces/{name}/status"),
-        ("/api/v1/namespaces/shop/pods", "/api/v1/namespaces/{namespace}/pods"),
-        (
-            "/apis/apps/v1/namespaces/shop/deployments/web/scale",
-            "/apis/apps/v1/namespaces/{namespace}/deployments/{name}/scale",
-        ),
-        ("/apis/example.com/v1/globals/g", "/apis/example.com/v1/globals/{name}"),
-        ("/apis/apps/v1", "/apis/apps/v1"),
-        ("/apis", "/apis"),
-        ("/api/v1", "/api/v1"),
-    ],
-)
-def test_a_template_has_no_names_of_objects(path: str, template: str) -> None:
-    assert path_template(path) == template

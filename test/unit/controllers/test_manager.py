@@ -117,3 +117,12 @@ async def test_a_folder_without_a_certificate_ends_the_manager_with_a_sentence(
 
     with pytest.raises(ConfigError, match=r"no certificate can be served .*tls\.crt"):
         await manager.start()
+
+
+async def test_without_metrics_nobody_looks_for_their_certificate(
+    transport: HttpTransport, tmp_path: Path
+) -> None:
+    settings = certified(tmp_path).model_copy(update={"metrics_bind_address": "0"})
+
+    async with running(build(settings, transport, Metrics())):
+        pass

@@ -79,6 +79,15 @@ def test_a_certificate_for_plain_metrics_is_a_mistake() -> None:
         load({"metrics_secure": False}, environ, None)
 
 
+@pytest.mark.parametrize("name", ["kubeconfig", "context", "metrics_cert_path"])
+def test_an_empty_variable_or_flag_sets_nothing(name: str) -> None:
+    from_environment = load({}, {f"PILOTHOUSE_{name.upper()}": ""}, None)
+    from_flag = load({name: "", "metrics_secure": False}, {}, None)
+
+    assert getattr(from_environment, name) is None
+    assert getattr(from_flag, name) is None
+
+
 def test_controllers_are_a_list_with_commas_each_once() -> None:
     settings = load({"controllers": "reload, reload"}, {}, None)
 
