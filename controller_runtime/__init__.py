@@ -97,7 +97,8 @@ from controller_runtime.interceptor import Call, Hook, InterceptedTransport, Pro
 from controller_runtime.kstatus import ObjectState, ObjectStatus, compute_status
 from controller_runtime.leaderelection import LeaderElectionOptions, LeaderElector
 from controller_runtime.log import configure as configure_logging
-from controller_runtime.manager import Manager, ManagerOptions
+from controller_runtime.manager import Manager
+from controller_runtime.manageroptions import ManagerOptions
 from controller_runtime.meta import (
     ApiModel,
     Duration,

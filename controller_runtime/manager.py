@@ -29,28 +29,25 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import ssl
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import timedelta
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from opentelemetry.trace import Tracer, TracerProvider
 
-from controller_runtime.accessreview import AccessReviewer
-from controller_runtime.cache import Cache, CacheOptions
+from controller_runtime.cache import Cache
 from controller_runtime.cachedclient import CachedClient
 from controller_runtime.client import Client
 from controller_runtime.clock import Clock, SystemClock
-from controller_runtime.controller import Controller, ControllerOptions
+from controller_runtime.controller import Controller
 from controller_runtime.debug import Inspector
 from controller_runtime.discovery import Discovery
 from controller_runtime.errors import AlreadyStartedError, ControllerRuntimeError
 from controller_runtime.fence import FencedTransport
 from controller_runtime.garbage import GarbageTuning
-from controller_runtime.httpserver import HttpServer, Probes
-from controller_runtime.leaderelection import LeaderElectionOptions, LeaderElector
+from controller_runtime.httpserver import Probes
+from controller_runtime.leaderelection import LeaderElector
+from controller_runtime.manageroptions import ManagerOptions
 from controller_runtime.metrics import Metrics
 from controller_runtime.rbac import Grant, Permission, needed
 from controller_runtime.recorder import (
@@ -60,11 +57,11 @@ from controller_runtime.recorder import (
 )
 from controller_runtime.runnable import Group, Runnable, end_group, name_of
 from controller_runtime.scheme import Scheme
-from controller_runtime.selfsigned import load_self_signed, server_context
+from controller_runtime.servers import Servers
 from controller_runtime.tracing import TracedTransport
 from controller_runtime.transport import Transport
 from controller_runtime.warmup import WarmUp
-from controller_runtime.watchdog import Watchdog, WatchdogOptions
+from controller_runtime.watchdog import Watchdog
 
 if TYPE_CHECKING:  # imported by a manager that serves webhooks, and by no other
     from controller_runtime.webhookserver import WebhookServer
@@ -85,62 +82,6 @@ _STOP_ORDER = (
     Group.HTTP,
     Group.RECORDERS,
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ManagerOptions:
-    """How a manager runs."""
-
-    metrics_bind_address: str = ":8080"
-    """`host:port` of `/metrics`; `0` serves none."""
-
-    metrics_secure: bool = True
-    """Serve `/metrics` over TLS, and only to accounts that may `get` that path, as the
-    API server says; see `accessreview`. Off, whoever reaches the port reads it."""
-
-    metrics_tls: ssl.SSLContext | None = None
-    """With the certificate of the secure `/metrics`; `None` makes one at the start,
-    which clients cannot verify."""
-
-    health_probe_bind_address: str = ":8081"
-    """`host:port` of `/healthz` and `/readyz`; `0` serves none."""
-
-    debug_bind_address: str = "0"
-    """`host:port` of `/debug`, best of the loopback: it names objects and is open to
-    whoever reaches it; `0` serves none."""
-
-    webhook_bind_address: str = ":9443"
-    """`host:port` of webhooks, if there are any; `0` serves none."""
-
-    webhook_tls: ssl.SSLContext | None = None
-    """What webhooks are served with; it may be told of new certificates at any time."""
-
-    watchdog: WatchdogOptions | None = field(default_factory=WatchdogOptions)
-    """When a blocked event loop is worth a word; `None` watches it not at all."""
-
-    tune_gc: bool = False
-    """Keep the garbage collector from what lives for ever (`garbage`): an application's
-    caches fill in two thirds of the time. It changes the whole process, so tests and
-    programs that do more than this leave it off."""
-
-    graceful_shutdown_timeout: timedelta | None = timedelta(seconds=30)
-    """Longest that stopping may take; zero cancels at once, `None` waits for ever."""
-
-    field_owner: str = "pilothouse"
-    """Field manager of writes that name no other."""
-
-    leader_election: LeaderElectionOptions | None = None
-    """Which Lease to hold while the last group runs; `None` runs it without."""
-
-    cache: CacheOptions = field(default_factory=CacheOptions)
-    """What the cache keeps."""
-
-    controller: ControllerOptions = field(default_factory=ControllerOptions)
-    """How controllers run that bring no options of their own."""
-
-    group_kind_concurrency: Mapping[str, int] = field(default_factory=dict)
-    """Reconciles at once of controllers that do not say, by what they are for:
-    `Deployment.apps` or, of the core group, `Pod`."""
 
 
 class Manager:
@@ -216,10 +157,16 @@ class Manager:
         """Reads from the cache, and sees its own writes there."""
         self.metrics.stores(self.cache.report)
         self.probes = Probes()
-        self._permissions: set[Permission] = set()
-        self._self_signed: ssl.SSLContext | None = None
-        self._servers = self._http_servers()
-        self._webhooks: WebhookServer | None = None
+        self._servers = Servers(
+            self.options,
+            transport=transport,
+            metrics=self.metrics,
+            probes=self.probes,
+            inspector=Inspector(self.controllers, self.cache),
+            clock=self.clock,
+            randomness=self.random,
+        )
+        self._permissions: set[Permission] = set(self._servers.permissions)
         self._events = EventBroadcaster(
             self.api_reader,
             clock=self.clock,
@@ -302,27 +249,26 @@ class Manager:
         Raises:
             AlreadyStartedError: There are none, and the manager has started.
         """
-        if self._webhooks is None:
+        webhooks = self._servers.webhooks
+        if webhooks is None:
             if self._started:
                 raise AlreadyStartedError(
                     "cannot add webhooks: the manager has started without"
                 )
-            self._webhooks = self._webhook_server()
-            self.add(self._webhooks, group=Group.WEBHOOKS)
-            self.probes.add_ready_check("webhook", self._webhooks.check)
-        return self._webhooks
+            webhooks = self._servers.add_webhooks()
+            self.add(webhooks, group=Group.WEBHOOKS)
+            self.probes.add_ready_check("webhook", webhooks.check)
+        return webhooks
 
     @property
     def metrics_url(self) -> str:
         """Where `/metrics` is reached from this machine; empty until `start`."""
-        metrics, *_ = self._servers
-        return f"{metrics.url}/metrics" if metrics.url else ""
+        return self._servers.metrics_url
 
     @property
     def debug_url(self) -> str:
         """Where `/debug` is reached from this machine; empty until `start`."""
-        *_, debug = self._servers
-        return f"{debug.url}/debug" if debug.url else ""
+        return self._servers.debug_url
 
     def stop(self) -> None:
         """Begin to stop; `start` returns when everything has ended."""
@@ -345,15 +291,11 @@ class Manager:
             raise AlreadyStartedError("a manager starts once; make another")
         self._started = True
         try:
-            if (tls := self._self_signed) is not None:
-                await asyncio.to_thread(load_self_signed, tls, clock=self.clock)
-            for server in self._bound():
-                await server.bind()
+            await self._servers.bind()
             await self._run()
         finally:
             # A server that ran has closed its port; one that never did has it still.
-            for server in self._bound():
-                await server.close()
+            await self._servers.close()
         self._raise_errors()
 
     async def _run(self) -> None:
@@ -384,54 +326,8 @@ class Manager:
         self.probes.add_health_check("leader-election", elector.check)
         return elector
 
-    def _http_servers(self) -> Sequence[HttpServer]:
-        options = self.options
-        metrics = self._metrics_server()
-        metrics.add_metrics(self.metrics.exposition)
-        probes = HttpServer(
-            options.health_probe_bind_address,
-            name="health probes",
-            flag="--health-probe-bind-address",
-        )
-        probes.add_probes(self.probes)
-        debug = HttpServer(
-            options.debug_bind_address, name="debug", flag="--debug-bind-address"
-        )
-        debug.add_route("/debug", Inspector(self.controllers, self.cache).answer)
-        return (metrics, probes, debug)
-
-    def _metrics_server(self) -> HttpServer:
-        address = self.options.metrics_bind_address
-        name, flag = "metrics", "--metrics-bind-address"
-        server = HttpServer(address, name=name, flag=flag)
-        if not (self.options.metrics_secure and server.is_on):
-            return server
-        tls = self.options.metrics_tls
-        if tls is None:
-            tls = self._self_signed = server_context()
-        guard = AccessReviewer(self.transport, randomness=self.random)
-        self._permissions.update(guard.permissions)
-        return HttpServer(address, name=name, flag=flag, tls=tls, guard=guard)
-
-    def _webhook_server(self) -> WebhookServer:
-        from controller_runtime.webhookserver import (  # noqa: PLC0415 - costs memory
-            WebhookServer,
-        )
-
-        return WebhookServer(
-            self.options.webhook_bind_address,
-            metrics=self.metrics,
-            tls=self.options.webhook_tls,
-        )
-
-    def _bound(self) -> Iterator[HttpServer | WebhookServer]:
-        """Yield what has a port that may be taken."""
-        yield from self._servers
-        if self._webhooks is not None:
-            yield self._webhooks
-
     def _start_groups(self) -> None:
-        for server in self._servers:
+        for server in self._servers.http:
             self.add(server, group=Group.HTTP)
         for group in Group:
             if group is not Group.LEADER_ELECTION:

@@ -7,7 +7,7 @@ lacks something; a permission that no request needed means that it has too much.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -41,7 +41,7 @@ from controller_runtime.testing.envtest import (
     ControlPlane,
     ControlPlaneOptions,
 )
-from controller_runtime.testing.eventually import eventually
+from controller_runtime.testing.eventually import eventually, eventually_list
 from controller_runtime.testing.permissions import RecordingTransport
 from controller_runtime.transport import JSON
 from controllers.manager import build
@@ -172,13 +172,12 @@ class Site:
 
     async def told(self, count: int) -> None:
         """Wait until that many workloads have an Event of their reload."""
-        async with asyncio.timeout(60):
-            while True:
-                events = await self.client.list(EVENT, self.namespace)
-                reloads = [e for e in events.items if e["reason"] == "Reloaded"]
-                if len({e["regarding"]["kind"] for e in reloads}) == count:
-                    return
-                await asyncio.sleep(0.05)
+
+        def are_told(events: list[Json]) -> bool:
+            reloads = [e for e in events if e["reason"] == "Reloaded"]
+            return len({e["regarding"]["kind"] for e in reloads}) == count
+
+        await eventually_list(self.client, EVENT, self.namespace, are_told, timeout=60)
 
     async def tell_twice(self, manager: Manager) -> None:
         """Have the manager write an Event, and then that it happened again."""
@@ -186,14 +185,20 @@ class Site:
         about = ObjectReference(ConfigMap.gvk, self.namespace, "c")
         for count in (1, 2):
             recorder.event(about, reason="Tested", action="Test", note="twice")
-            async with asyncio.timeout(60):
-                while await self._count("Tested") != count:  # noqa: ASYNC110 - no watch
-                    await asyncio.sleep(0.05)
+            is_written = _counting("Tested", count)
+            await eventually_list(
+                self.client, EVENT, self.namespace, is_written, timeout=60
+            )
 
-    async def _count(self, reason: str) -> int:
-        events = await self.client.list(EVENT, self.namespace)
-        found = (e for e in events.items if e["reason"] == reason)
-        return sum(e.get("series", {}).get("count", 1) for e in found)
+
+def _counting(reason: str, count: int) -> Callable[[list[Json]], bool]:
+    """Return whether Events tell that something happened so many times."""
+
+    def is_so(events: list[Json]) -> bool:
+        found = (e for e in events if e["reason"] == reason)
+        return sum(e.get("series", {}).get("count", 1) for e in found) == count
+
+    return is_so
 
 
 def _record(obj: Json) -> str:

@@ -16,7 +16,8 @@ from controller_runtime.controller import ControllerOptions
 from controller_runtime.errors import ConfigError
 from controller_runtime.event import Event, Generic
 from controller_runtime.handler import for_object, mapped
-from controller_runtime.manager import Manager, ManagerOptions
+from controller_runtime.manager import Manager
+from controller_runtime.manageroptions import ManagerOptions
 from controller_runtime.meta import (
     GroupVersionKind,
     Json,

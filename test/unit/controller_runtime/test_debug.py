@@ -15,7 +15,8 @@ import pytest
 from controller_runtime.builder import controller
 from controller_runtime.debug import await_stack, key_text
 from controller_runtime.errors import TerminalError
-from controller_runtime.manager import Manager, ManagerOptions
+from controller_runtime.manager import Manager
+from controller_runtime.manageroptions import ManagerOptions
 from controller_runtime.meta import GroupVersionKind
 from controller_runtime.reconcile import Request
 from controller_runtime.testing.apiserver import ApiServer

@@ -12,7 +12,8 @@ from controller_runtime.controller import Controller
 from controller_runtime.errors import LeaderLostError
 from controller_runtime.fence import FencedTransport
 from controller_runtime.leaderelection import LeaderElectionOptions
-from controller_runtime.manager import Manager, ManagerOptions
+from controller_runtime.manager import Manager
+from controller_runtime.manageroptions import ManagerOptions
 from controller_runtime.meta import NamespacedName
 from controller_runtime.reconcile import Request
 from controller_runtime.runnable import Group

@@ -16,7 +16,8 @@ from controller_runtime.errors import (
 )
 from controller_runtime.garbage import THRESHOLDS
 from controller_runtime.httpserver import HttpServer
-from controller_runtime.manager import Manager, ManagerOptions
+from controller_runtime.manager import Manager
+from controller_runtime.manageroptions import ManagerOptions
 from controller_runtime.meta import GroupVersionKind
 from controller_runtime.recorder import EVENT, ObjectReference
 from controller_runtime.runnable import Group

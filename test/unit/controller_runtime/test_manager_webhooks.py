@@ -16,7 +16,8 @@ import pytest
 
 from controller_runtime import builder
 from controller_runtime.errors import AlreadyStartedError, ConfigError
-from controller_runtime.manager import Manager, ManagerOptions
+from controller_runtime.manager import Manager
+from controller_runtime.manageroptions import ManagerOptions
 from controller_runtime.meta import ApiModel, GroupVersionKind, Json, KubeObject
 from controller_runtime.runnable import Group
 from controller_runtime.scheme import Scheme

@@ -13,7 +13,8 @@ from opentelemetry.trace import SpanKind, StatusCode
 from controller_runtime import builder
 from controller_runtime.client import Client
 from controller_runtime.errors import NotFoundError
-from controller_runtime.manager import Manager, ManagerOptions
+from controller_runtime.manager import Manager
+from controller_runtime.manageroptions import ManagerOptions
 from controller_runtime.meta import GroupVersionKind
 from controller_runtime.reconcile import Request
 from controller_runtime.scheme import Scheme

@@ -9,7 +9,8 @@ from typing import ClassVar
 import pytest
 
 from controller_runtime.client import Client
-from controller_runtime.manager import Manager, ManagerOptions
+from controller_runtime.manager import Manager
+from controller_runtime.manageroptions import ManagerOptions
 from controller_runtime.meta import GroupVersionKind, Json, KubeObject
 from controller_runtime.patch import merge_patch
 from controller_runtime.scheme import Scheme
