@@ -187,6 +187,8 @@ from controller_runtime.tracing import TracedTransport
 from controller_runtime.transport import (
     TRANSPORT_ERRORS,
     HttpTransport,
+    ListenOptions,
+    RequestOptions,
     Response,
     Transport,
 )
@@ -267,6 +269,7 @@ __all__ = [
     "LeaderElector",
     "LeaderLostError",
     "Limiter",
+    "ListenOptions",
     "Manager",
     "ManagerOptions",
     "MaxOfLimiter",
@@ -302,6 +305,7 @@ __all__ = [
     "ReflectorOptions",
     "Request",
     "RequestInfo",
+    "RequestOptions",
     "Response",
     "RestConfig",
     "Result",

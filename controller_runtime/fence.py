@@ -12,16 +12,19 @@ or through a pause that the server had asked for before the same call is made ag
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import TypeAlias
+from typing import TypeAlias, Unpack
 
-from controller_runtime.transport import JSON, Response, Transport
+from controller_runtime.transport import (
+    ListenOptions,
+    RequestOptions,
+    Response,
+    Transport,
+)
 
 Fence: TypeAlias = Callable[[], None]
 """Returns if one may act now; ends the process, or raises `LeaderLostError`, if not."""
-
-_NO_PARAMS: Mapping[str, str] = {}
 
 
 class FencedTransport:
@@ -35,35 +38,12 @@ class FencedTransport:
         self._fence = fence
 
     async def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: Mapping[str, str] = _NO_PARAMS,
-        body: bytes | None = None,
-        content_type: str = JSON,
-        accept: str = JSON,
-        timeout: float | None = 30.0,
+        self, method: str, path: str, **options: Unpack[RequestOptions]
     ) -> Response:
         self._fence()
-        return await self._transport.request(
-            method,
-            path,
-            params=params,
-            body=body,
-            content_type=content_type,
-            accept=accept,
-            timeout=timeout,
-        )
+        return await self._transport.request(method, path, **options)
 
     def stream(
-        self,
-        path: str,
-        *,
-        params: Mapping[str, str],
-        idle_timeout: float,
-        accept: str = JSON,
+        self, path: str, **options: Unpack[ListenOptions]
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        return self._transport.stream(
-            path, params=params, idle_timeout=idle_timeout, accept=accept
-        )
+        return self._transport.stream(path, **options)

@@ -21,10 +21,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Unpack
 
 from controller_runtime.requestinfo import RequestInfo, request_info
-from controller_runtime.transport import JSON, Response, Transport
+from controller_runtime.transport import (
+    ListenOptions,
+    RequestOptions,
+    Response,
+    Transport,
+)
 
 _NO_PARAMS: Mapping[str, str] = {}
 
@@ -87,51 +92,30 @@ class InterceptedTransport:
         self._hooks = dict(hooks)
 
     async def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: Mapping[str, str] = _NO_PARAMS,
-        body: bytes | None = None,
-        content_type: str = JSON,
-        accept: str = JSON,
-        timeout: float | None = 30.0,
+        self, method: str, path: str, **options: Unpack[RequestOptions]
     ) -> Response:
         async def proceed() -> Response:
-            return await self._transport.request(
-                method,
-                path,
-                params=params,
-                body=body,
-                content_type=content_type,
-                accept=accept,
-                timeout=timeout,
-            )
+            return await self._transport.request(method, path, **options)
 
+        params, body = options.get("params", _NO_PARAMS), options.get("body")
         call = Call(request_info(method, path, params), method, path, params, body)
         hook = self._hook(call)
         return await (proceed() if hook is None else hook(call, proceed))
 
     @asynccontextmanager
     async def stream(
-        self,
-        path: str,
-        *,
-        params: Mapping[str, str],
-        idle_timeout: float,
-        accept: str = JSON,
+        self, path: str, **options: Unpack[ListenOptions]
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         async with AsyncExitStack() as stack:
             opened: list[AsyncIterator[bytes]] = []
 
             async def proceed() -> Response:
                 if not opened:
-                    stream = self._transport.stream(
-                        path, params=params, idle_timeout=idle_timeout, accept=accept
-                    )
+                    stream = self._transport.stream(path, **options)
                     opened.append(await stack.enter_async_context(stream))
                 return Response(200, {}, b"")
 
+            params = options["params"]
             call = Call(request_info("GET", path, params), "GET", path, params, None)
             hook = self._hook(call)
             answer = await (proceed() if hook is None else hook(call, proceed))

@@ -22,6 +22,7 @@ from contextlib import (
     contextmanager,
 )
 from http import HTTPStatus
+from typing import Unpack
 
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
 
@@ -37,9 +38,12 @@ from controller_runtime.errors import (
     SyncTimeoutError,
 )
 from controller_runtime.requestinfo import path_template
-from controller_runtime.transport import JSON, Response, Transport
-
-_NO_PARAMS: Mapping[str, str] = {}
+from controller_runtime.transport import (
+    ListenOptions,
+    RequestOptions,
+    Response,
+    Transport,
+)
 
 _OUR_WORDS = frozenset(
     {
@@ -64,41 +68,18 @@ class TracedTransport:
         self._tracer = tracer
 
     async def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: Mapping[str, str] = _NO_PARAMS,
-        body: bytes | None = None,
-        content_type: str = JSON,
-        accept: str = JSON,
-        timeout: float | None = 30.0,
+        self, method: str, path: str, **options: Unpack[RequestOptions]
     ) -> Response:
         with self._span(method, path) as span:
-            answer = await self._transport.request(
-                method,
-                path,
-                params=params,
-                body=body,
-                content_type=content_type,
-                accept=accept,
-                timeout=timeout,
-            )
+            answer = await self._transport.request(method, path, **options)
             span.set_attribute("http.response.status_code", answer.status)
             return answer
 
     @asynccontextmanager
     async def stream(
-        self,
-        path: str,
-        *,
-        params: Mapping[str, str],
-        idle_timeout: float,
-        accept: str = JSON,
+        self, path: str, **options: Unpack[ListenOptions]
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        opened = self._transport.stream(
-            path, params=params, idle_timeout=idle_timeout, accept=accept
-        )
+        opened = self._transport.stream(path, **options)
         async with AsyncExitStack() as stack:
             with self._span("GET", path) as span:
                 chunks = await stack.enter_async_context(opened)

@@ -29,7 +29,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from datetime import timedelta
 from http.client import responses
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, NotRequired, Protocol, Self, TypedDict, Unpack
 from urllib.parse import quote, urlsplit
 
 import aiohttp
@@ -85,32 +85,54 @@ class Response(NamedTuple):
     body: bytes
 
 
+class RequestOptions(TypedDict, total=False):
+    """What a request may say besides what it is about."""
+
+    params: Mapping[str, str]
+    """The query; empty by default."""
+
+    body: bytes | None
+    """Sent as it is."""
+
+    content_type: str
+    """Of the body; JSON by default."""
+
+    accept: str
+    """Media types that the answer may have; JSON by default."""
+
+    timeout: float | None
+    """Seconds for each attempt, 30 by default, `None` as long as bytes come. Pauses
+    that the server asks for do not count: a deadline for all is the caller's to set."""
+
+
+class ListenOptions(TypedDict):
+    """What a watch says besides what it is about."""
+
+    params: Mapping[str, str]
+    """The query."""
+
+    idle_timeout: float
+    """Seconds without a byte after which it has stalled."""
+
+    accept: NotRequired[str]
+    """Media types that the answer may have; JSON by default."""
+
+
 class Transport(Protocol):
-    """Carries requests to an API server. The seam for fakes and simulations."""
+    """Carries requests to an API server. The seam for fakes and simulations.
+
+    What stands around another transport passes the options on as they are.
+    """
 
     async def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: Mapping[str, str] = _NO_PARAMS,
-        body: bytes | None = None,
-        content_type: str = JSON,
-        accept: str = JSON,
-        timeout: float | None = 30.0,
+        self, method: str, path: str, **options: Unpack[RequestOptions]
     ) -> Response:
         """Make one request and read the whole answer.
 
         Args:
             method: Such as `GET`.
             path: Absolute, below the server's URL, not percent-encoded.
-            params: The query.
-            body: Sent as it is.
-            content_type: Of the body.
-            accept: Media types that the answer may have.
-            timeout: Seconds for each attempt, `None` as long as bytes come. Pauses that
-                the server asks for do not count: a deadline for everything is the
-                caller's to set.
+            options: See `RequestOptions`.
 
         Raises:
             ApiError: The server refused; the class says why.
@@ -120,12 +142,7 @@ class Transport(Protocol):
         ...
 
     def stream(
-        self,
-        path: str,
-        *,
-        params: Mapping[str, str],
-        idle_timeout: float,
-        accept: str = JSON,
+        self, path: str, **options: Unpack[ListenOptions]
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Open a watch and yield its bytes as they come, in chunks of any size.
 

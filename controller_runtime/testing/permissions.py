@@ -13,15 +13,19 @@ server asks for that permission then.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import Unpack
 
 from controller_runtime.errors import ForbiddenError
 from controller_runtime.rbac import OPEN_TO_ALL
 from controller_runtime.requestinfo import RequestInfo, request_info
-from controller_runtime.transport import JSON, Response, Transport
-
-_NO_PARAMS: Mapping[str, str] = {}
+from controller_runtime.transport import (
+    ListenOptions,
+    RequestOptions,
+    Response,
+    Transport,
+)
 
 
 class RecordingTransport:
@@ -35,44 +39,21 @@ class RecordingTransport:
         """Those of them that were answered with 403."""
 
     async def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: Mapping[str, str] = _NO_PARAMS,
-        body: bytes | None = None,
-        content_type: str = JSON,
-        accept: str = JSON,
-        timeout: float | None = 30.0,
+        self, method: str, path: str, **options: Unpack[RequestOptions]
     ) -> Response:
-        asked = request_info(method, path, params)
+        asked = request_info(method, path, options.get("params", {}))
         with self._noted(asked):
-            answer = await self._transport.request(
-                method,
-                path,
-                params=params,
-                body=body,
-                content_type=content_type,
-                accept=accept,
-                timeout=timeout,
-            )
+            answer = await self._transport.request(method, path, **options)
         if answer.status == 201 and asked.verb in {"patch", "update"}:
             self.requests.append(asked._replace(verb="create"))
         return answer
 
     @asynccontextmanager
     async def stream(
-        self,
-        path: str,
-        *,
-        params: Mapping[str, str],
-        idle_timeout: float,
-        accept: str = JSON,
+        self, path: str, **options: Unpack[ListenOptions]
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        with self._noted(request_info("GET", path, params)):
-            async with self._transport.stream(
-                path, params=params, idle_timeout=idle_timeout, accept=accept
-            ) as chunks:
+        with self._noted(request_info("GET", path, options["params"])):
+            async with self._transport.stream(path, **options) as chunks:
                 yield chunks
 
     @contextmanager

@@ -22,6 +22,7 @@ from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Unpack
 
 import uvloop
 
@@ -33,6 +34,7 @@ from controller_runtime import (
     GroupVersionKind,
     HttpTransport,
     LeaderElectionOptions,
+    ListenOptions,
     Manager,
     ManagerOptions,
     Metrics,
@@ -40,6 +42,7 @@ from controller_runtime import (
     ObjectReference,
     ReflectorOptions,
     Request,
+    RequestOptions,
     Response,
     RestConfig,
     Transport,
@@ -74,8 +77,6 @@ DIGEST = "soak.pilothouse.dev/digest"
 
 WORKERS = 4
 
-_NO_PARAMS: Mapping[str, str] = {}
-
 
 def digest(data: Mapping[str, str]) -> str:
     """Return what stands for some data."""
@@ -91,25 +92,9 @@ class Noting:
         self._writes = 0
 
     async def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: Mapping[str, str] = _NO_PARAMS,
-        body: bytes | None = None,
-        content_type: str = "application/json",
-        accept: str = "application/json",
-        timeout: float | None = 30.0,
+        self, method: str, path: str, **options: Unpack[RequestOptions]
     ) -> Response:
-        send = self._transport.request(
-            method,
-            path,
-            params=params,
-            body=body,
-            content_type=content_type,
-            accept=accept,
-            timeout=timeout,
-        )
+        send = self._transport.request(method, path, **options)
         if method == "GET" or "/configmaps" not in path:
             return await send
         self._writes += 1
@@ -121,16 +106,9 @@ class Noting:
             self._journal.note(Answered(now(), number))
 
     def stream(
-        self,
-        path: str,
-        *,
-        params: Mapping[str, str],
-        idle_timeout: float,
-        accept: str = "application/json",
+        self, path: str, **options: Unpack[ListenOptions]
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        return self._transport.stream(
-            path, params=params, idle_timeout=idle_timeout, accept=accept
-        )
+        return self._transport.stream(path, **options)
 
 
 class Digests:

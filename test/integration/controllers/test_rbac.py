@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import aiohttp
 import yaml
@@ -24,9 +24,11 @@ from controller_runtime import (
     HttpTransport,
     InvalidError,
     Json,
+    ListenOptions,
     Manager,
     Metrics,
     ObjectReference,
+    RequestOptions,
     Response,
     RestConfig,
     Roles,
@@ -43,7 +45,6 @@ from controller_runtime.testing.envtest import (
 )
 from controller_runtime.testing.eventually import eventually, eventually_list
 from controller_runtime.testing.permissions import RecordingTransport
-from controller_runtime.transport import JSON
 from controllers.manager import build
 from controllers.rbac import RoleOptions, manifest
 from controllers.reload.rollout import RECORD
@@ -71,39 +72,16 @@ class NoStreams:
         self._transport = transport
 
     async def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: Mapping[str, str] | None = None,
-        body: bytes | None = None,
-        content_type: str = JSON,
-        accept: str = JSON,
-        timeout: float | None = 30.0,
+        self, method: str, path: str, **options: Unpack[RequestOptions]
     ) -> Response:
-        return await self._transport.request(
-            method,
-            path,
-            params=params or {},
-            body=body,
-            content_type=content_type,
-            accept=accept,
-            timeout=timeout,
-        )
+        return await self._transport.request(method, path, **options)
 
     def stream(
-        self,
-        path: str,
-        *,
-        params: Mapping[str, str],
-        idle_timeout: float,
-        accept: str = JSON,
+        self, path: str, **options: Unpack[ListenOptions]
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        if "sendInitialEvents" in params:
+        if "sendInitialEvents" in options["params"]:
             raise InvalidError("sendInitialEvents is forbidden", status=422)
-        return self._transport.stream(
-            path, params=params, idle_timeout=idle_timeout, accept=accept
-        )
+        return self._transport.stream(path, **options)
 
 
 class Site:
@@ -196,7 +174,8 @@ def _counting(reason: str, count: int) -> Callable[[list[Json]], bool]:
 
     def is_so(events: list[Json]) -> bool:
         found = (e for e in events if e["reason"] == reason)
-        return sum(e.get("series", {}).get("count", 1) for e in found) == count
+        times: int = sum(e.get("series", {}).get("count", 1) for e in found)
+        return times == count
 
     return is_so
 
