@@ -45,6 +45,10 @@ class ManagerOptions:
     webhook_tls: ssl.SSLContext | None = None
     """What webhooks are served with; it may be told of new certificates at any time."""
 
+    webhook_recover_panic: bool = True
+    """Go on after a bug in a webhook, which answers 500 in any case; else the manager
+    stops, as it does after one in a reconciler with `recover_panic=False`."""
+
     watchdog: WatchdogOptions | None = field(default_factory=WatchdogOptions)
     """When a blocked event loop is worth a word; `None` watches it not at all."""
 

@@ -104,6 +104,7 @@ class Servers:
             self._options.webhook_bind_address,
             metrics=self._metrics,
             tls=self._options.webhook_tls,
+            recover_panic=self._options.webhook_recover_panic,
         )
         return self.webhooks
 

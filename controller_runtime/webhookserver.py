@@ -14,10 +14,10 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from controller_runtime.errors import ConfigError
 from controller_runtime.httpmessage import Reply
@@ -55,6 +55,14 @@ _DIAL_TIMEOUT = 10.0
 _JSON = "application/json"
 
 
+class Counter(Protocol):
+    """Counts; one of `prometheus_client` is one."""
+
+    def inc(self) -> None:
+        """Count one more."""
+        ...
+
+
 class WebhookServer:
     """Serves webhooks, and knows the rules to tell the API server of."""
 
@@ -66,6 +74,7 @@ class WebhookServer:
         *,
         metrics: Metrics,
         tls: ssl.SSLContext | None = None,
+        recover_panic: bool = True,
     ) -> None:
         """Describe a server.
 
@@ -75,6 +84,8 @@ class WebhookServer:
             tls: Serve with this. A certificate that is loaded into it later is that
                 of the connections made from then on; one that requires certificates
                 of clients lets in those alone. Without it, `bind` fails.
+            recover_panic: Go on after a bug in a handler, which is answered and counted
+                in any case; else `run` raises it.
 
         Raises:
             ConfigError: The address cannot be read, or `tls` allows less than TLS 1.2.
@@ -92,6 +103,9 @@ class WebhookServer:
             address, name="webhook", flag=_FLAG, tls=tls, shutdown=_SHUTDOWN
         )
         self._dialling = _dialling_tls()
+        self._recovers = recover_panic
+        self._bug: BaseException | None = None
+        self._failed = asyncio.Event()
 
     @property
     def rules(self) -> Sequence[WebhookRule]:
@@ -166,8 +180,8 @@ class WebhookServer:
         """
         if self._conversions is None:
             conversions = Conversions()
-            panics = self._metrics.conversion_panics
-            hook = ConversionWebhook(CONVERT_PATH, conversions, panics=panics)
+            on_panic = self._panicking(self._metrics.conversion_panics)
+            hook = ConversionWebhook(CONVERT_PATH, conversions, on_panic=on_panic)
             self.register(CONVERT_PATH, hook)
             self._conversions = conversions
         self._conversions.add(hub)
@@ -200,9 +214,21 @@ class WebhookServer:
         await self._server.close()
 
     async def run(self) -> None:
-        """Serve until cancelled, and then until requests in flight have ended."""
+        """Serve until cancelled, and then until requests in flight have ended.
+
+        Raises:
+            Exception: A bug in a handler, where these are not to be recovered from.
+        """
         await self.bind()
-        await self._server.run()
+        if self._recovers or not self._server.is_on:
+            await self._server.run()
+            return
+        async with asyncio.TaskGroup() as tasks:
+            serving = tasks.create_task(self._server.run())
+            await self._failed.wait()
+            serving.cancel()
+        if self._bug is not None:
+            raise self._bug
 
     async def check(self) -> None:
         """Raise unless webhooks are served: the readiness check, which dials.
@@ -225,9 +251,21 @@ class WebhookServer:
                 await writer.wait_closed()
 
     def _admit(self, rule: WebhookRule, handler: AdmissionHandler) -> None:
-        panics = self._metrics.panics
-        self.register(rule.path, AdmissionWebhook(rule.path, handler, panics=panics))
+        on_panic = self._panicking(self._metrics.panics)
+        hook = AdmissionWebhook(rule.path, handler, on_panic=on_panic)
+        self.register(rule.path, hook)
         self._rules.append(rule)
+
+    def _panicking(self, counter: Counter) -> Callable[[BaseException], None]:
+        """Return what counts bugs and, where none is survived, ends `run`."""
+
+        def on_panic(error: BaseException) -> None:
+            counter.inc()
+            if not self._recovers:
+                self._bug = self._bug or error
+                self._failed.set()
+
+        return on_panic
 
 
 class _Served:

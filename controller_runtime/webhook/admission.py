@@ -61,30 +61,31 @@ class Hook(Protocol):
         ...
 
 
-class Counter(Protocol):
-    """Counts; one of `prometheus_client` is one."""
+Bug: TypeAlias = Callable[[BaseException], object]
+"""Hears of what a handler should not have raised, while that is answered."""
 
-    def inc(self) -> None:
-        """Count one more."""
-        ...
+
+def unheard(_: BaseException) -> None:
+    """Be a `Bug` that nobody hears of."""
 
 
 class AdmissionWebhook:
     """Reads reviews, has them decided, and writes the answers."""
 
     def __init__(
-        self, name: str, handler: AdmissionHandler, *, panics: Counter | None = None
+        self, name: str, handler: AdmissionHandler, *, on_panic: Bug = unheard
     ) -> None:
         """Make a webhook.
 
         Args:
             name: In logs and messages; best its path.
             handler: Decides.
-            panics: Counts what the handler should not have raised.
+            on_panic: Called with what the handler should not have raised, such as to
+                count it.
         """
         self.name = name
         self._handler = handler
-        self._panics = panics
+        self._on_panic = on_panic
 
     async def answer(
         self, content_type: str, body: bytes | None, *, seconds: float = TIMEOUT
@@ -109,8 +110,7 @@ class AdmissionWebhook:
                 log.warning("webhook is too slow", webhook=self.name, **_names(request))
                 late = errored(f"no decision after {seconds:g} s", code=504)
                 return self._say(review, late)
-            if self._panics is not None:
-                self._panics.inc()
+            self._on_panic(error)
             log.exception("webhook failed", webhook=self.name, **_names(request))
             failure = errored(
                 f"the webhook {self.name} failed with a {type(error).__name__}; "

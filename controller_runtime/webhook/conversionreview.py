@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from controller_runtime.webhook.admission import TIMEOUT, Answer, Counter
+from controller_runtime.webhook.admission import TIMEOUT, Answer, Bug, unheard
 from controller_runtime.webhook.conversion import (
     ConversionError,
     Conversions,
@@ -49,18 +49,19 @@ class ConversionWebhook:
     """Reads reviews, has the objects converted, and writes the answers."""
 
     def __init__(
-        self, name: str, conversions: Conversions, *, panics: Counter | None = None
+        self, name: str, conversions: Conversions, *, on_panic: Bug = unheard
     ) -> None:
         """Make a webhook.
 
         Args:
             name: In logs; best its path.
             conversions: What it converts.
-            panics: Counts what a conversion should not have raised.
+            on_panic: Called with what a conversion should not have raised, such as to
+                count it.
         """
         self.name = name
         self._conversions = conversions
-        self._panics = panics
+        self._on_panic = on_panic
 
     async def answer(
         self, content_type: str, body: bytes | None, *, seconds: float = TIMEOUT
@@ -89,8 +90,7 @@ class ConversionWebhook:
             log.warning("not converted", webhook=self.name, error=str(error))
             return _failure(request.uid, str(error), 200)
         except UnexpectedConversionError as error:
-            if self._panics is not None:
-                self._panics.inc()
+            self._on_panic(error.__cause__ or error)
             log.exception("webhook failed", webhook=self.name, uid=request.uid)
             return _failure(request.uid, str(error), 500)
         response = {"convertedObjects": converted, "result": {"status": "Success"}}

@@ -52,7 +52,9 @@ class OldWidget(KubeObject):
 class World:
     """A manager that has not started, and what its webhooks are called with."""
 
-    def __init__(self, transport: HttpTransport, folder: Path) -> None:
+    def __init__(
+        self, transport: HttpTransport, folder: Path, *, recovers: bool = True
+    ) -> None:
         authority = CertificateAuthority.create()
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         pair = authority.server(["localhost"], ["127.0.0.1"])
@@ -66,6 +68,7 @@ class World:
                 health_probe_bind_address="127.0.0.1:0",
                 webhook_bind_address="127.0.0.1:0",
                 webhook_tls=tls,
+                webhook_recover_panic=recovers,
                 watchdog=None,
             ),
         )
@@ -278,3 +281,64 @@ def test_a_manager_without_webhooks_does_not_even_import_them() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - our own program
 
     assert done.stdout.strip() == "[]"
+
+
+async def fail(obj: Widget, _: AdmissionRequest) -> Widget:
+    raise ZeroDivisionError("hunter2")
+
+
+async def test_a_bug_in_a_webhook_is_answered_and_survived(world: World) -> None:
+    builder.webhook(world.manager, Widget, defaulter=fail)
+    path = "/mutate-example-com-v1-widget"
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(world.manager.start())
+        await world.manager.elected()
+        codes = [
+            (await world.ask(path, operation="CREATE", object=widget()))["status"]
+            for _ in range(2)
+        ]
+        world.manager.stop()
+
+    assert [code["code"] for code in codes] == [500, 500]
+
+
+async def test_a_bug_that_is_not_to_be_survived_is_answered_and_stops_the_manager(
+    tmp_path: Path,
+) -> None:
+    async with ApiServer() as server, HttpTransport(server.config()) as transport:
+        world = World(transport, tmp_path, recovers=False)
+        builder.webhook(world.manager, Widget, defaulter=fail)
+        path = "/mutate-example-com-v1-widget"
+
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(until_it_fails(world.manager))
+            await world.manager.elected()
+            asking = world.ask(path, operation="CREATE", object=widget())
+            said = await asking
+
+    assert said["status"]["code"] == 500
+    assert isinstance(running.result(), ZeroDivisionError)
+
+
+async def test_a_manager_that_survives_no_bug_stops_in_good_order_without_one(
+    tmp_path: Path,
+) -> None:
+    async with ApiServer() as server, HttpTransport(server.config()) as transport:
+        world = World(transport, tmp_path, recovers=False)
+        builder.webhook(world.manager, Widget, defaulter=set_size)
+
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(until_it_fails(world.manager))
+            await world.manager.elected()
+            world.manager.stop()
+
+    assert running.result() is None
+
+
+async def until_it_fails(manager: Manager) -> Exception | None:
+    try:
+        await manager.start()
+    except Exception as error:  # noqa: BLE001 - asserted on
+        return error
+    return None

@@ -40,7 +40,7 @@ class Panics:
     def __init__(self) -> None:
         self.count = 0
 
-    def inc(self) -> None:
+    def __call__(self, error: BaseException) -> None:
         self.count += 1
 
 
@@ -287,7 +287,9 @@ async def test_a_bug_is_a_500_with_the_uid_counts_and_does_not_tell_secrets() ->
         raise KeyError("the password is hunter2")
 
     panics = Panics()
-    answered = await AdmissionWebhook("/x", fail, panics=panics).answer(JSON, review())
+    answered = await AdmissionWebhook("/x", fail, on_panic=panics).answer(
+        JSON, review()
+    )
 
     found = json.loads(answered.body)["response"]
     assert (found["uid"], found["allowed"], found["status"]["code"]) == (
@@ -316,7 +318,9 @@ async def test_trouble_of_the_framework_and_the_network_is_no_panic(
         raise error
 
     panics = Panics()
-    answered = await AdmissionWebhook("/x", fail, panics=panics).answer(JSON, review())
+    answered = await AdmissionWebhook("/x", fail, on_panic=panics).answer(
+        JSON, review()
+    )
 
     status = json.loads(answered.body)["response"]["status"]
     assert (answered.code, status["code"], panics.count) == (500, 500, 0)
@@ -336,7 +340,7 @@ async def test_who_takes_longer_than_the_api_server_waits_is_cut_off() -> None:
         return allow()
 
     panics, loop = Panics(), asyncio.get_running_loop()
-    webhook = AdmissionWebhook("/x", dawdle, panics=panics)
+    webhook = AdmissionWebhook("/x", dawdle, on_panic=panics)
     began = loop.time()
     answered = await webhook.answer(JSON, review(), seconds=10)
 

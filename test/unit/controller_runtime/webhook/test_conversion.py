@@ -88,7 +88,7 @@ class Panics:
     def __init__(self) -> None:
         self.count = 0
 
-    def inc(self) -> None:
+    def __call__(self, error: BaseException) -> None:
         self.count += 1
 
 
@@ -117,7 +117,7 @@ async def answer(
 ) -> Json:
     conversions = Conversions()
     conversions.add(hub)
-    webhook = ConversionWebhook("/convert", conversions, panics=panics)
+    webhook = ConversionWebhook("/convert", conversions, on_panic=panics or Panics())
     found: Json = json.loads((await webhook.answer(content_type, body)).body)
     assert found["apiVersion"] == "apiextensions.k8s.io/v1"
     assert found["kind"] == "ConversionReview"
