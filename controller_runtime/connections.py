@@ -97,10 +97,14 @@ class Connector(aiohttp.TCPConnector):
             connection.close()
 
 
-async def _once(
+async def send_once(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
-    """Be a middleware that leaves the library no write to repeat."""
+    """Be a middleware that leaves the library no write to repeat.
+
+    Raises:
+        BrokenError: Instead of an error that the library would answer to by repeating.
+    """
     try:
         return await handler(request)
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
@@ -143,5 +147,5 @@ def _session(
         # Compression costs both sides more time than a cluster network saves.
         headers={"User-Agent": config.user_agent, "Accept-Encoding": "identity"},
         cookie_jar=aiohttp.DummyCookieJar(),
-        middlewares=(_once,),
+        middlewares=(send_once,),
     )

@@ -29,6 +29,7 @@ from typing import NamedTuple, Self
 import aiohttp
 from aiohttp import web
 
+from controller_runtime.connections import BrokenError, Connector, send_once
 from controller_runtime.requestinfo import request_info
 from controller_runtime.restconfig import RestConfig
 from controller_runtime.testing.apiserver import answers, status
@@ -71,7 +72,8 @@ class TestingProxy:
     async def __aenter__(self) -> Self:
         context = await asyncio.to_thread(self._upstream.tls)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=context),
+            connector=Connector(limit=0, context=context),
+            middlewares=(send_once,),
             timeout=aiohttp.ClientTimeout(),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
@@ -138,7 +140,7 @@ class TestingProxy:
             return await self._serve(request, record)
         except StatusError as error:
             return answers.refusal(error)
-        except aiohttp.ClientError:
+        except (aiohttp.ClientError, BrokenError):
             answers.cut(request)  # the server's failure is the client's
             raise asyncio.CancelledError from None
 
