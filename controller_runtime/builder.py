@@ -170,7 +170,8 @@ def controller(
         sources: Anything else that fills the queue. No predicate applies to them.
         event_filters: Come before the predicates of every kind that is watched.
         concurrency: Reconciles at once; beats the one in `options`.
-        options: How the controller runs; by default as the manager's options say.
+        options: How the controller runs, in all; by default as the manager's options
+            say, of which `replace(manager.options.controller, …)` changes some.
         limiter: How long a failed key waits.
         permissions: What it writes, and reads live; `Manager.grants` adds the watches.
         skip_name_validation: Allow a second controller of the name; both then count

@@ -54,8 +54,9 @@ _NO_CONTINUE = "continue-not-supported"
 class CachedClient(Client):
     """A `Client` for reconcilers: it stands wherever one is asked for.
 
-    `get` and `list` read the default view of a kind (see `Cache`); subresources are
-    read live. Objects are parsed for the caller, who owns them.
+    `get` and `list` read the default view of a kind (see `Cache`); subresources, and
+    the kinds that are excepted, are read live. Objects are parsed for the caller, who
+    owns them.
 
     Args:
         cache: What is read.
@@ -65,6 +66,7 @@ class CachedClient(Client):
         field_owner: See `Client`.
         field_validation: See `Client`.
         metrics: Counts the reads for which the cache was too slow.
+        disable_for: Kinds that `get` and `list` read live.
     """
 
     def __init__(
@@ -77,8 +79,10 @@ class CachedClient(Client):
         field_owner: str = "pilothouse",
         field_validation: FieldValidation | None = None,
         metrics: Metrics | None = None,
+        disable_for: Iterable[Kind] = (),
     ) -> None:
         self._cache = cache
+        self._live = frozenset(map(kind_of, disable_for))
         self._writes = OwnWrites(cache, transport, metrics)
         super().__init__(
             transport,
@@ -114,7 +118,7 @@ class CachedClient(Client):
                 metadata.
             CacheNotStartedError: It does not run.
         """
-        if subresource:
+        if subresource or (self._live and kind_of(kind) in self._live):
             return await super().get(kind, name, namespace, subresource=subresource)
         if self._calls.defaults.namespace:
             namespace = await self._calls.place(kind_of(kind), namespace)
@@ -161,8 +165,10 @@ class CachedClient(Client):
             NotCachedError: The cache does not keep the kind, the namespace, or more
                 than metadata.
             CacheNotStartedError: It does not run.
-            BadRequestError: `continue_`, or a version, is given.
+            BadRequestError: `continue_`, a version or anything `raw` is given.
         """
+        if self._live and kind_of(kind) in self._live:
+            return await super().list(kind, namespace, **options)
         namespace = await self._calls.place(kind_of(kind), namespace)
         informer = await self._whole(kind)
         found = await self._entries(informer, namespace, options)
@@ -221,7 +227,8 @@ class CachedClient(Client):
     async def _entries(
         self, informer: Informer, namespace: str, options: ListOptions
     ) -> ObjectList[RawObject]:
-        if options.get("continue_") or options.get("resource_version", "") not in _ANY:
+        is_any = options.get("resource_version", "") in _ANY
+        if options.get("continue_") or options.get("raw") or not is_any:
             raise bad_request("a cache has neither pages nor versions to choose from")
         namespace, _ = informer.key(namespace, "")
         stores = informer.stores(namespace)

@@ -46,6 +46,9 @@ class ListOptions(TypedDict, total=False):
     """The oldest version that will do: `0` takes any the server has at hand; empty, the
     default, takes the newest."""
 
+    raw: Mapping[str, str]
+    """Whatever else the query may have, such as `resourceVersionMatch`."""
+
 
 class WriteOptions(TypedDict, total=False):
     """What every write may ask for."""
@@ -55,6 +58,9 @@ class WriteOptions(TypedDict, total=False):
 
     field_owner: str | None
     """Who owns the fields that are written; the client's owner by default."""
+
+    raw: Mapping[str, str]
+    """Whatever else the query may have."""
 
 
 class DeleteOptions(TypedDict, total=False):
@@ -68,6 +74,10 @@ class DeleteOptions(TypedDict, total=False):
 
     dry_run: bool
     """Change nothing."""
+
+    raw: Mapping[str, str]
+    """Whatever else the query may have, such as
+    `ignoreStoreReadErrorWithClusterBreakingPotential`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,7 +207,8 @@ class Calls:
             "dryRun": "All" if self._is_dry(options) else "",
             "force": "" if force is None else str(force).lower(),
         }
-        return given(params)
+        # What a call or the client is held to is not undone by what is raw.
+        return {**options.get("raw", {}), **given(params)}
 
     async def write(
         self,
@@ -233,7 +244,8 @@ class Calls:
         preconditions: Mapping[str, str] | None = None,
     ) -> None:
         """Delete something, or all that the query selects."""
-        dry_run = self._is_dry(options)
+        raw = options.get("raw", {})
+        dry_run = self._is_dry(options) or "dryRun" in raw
         wanted = {
             "preconditions": preconditions or None,
             "gracePeriodSeconds": options.get("grace_period_seconds"),
@@ -244,7 +256,12 @@ class Calls:
         said = {name: value for name, value in wanted.items() if value is not None}
         body = msgspec.json.encode(head | said)
         answer = await self._send(
-            "DELETE", path, target, dry_run=dry_run, params=params or {}, body=body
+            "DELETE",
+            path,
+            target,
+            dry_run=dry_run,
+            params={**raw, **(params or {})},
+            body=body,
         )
         if not dry_run:
             self.log.deleted(target, answer)

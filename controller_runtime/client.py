@@ -193,7 +193,8 @@ class Client:
             "continue": options.get("continue_", ""),
             "resourceVersion": options.get("resource_version", ""),
         }
-        answer = await self.transport.request("GET", path, params=given(params))
+        params = {**options.get("raw", {}), **given(params)}
+        answer = await self.transport.request("GET", path, params=params)
         return await self._read_list(kind, answer.body)
 
     async def create(self, obj: Obj, **options: Unpack[WriteOptions]) -> Obj:

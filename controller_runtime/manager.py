@@ -153,6 +153,7 @@ class Manager:
             discovery=self.discovery,
             field_owner=self.options.field_owner,
             metrics=self.metrics,
+            disable_for=self.options.disable_cache_for,
         )
         """Reads from the cache, and sees its own writes there."""
         self.metrics.stores(self.cache.report)

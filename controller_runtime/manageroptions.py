@@ -7,13 +7,14 @@ better with, such as the watchdog, is on.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from controller_runtime.cacheoptions import CacheOptions
 from controller_runtime.controller import ControllerOptions
 from controller_runtime.leaderelection import LeaderElectionOptions
+from controller_runtime.meta import Kind
 from controller_runtime.watchdog import WatchdogOptions
 
 
@@ -68,6 +69,10 @@ class ManagerOptions:
 
     cache: CacheOptions = field(default_factory=CacheOptions)
     """What the cache keeps."""
+
+    disable_cache_for: Collection[Kind] = ()
+    """Kinds that the client reads live, such as Secrets that are too many to keep. It
+    is for who reads them to declare that; see `Permission`."""
 
     controller: ControllerOptions = field(default_factory=ControllerOptions)
     """How controllers run that bring no options of their own."""

@@ -455,3 +455,35 @@ async def test_a_subresource_is_read_live(server: ApiServer, place: Place) -> No
             await world.client.get(CONFIG_MAP, "a", "n", subresource="status")
 
     assert any(r.path.endswith("/a/status") for r in server.requests)
+
+
+async def test_kinds_that_are_excepted_are_read_live_all_others_from_the_cache(
+    server: ApiServer, place: Place
+) -> None:
+    async with reading(place) as world:
+        client = CachedClient(
+            world.cache, place.transport, scheme=Scheme(), disable_for=[SECRET]
+        )
+        metadata = {"name": "s", "namespace": "n"}
+        await client.create(
+            {"apiVersion": "v1", "kind": "Secret", "metadata": metadata}
+        )
+        server.requests.clear()
+
+        found = await client.get(SECRET, "s", "n")
+        listed = await client.list(SECRET, "n", limit=1)
+        await client.list(CONFIG_MAP, "n")
+
+    assert found == listed.items[0]
+    assert [(it.verb, it.resource) for it in server.requests] == [
+        ("get", "secrets"),
+        ("list", "secrets"),
+    ]
+
+
+async def test_a_raw_query_is_nothing_that_a_cache_can_answer(place: Place) -> None:
+    async with reading(place) as world:
+        with pytest.raises(BadRequestError):
+            await world.client.list(
+                CONFIG_MAP, "n", raw={"resourceVersionMatch": "Exact"}
+            )

@@ -229,6 +229,20 @@ class TestList:
         assert dicts == ObjectList([head | item for item in items], "9", "c", 4)
         assert [widget.metadata.name for widget in models.items] == ["a", "b"]
 
+    async def test_what_has_no_name_here_can_be_asked_for_too(self) -> None:
+        client, server = meeting({"items": []})
+
+        await client.list(
+            WIDGET,
+            resource_version="7",
+            raw={"resourceVersionMatch": "Exact", "resourceVersion": "1"},
+        )
+
+        assert server.asked[0].params == {
+            "resourceVersionMatch": "Exact",
+            "resourceVersion": "7",
+        }
+
     async def test_a_long_list_lets_others_run(self) -> None:
         client, _ = meeting({"items": [stored()] * 600})
         turns = 0
@@ -309,6 +323,16 @@ class TestCreate:
 
 
 class TestUpdate:
+    async def test_a_raw_query_does_not_undo_what_the_client_is_held_to(self) -> None:
+        client, server = meeting(stored())
+        dry = client.with_defaults(dry_run=True)
+
+        await dry.update(wanted(), raw={"dryRun": "", "pretty": "true"})
+        await client.delete(Widget, "a", "ns", raw={"pretty": "true"})
+
+        assert server.asked[0].params["dryRun"] == "All"
+        assert [asked.params["pretty"] for asked in server.asked] == ["true", "true"]
+
     @FORMS
     async def test_an_object_is_put_in_its_place(self, obj: Widget | Json) -> None:
         client, server = meeting(stored())
