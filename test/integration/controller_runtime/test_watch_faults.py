@@ -118,6 +118,13 @@ class World:
                     await self.put(name, str(n))
             await asyncio.sleep(pause)
 
+    async def tells(self) -> None:
+        """Wait until the watch tells something, or has been quiet for a while."""
+        self.seen.changed.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(2):
+                await self.seen.changed.wait()
+
     async def live(self) -> Versions:
         listed = await self.direct.list(CONFIG_MAP, self.namespace)
         metas = (item["metadata"] for item in listed.items)
@@ -212,6 +219,8 @@ async def test_broken_connections_cost_neither_an_event_nor_a_list(
             writing = tasks.create_task(world.churn(150))
             while not writing.done():
                 await asyncio.sleep(0.1)
+                # A watch that is broken before it told anything is a failed one.
+                await world.tells()
                 world.proxy.disconnect()
             await world.proxy.stop()
             await world.churn(30, seed=2)
