@@ -129,6 +129,7 @@ from controller_runtime.ownership import (
     set_controller_reference,
     set_owner_reference,
 )
+from controller_runtime.part import Part, PartState
 from controller_runtime.patch import (
     Patch,
     apply_patch,
@@ -292,6 +293,8 @@ __all__ = [
     "OwnerReference",
     "OwnershipError",
     "Owns",
+    "Part",
+    "PartState",
     "Patch",
     "Permission",
     "Predicate",

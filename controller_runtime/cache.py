@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from controller_runtime.cacheoptions import CacheOptions
@@ -113,6 +114,7 @@ class Cache:
         self._informers: dict[tuple[GroupVersionKind, ReflectorOptions], Informer] = {}
         self._defaults: dict[GroupVersionKind, Informer] = {}
         self._kinds: dict[GroupVersionKind, Kind] = {}
+        self._held: list[Informer] | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._now: Callable[[], float] = lambda: 0.0
         self._footprints: Footprints | None = None
@@ -136,9 +138,28 @@ class Cache:
                 a `CachedClient` reads. With the same options it is the same informer.
         """
         informer = self._informer(kind_of(kind), options)
+        if self._held is None:
+            informer.held = False
+        else:
+            informer.held |= not informer.permanent
+            self._held.append(informer)
         informer.permanent = True
         self._kinds[informer.gvk] = kind
         return informer
+
+    @contextmanager
+    def holding(self) -> Iterator[list[Informer]]:
+        """Hold back what is declared inside, and list it.
+
+        Such an informer fills when `informer` first asks for it, or a reader does; or
+        with the cache, if somebody else declares it too. Nobody waits for it before.
+        """
+        held: list[Informer] = []
+        self._held = held
+        try:
+            yield held
+        finally:
+            self._held = None
 
     async def informer(
         self, kind: Kind, options: ReflectorOptions | None = None
@@ -155,6 +176,7 @@ class Cache:
         self._running(gvk)
         await self._discovery.resource(gvk)
         informer = self._informer(gvk, options)
+        informer.held = False
         informer.start(self._running(gvk))
         return informer
 
@@ -180,6 +202,9 @@ class Cache:
                     f"{gvk} is not cached: declare it before the start, or read it live"
                 )
             informer = self.declare(gvk)
+            informer.start(tasks)
+        elif informer.held:
+            informer.held = False
             informer.start(tasks)
         if not informer.is_ready:
             await informer.synced()
@@ -215,18 +240,19 @@ class Cache:
         ]
 
     async def synced(self) -> None:
-        """Wait for the first list of every kind that is declared now.
+        """Wait for the first list of every kind that is declared now, and not held.
 
         Raises:
             ForbiddenError, UnauthorizedError, NoKindMatchError: One cannot be had.
         """
         for informer in self:
-            await informer.synced()
+            if not informer.held:
+                await informer.synced()
 
     @property
     def unsynced(self) -> list[GroupVersionKind]:
-        """The kinds whose first list has not come."""
-        return [informer.gvk for informer in self if not informer.is_synced]
+        """The kinds whose first list was asked for and has not come."""
+        return [i.gvk for i in self if not (i.held or i.is_synced)]
 
     def report(self) -> list[StoreReport]:
         """Tell what every store holds."""
@@ -261,7 +287,8 @@ class Cache:
                 self._tasks = tasks
                 self._now = asyncio.get_running_loop().time
                 for informer in self:
-                    informer.start(tasks)
+                    if not informer.held:
+                        informer.start(tasks)
                 if self._footprints is not None:
                     tasks.create_task(self._footprints.run(), name="footprints")
                 await asyncio.get_running_loop().create_future()  # until cancelled

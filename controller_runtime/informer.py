@@ -114,6 +114,8 @@ class Informer:
         self.gvk = gvk
         self.options = options
         self.permanent = permanent
+        self.held = False
+        """It was declared, and is not filled before somebody asks for it."""
         self._discovery = discovery
         self._random = randomness
         self._on_idle = on_idle

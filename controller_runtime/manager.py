@@ -13,6 +13,9 @@ is given the grace period less a fifth to end what it has begun; what still runs
 then is cancelled. Go cancels at once; in Python that would strike at the next await
 of a half-done reconcile.
 
+What is added inside `part` is a part of its own (`part`): it begins when the server
+serves its kinds, and what is forbidden to it may leave the others alone.
+
 With an election, the last group starts when this replica is elected, and the Lease is
 renewed until everything that may use it has ended. A replica that waits stops waiting
 as soon as it is asked to stop. One that loses the Lease has no grace: what acts is
@@ -29,7 +32,8 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -49,6 +53,7 @@ from controller_runtime.httpserver import Probes
 from controller_runtime.leaderelection import LeaderElector
 from controller_runtime.manageroptions import ManagerOptions
 from controller_runtime.metrics import Metrics
+from controller_runtime.part import Part, PartState
 from controller_runtime.rbac import Grant, Permission, needed
 from controller_runtime.recorder import (
     WRITES_EVENTS,
@@ -124,6 +129,7 @@ class Manager:
         self.random = randomness or random.Random()  # noqa: S311 - jitter, no secret
         self.scheme = scheme or Scheme()
         self.controllers: list[Controller[Any]] = []
+        self.parts: list[Part] = []
         self.tracer: Tracer | None = None
         if tracer_provider is not None:
             self.tracer = tracer_provider.get_tracer("controller_runtime")
@@ -174,7 +180,11 @@ class Manager:
             randomness=self.random,
             metrics=self.metrics,
         )
-        self._pending: dict[Group, list[Runnable]] = {group: [] for group in Group}
+        self._part: Part | None = None
+        """The one that is set up at the moment."""
+        self._pending: dict[Group, list[tuple[Runnable, Part | None]]] = {
+            group: [] for group in Group
+        }
         self._running: dict[Group, dict[asyncio.Task[None], Runnable]] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._stop = asyncio.Event()
@@ -219,9 +229,43 @@ class Manager:
                 if runnable.options.enable_warmup and self._elector is not None:
                     self.add(WarmUp(runnable), group=Group.OTHERS)
         if group in self._running:
-            self._spawn(group, runnable)
+            self._spawn(group, runnable, self._part)
         else:
-            self._pending[group].append(runnable)
+            self._pending[group].append((runnable, self._part))
+
+    @contextmanager
+    def part(self, name: str, *, required: bool = False) -> Iterator[Part]:
+        """Make what is added and declared inside a part, whose trouble is its own.
+
+        It begins when the server serves every kind that was declared, and says so in
+        its ready check. See the module `part`.
+
+        Args:
+            name: Of the ready check, in logs, Events and metrics.
+            required: What is forbidden to it stops the manager; else switches it off.
+
+        Raises:
+            AlreadyStartedError: The manager has started, or there is a check `name`.
+        """
+        part = Part(
+            name,
+            cache=self.cache,
+            discovery=self.discovery,
+            metrics=self.metrics,
+            recorder=self.recorder(name),
+            about=self.options.about,
+            is_needed=lambda part: required or self._is_last(part),
+        )
+        self.probes.add_ready_check(name, part.check)
+        with self.cache.holding() as informers:
+            self._part = part
+            try:
+                yield part
+            finally:
+                self._part = None
+        part.needs(informers)
+        self.parts.append(part)
+        self.add(part, group=Group.OTHERS)
 
     @property
     def grants(self) -> frozenset[Grant]:
@@ -341,8 +385,8 @@ class Manager:
 
     def _start_group(self, group: Group) -> None:
         self._running[group] = {}
-        for runnable in self._pending.pop(group):
-            self._spawn(group, runnable)
+        for runnable, part in self._pending.pop(group):
+            self._spawn(group, runnable, part)
 
     def _lead(self) -> None:
         """Start what the leader does, unless that was decided too late."""
@@ -350,25 +394,37 @@ class Manager:
             self._start_group(Group.LEADER_ELECTION)
             self._elected.set()
 
-    def _spawn(self, group: Group, runnable: Runnable) -> None:
-        task = self._task(runnable)
+    def _spawn(self, group: Group, runnable: Runnable, part: Part | None) -> None:
+        task = self._task(runnable, part)
         running = self._running[group]
         running[task] = runnable
         task.add_done_callback(lambda done: running.pop(done, None))
+        if part is not None:
+            part.tasks.add(task)
+            task.add_done_callback(part.tasks.discard)
 
-    def _task(self, runnable: Runnable) -> asyncio.Task[None]:
+    def _task(self, runnable: Runnable, part: Part | None = None) -> asyncio.Task[None]:
         assert self._tasks is not None  # noqa: S101 - only called while `start` runs
-        return self._tasks.create_task(self._guard(runnable), name=name_of(runnable))
+        guarded = self._guard(runnable, part)
+        return self._tasks.create_task(guarded, name=name_of(runnable))
 
-    async def _guard(self, runnable: Runnable) -> None:
+    async def _guard(self, runnable: Runnable, part: Part | None) -> None:
         """Run, and turn an error into a stop: a TaskGroup would cancel at once."""
         try:
-            await runnable.run()
+            if part is None or await part.may_run():
+                await runnable.run()
         except Exception as error:  # noqa: BLE001 - collected, and raised by `start`
+            if part is not None and part.takes(error):
+                return
             self._errors.append(error)
             self._stop.set()
             if runnable is self._elector and self._elected.is_set():
                 self._lose()
+
+    def _is_last(self, part: Part) -> bool:
+        """Tell whether without this part there would be nothing left to do."""
+        others = (other for other in self.parts if other is not part)
+        return all(other.state is PartState.OFF for other in others)
 
     def _ensure_lease(self) -> None:
         if self._elector is not None:
@@ -409,6 +465,8 @@ class Manager:
 
     async def _shut_down(self) -> None:
         log.info("manager stops")
+        for part in self.parts:
+            part.end()
         if not self._elected.is_set():
             self._resign()  # or it would be elected while the rest drains
         seconds = self._grace()

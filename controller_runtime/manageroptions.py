@@ -14,8 +14,12 @@ from datetime import timedelta
 from controller_runtime.cacheoptions import CacheOptions
 from controller_runtime.controller import ControllerOptions
 from controller_runtime.leaderelection import LeaderElectionOptions
-from controller_runtime.meta import Kind
+from controller_runtime.meta import GroupVersionKind, Kind
+from controller_runtime.recorder import ObjectReference
 from controller_runtime.watchdog import WatchdogOptions
+
+_NOWHERE = ObjectReference(GroupVersionKind("", "v1", "Namespace"), "", "default")
+"""Where Events are to be found that are about a manager in no pod."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +67,9 @@ class ManagerOptions:
 
     field_owner: str = "pilothouse"
     """Field manager of writes that name no other."""
+
+    about: ObjectReference = _NOWHERE
+    """What Events on the manager itself are about; best its pod."""
 
     leader_election: LeaderElectionOptions | None = None
     """Which Lease to hold while the last group runs; `None` runs it without."""

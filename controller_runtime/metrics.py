@@ -250,6 +250,12 @@ class Metrics:
             ["name"],
             registry=self.registry,
         )
+        self._parts = prometheus_client.Gauge(
+            "controller_runtime_part_state",
+            "What a part of the manager is: 1 for one of its states, else 0.",
+            ["part", "state"],
+            registry=self.registry,
+        )
         self._stale_reads = prometheus_client.Counter(
             "controller_runtime_cache_stale_reads_total",
             "Reads that the cache could not answer in time after a write, by kind.",
@@ -290,6 +296,10 @@ class Metrics:
     def leader(self, name: str) -> prometheus_client.Gauge:
         """Return whether this process leads in the election `name`; 0 at first."""
         return self._leader.labels(name=name)
+
+    def part(self, name: str, state: str) -> prometheus_client.Gauge:
+        """Return whether the part `name` of the manager is in a state; 0 at first."""
+        return self._parts.labels(part=name, state=state)
 
     def requests(self, code: int | str, method: str, host: str) -> None:
         """Count a request to the API server; `code` is `<error>` without an answer."""

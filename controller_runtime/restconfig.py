@@ -69,6 +69,9 @@ class RestConfig:
     context: str = ""
     """Name of the kubeconfig context; empty in a pod."""
 
+    in_pod: bool = False
+    """It is a pod's own account that is used."""
+
     source: str = ""
     """Where all this was read, for messages."""
 
@@ -155,6 +158,7 @@ def _from_pod(environ: Mapping[str, str], account: Path) -> RestConfig:
         ca_data=_authority(here),
         credentials=TokenFile(account / "token"),
         namespace=namespace.read_text().strip() if namespace.exists() else "default",
+        in_pod=True,
         source=f"the service account in {account}",
     )
 

@@ -1,38 +1,46 @@
 """The composition root: the only place that knows every controller.
 
-    Settings ─▶ build ─▶ Manager with the controllers in it ─▶ start
+    Settings, RestConfig ─▶ build ─▶ Manager, a part of it for each controller ─▶ start
 
 A controller is imported when it is asked for, so that one that does not run costs
-neither memory nor start-up time.
+neither memory nor start-up time. Each is a part of the manager (`Manager.part`): one
+whose CRD is absent waits for it, and says so in `/readyz?verbose`. What is forbidden to
+one that the user named stops the manager; one that runs because all do is switched off.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from socket import gethostname
 
-from api.apps.v1 import DaemonSet, Deployment, StatefulSet
-from api.core.v1 import ConfigMap, Secret
 from controller_runtime import (
     CertWatcher,
     Group,
+    GroupVersionKind,
+    KubeObject,
     LeaderElectionOptions,
     Manager,
     ManagerOptions,
     Metrics,
+    ObjectReference,
+    RestConfig,
     Scheme,
     Transport,
 )
-from controllers.settings import Settings
+from controllers.settings import CONTROLLERS, Settings
 
 LEASE = "pilothouse"
 """Name of the Lease that replicas stand for."""
 
+_POD = GroupVersionKind("", "v1", "Pod")
 
-def scheme() -> Scheme:
-    """Return the kinds that have a model."""
+
+def scheme(controllers: Iterable[str] = CONTROLLERS) -> Scheme:
+    """Return the kinds that have a model, and that one of these controllers knows."""
     scheme = Scheme()
-    for model in (ConfigMap, Secret, Deployment, StatefulSet, DaemonSet):
-        scheme.register(model)
+    for name in controllers:
+        for model in _MODELS[name]():
+            scheme.register(model)
     return scheme
 
 
@@ -41,6 +49,7 @@ def build(
     transport: Transport,
     metrics: Metrics,
     *,
+    config: RestConfig | None = None,
     lease_transport: Transport | None = None,
 ) -> Manager:
     """Set up a manager with the controllers that the settings name.
@@ -49,6 +58,8 @@ def build(
         settings: Which, and how.
         transport: For everything but the Lease.
         metrics: Where everything is counted.
+        config: How the API server is reached, for those who reach it in their own way;
+            may be left out for a manager that is looked at, and not started.
         lease_transport: For the Lease; `transport` by default.
 
     Raises:
@@ -57,7 +68,7 @@ def build(
     certificate = _metrics_certificate(settings, metrics)
     manager = Manager(
         transport,
-        scheme=scheme(),
+        scheme=scheme(settings.controllers),
         metrics=metrics,
         lease_transport=lease_transport,
         options=ManagerOptions(
@@ -69,13 +80,22 @@ def build(
             tune_gc=True,
             graceful_shutdown_timeout=settings.graceful_shutdown_timeout,
             leader_election=_election(settings),
+            about=_about(config or _NOWHERE),
         ),
     )
     if certificate is not None:
         manager.add(certificate, group=Group.HTTP)
     for name in settings.controllers:
-        _SETUPS[name](manager, settings)
+        with manager.part(name, required=settings.is_named(name)):
+            _SETUPS[name](manager, settings, config or _NOWHERE)
     return manager
+
+
+def _about(config: RestConfig) -> ObjectReference:
+    """Return what Events on the manager are about: the pod that it runs in, if any."""
+    if not config.in_pod:
+        return ManagerOptions().about
+    return ObjectReference(_POD, config.namespace, gethostname())
 
 
 def _metrics_certificate(settings: Settings, metrics: Metrics) -> CertWatcher | None:
@@ -94,7 +114,14 @@ def _election(settings: Settings) -> LeaderElectionOptions | None:
     )
 
 
-def _reload(manager: Manager, settings: Settings) -> None:
+def _reload_models() -> Iterable[type[KubeObject]]:
+    from api.apps.v1 import DaemonSet, Deployment, StatefulSet  # noqa: PLC0415 - lazy
+    from api.core.v1 import ConfigMap, Secret  # noqa: PLC0415 - lazy
+
+    return ConfigMap, Secret, Deployment, StatefulSet, DaemonSet
+
+
+def _reload(manager: Manager, settings: Settings, _: RestConfig) -> None:
     from controllers.reload import setup  # noqa: PLC0415 - lazy
     from controllers.reload.options import ReloadOptions  # noqa: PLC0415 - lazy
 
@@ -104,4 +131,12 @@ def _reload(manager: Manager, settings: Settings) -> None:
     setup(manager, options)
 
 
-_SETUPS: Mapping[str, Callable[[Manager, Settings], None]] = {"reload": _reload}
+_NOWHERE = RestConfig(server="https://nowhere.invalid")
+
+_MODELS: Mapping[str, Callable[[], Iterable[type[KubeObject]]]] = {
+    "reload": _reload_models,
+}
+
+_SETUPS: Mapping[str, Callable[[Manager, Settings, RestConfig], None]] = {
+    "reload": _reload,
+}

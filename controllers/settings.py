@@ -104,6 +104,10 @@ class Settings(_Section):
 
     reload: ReloadSettings = ReloadSettings()
 
+    def is_named(self, controller: str) -> bool:
+        """Tell whether the user asked for a controller, not for the default set."""
+        return "controllers" in self.model_fields_set and controller in self.controllers
+
     @field_validator("kubeconfig", "context", "metrics_cert_path", mode="before")
     @classmethod
     def _unset(cls, value: object) -> object:

@@ -75,7 +75,7 @@ async def _show(settings: Settings, *, once: bool, state: Path) -> int:
             HttpTransport(config, metrics=metrics) as transport,
             asyncio.TaskGroup() as tasks,
         ):
-            manager = build(settings, transport, metrics)
+            manager = build(settings, transport, metrics, config=config)
             running = tasks.create_task(manager.start(), name="manager")
             namespace = await fresh_namespace(manager.api_reader, secrets.token_hex(2))
             is_as_expected = await show_reload(manager.api_reader, namespace, out)

@@ -168,7 +168,9 @@ async def test_a_missing_permission_names_kind_verb_and_account(
 ) -> None:
     nobody = written(tmp_path / "config", control_plane.kubeconfig(user="nobody"))
 
-    answer = await ended("run", f"--kubeconfig={nobody}", *FREE_PORTS)
+    answer = await ended(
+        "run", "--controllers=reload", f"--kubeconfig={nobody}", *FREE_PORTS
+    )
 
     is_a_sentence(answer, '"nobody"', "cannot watch resource", "pilothouse rbac")
 

@@ -58,6 +58,7 @@ QUIET = "kube-public"
 KINDS = (Deployment.gvk, StatefulSet.gvk, DaemonSet.gvk)
 
 SETTINGS = Settings(
+    controllers=("reload",),
     metrics_bind_address="127.0.0.1:0",
     health_probe_bind_address="0",
     debug_bind_address="0",
@@ -204,8 +205,10 @@ async def site(cluster: Cluster, folder: Path, namespace: str) -> AsyncIterator[
 
 
 @asynccontextmanager
-async def running(settings: Settings, transport: Transport) -> AsyncIterator[Manager]:
-    manager = build(settings, transport, Metrics())
+async def running(
+    settings: Settings, transport: Transport, config: RestConfig
+) -> AsyncIterator[Manager]:
+    manager = build(settings, transport, Metrics(), config=config)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(manager.start())
         await manager.elected()
@@ -235,16 +238,17 @@ async def test_the_manager_needs_all_of_its_role_and_nothing_else(
         roles = await shop.roles(settings, RoleOptions())
         await shop.open_shop()
 
-        async with HttpTransport(shop.config_of(token)) as transport:
+        config = shop.config_of(token)
+        async with HttpTransport(config) as transport:
             recording = RecordingTransport(transport)
-            async with running(settings, recording) as manager:
+            async with running(settings, recording, config) as manager:
                 adopted = await shop.reloaded({})
                 await shop.change("new")
                 await shop.reloaded(adopted)
                 await shop.told(3)
                 await shop.tell_twice(manager)
                 assert await scrape(manager, token) == 403
-            async with running(settings, NoStreams(recording)):
+            async with running(settings, NoStreams(recording), config):
                 before = await shop.reloaded({})
                 await shop.change("newer")
                 await shop.reloaded(before)
@@ -269,15 +273,16 @@ async def test_limited_to_namespaces_it_needs_roles_there_and_no_cluster_role(
         roles = await shop.roles(settings, options)
         await shop.open_shop()
 
-        async with HttpTransport(shop.config_of(token)) as transport:
+        config = shop.config_of(token)
+        async with HttpTransport(config) as transport:
             recording = RecordingTransport(transport)
-            async with running(settings, recording) as manager:
+            async with running(settings, recording, config) as manager:
                 adopted = await shop.reloaded({})
                 await shop.change("new")
                 await shop.reloaded(adopted)
                 await shop.told(3)
                 await shop.tell_twice(manager)
-            async with running(settings, NoStreams(recording)):
+            async with running(settings, NoStreams(recording), config):
                 await shop.reloaded({})
 
     assert roles.cluster == ()
@@ -304,9 +309,10 @@ async def test_metrics_are_for_accounts_whose_role_has_the_path(
         stranger = await shop.account("stranger")
         await shop.client.create(_reads(f"{options.name}-metrics-reader", namespace))
 
+        config = shop.config_of(token)
         async with (
-            HttpTransport(shop.config_of(token)) as transport,
-            running(settings, transport) as manager,
+            HttpTransport(config) as transport,
+            running(settings, transport, config) as manager,
         ):
             assert await scrape(manager, reader) == 200
             assert await scrape(manager, stranger) == 403

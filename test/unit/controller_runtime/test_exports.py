@@ -20,7 +20,8 @@ LeaderElector LeaderLostError Limiter ListenOptions
 Manager ManagerOptions MaxOfLimiter Meta Metrics
 MutationError NamespaceOptions NamespacedName NoKindMatchError NotCachedError
 NotFoundError NotIndexedError Number ObjectList ObjectMeta ObjectReference ObjectState
-ObjectStatus OperationResult OwnerReference OwnershipError Owns Patch Permission
+ObjectStatus OperationResult OwnerReference OwnershipError Owns Part PartState
+Patch Permission
 Predicate Probes Proceed Quantity READY RECONCILING RawObject Reader Reconciler
 Reflector ReflectorOptions Request RequestInfo RequestOptions
 Response RestConfig Result Roles Runnable
