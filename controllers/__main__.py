@@ -207,10 +207,16 @@ def crds(
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; fail if a file differs.")
     ] = False,
+    stdout: Annotated[
+        bool, typer.Option("--stdout", help="Print the CRDs, for kubectl apply -f -.")
+    ] = False,
 ) -> None:
     """Write the CRDs of our kinds. For yours: python -m controller_runtime.schema."""
-    from controllers.crds import generate  # noqa: PLC0415 - lazy
+    from controllers.crds import generate, manifests  # noqa: PLC0415 - lazy
 
+    if stdout:
+        typer.echo(manifests(), nl=False)
+        return
     lines = generate(output, pages, check=check)
     for line in lines:
         typer.echo(f"pilothouse: {line}" if check else f"wrote: {line}", err=True)

@@ -1,4 +1,4 @@
-"""The `crds` verb: CRDs and reference pages of our kinds, written or compared.
+"""The `crds` verb: CRDs and reference pages of our kinds, written, compared, missed.
 
 `hack/gen_crds.py` and the gates call the same function, so there is one answer to what
 the files should be.
@@ -10,10 +10,39 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from api.owned import OWNED
-from controller_runtime import KubeObject, schema
+from controller_runtime import (
+    Discovery,
+    KubeObject,
+    NoKindMatchError,
+    Transport,
+    schema,
+)
 
 CRDS = Path("config/crd/bases")
 PAGES = Path("docs/reference")
+
+_INSTALL = "pilothouse crds --stdout | kubectl apply --server-side -f -"
+
+
+def manifests(models: Sequence[type[KubeObject]] = OWNED) -> str:
+    """Return all CRDs as one text of YAML, which `kubectl apply -f -` reads."""
+    return "".join(schema.render(models).values())
+
+
+async def missing(
+    transport: Transport, models: Sequence[type[KubeObject]] = OWNED
+) -> str:
+    """Say which CRDs a cluster lacks and how they get there; nothing if it has all."""
+    discovery = Discovery(transport)
+    kinds = []
+    for model in models:
+        try:
+            await discovery.resource(model.gvk)
+        except NoKindMatchError:
+            kinds.append(f"{model.gvk.kind}.{model.gvk.group}")
+    if not kinds:
+        return ""
+    return f"{', '.join(kinds)}; until {_INSTALL} their controllers wait"
 
 
 def generate(

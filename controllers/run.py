@@ -54,7 +54,7 @@ async def run_manager(settings: Settings, *, ask: bool) -> int:
         HttpTransport(config, metrics=metrics) as lease_transport,
     ):
         server = await server_version(transport, config)
-        if ask and not confirmed(config, server):
+        if ask and not confirmed(config, server, await _remark(transport)):
             return 1
         manager = build(
             settings,
@@ -108,14 +108,27 @@ async def server_version(transport: Transport, config: RestConfig) -> str:
         ) from error
 
 
-def confirmed(config: RestConfig, server: str) -> bool:
+async def _remark(transport: Transport) -> str:
+    from controllers.crds import missing  # noqa: PLC0415 - models cost memory
+
+    return await missing(transport)
+
+
+def confirmed(config: RestConfig, server: str, remark: str = "") -> bool:
     """Show which cluster it is and let the user decide; `YES=1` is a yes.
+
+    Args:
+        config: How the cluster is reached.
+        server: Its version.
+        remark: What else to know before.
 
     Raises:
         ConfigError: There is nobody to ask.
     """
     where = f"context {config.context or '(none)'} from {config.source}"
     sys.stderr.write(f"Server:  {config.server} ({server})\nContext: {where}\n")
+    if remark:
+        sys.stderr.write(f"Missing: {remark}\n")
     if os.environ.get("YES") == "1":
         return True
     if not sys.stdin.isatty():
