@@ -23,6 +23,8 @@ from typing import Annotated, Any
 import typer
 
 from controller_runtime.errors import ControllerRuntimeError, ForbiddenError
+from controllers.flags import values, with_settings
+from controllers.settings import load
 
 app = typer.Typer(
     name="pilothouse",
@@ -34,93 +36,23 @@ app = typer.Typer(
 
 
 @app.command()
+@with_settings
 def run(
     *,
     config: Annotated[
         Path | None, typer.Option(help="YAML file of settings.", show_default=False)
     ] = None,
-    controllers: Annotated[
-        str | None, typer.Option(help="Which to run, such as reload. [default: all]")
-    ] = None,
-    kubeconfig: Annotated[
-        str | None, typer.Option(help="File with the cluster's address.")
-    ] = None,
-    context: Annotated[
-        str | None, typer.Option(help="Context of the kubeconfig.")
-    ] = None,
-    metrics_bind_address: Annotated[
-        str | None, typer.Option(help="host:port of /metrics, 0 for none. [:8080]")
-    ] = None,
-    metrics_secure: Annotated[
-        bool | None,
-        typer.Option(
-            "--metrics-secure/--no-metrics-secure",
-            help="HTTPS, for accounts that may get /metrics. [on]",
-            show_default=False,
-        ),
-    ] = None,
-    metrics_cert_path: Annotated[
-        str | None,
-        typer.Option(help="Folder with tls.crt, tls.key of /metrics. [made anew]"),
-    ] = None,
-    health_probe_bind_address: Annotated[
-        str | None, typer.Option(help="host:port of the probes, 0 for none. [:8081]")
-    ] = None,
-    debug_bind_address: Annotated[
-        str | None, typer.Option(help="host:port of /debug. [127.0.0.1:8082]")
-    ] = None,
-    graceful_shutdown_timeout: Annotated[
-        float | None, typer.Option(help="Seconds to end running work. [30]")
-    ] = None,
-    leader_elect: Annotated[
-        bool | None,
-        typer.Option(
-            "--leader-elect/--no-leader-elect",
-            help="Work on one of several replicas only. [off]",
-            show_default=False,
-        ),
-    ] = None,
-    leader_election_namespace: Annotated[
-        str | None, typer.Option(help="Namespace of the Lease. [the pod's]")
-    ] = None,
-    log_format: Annotated[
-        str | None, typer.Option(help="json or console. [json]")
-    ] = None,
-    log_level: Annotated[
-        str | None, typer.Option(help="debug, info, warning or error. [info]")
-    ] = None,
-    reload_workers: Annotated[
-        int | None, typer.Option(help="Workloads looked at at once. [10]")
-    ] = None,
-    reload_namespaces: Annotated[
-        str | None, typer.Option(help="Where to reload, such as shop,blog. [all]")
-    ] = None,
     ask: Annotated[
         bool, typer.Option("--ask", help="Show the cluster and ask before starting.")
     ] = False,
+    **flags: object,
 ) -> None:
     """Run the manager until SIGTERM or Ctrl-C."""
     from controllers.run import run_manager  # noqa: PLC0415 - lazy
-    from controllers.settings import load  # noqa: PLC0415 - lazy
 
-    flags: dict[str, object] = {
-        "controllers": controllers,
-        "kubeconfig": kubeconfig,
-        "context": context,
-        "metrics_bind_address": metrics_bind_address,
-        "metrics_secure": metrics_secure,
-        "metrics_cert_path": metrics_cert_path,
-        "health_probe_bind_address": health_probe_bind_address,
-        "debug_bind_address": debug_bind_address,
-        "graceful_shutdown_timeout": graceful_shutdown_timeout,
-        "leader_elect": leader_elect,
-        "leader_election_namespace": leader_election_namespace,
-        "log_format": log_format,
-        "log_level": log_level,
-        "reload.workers": reload_workers,
-        "reload.namespaces": reload_namespaces,
-    }
-    _sentence_on_error(lambda: run_manager(load(flags, os.environ, config), ask=ask))
+    _sentence_on_error(
+        lambda: run_manager(load(values(flags), os.environ, config), ask=ask)
+    )
 
 
 @app.command()
@@ -143,27 +75,11 @@ def up(
 
 
 @app.command()
+@with_settings
 def rbac(
     *,
     config: Annotated[
         Path | None, typer.Option(help="YAML file of settings.", show_default=False)
-    ] = None,
-    controllers: Annotated[
-        str | None, typer.Option(help="Which will run, such as reload. [default: all]")
-    ] = None,
-    metrics_secure: Annotated[
-        bool | None,
-        typer.Option("--metrics-secure/--no-metrics-secure", show_default=False),
-    ] = None,
-    leader_elect: Annotated[
-        bool | None,
-        typer.Option("--leader-elect/--no-leader-elect", show_default=False),
-    ] = None,
-    leader_election_namespace: Annotated[
-        str | None, typer.Option(help="Namespace of the Lease.")
-    ] = None,
-    reload_namespaces: Annotated[
-        str | None, typer.Option(help="Where to reload, such as shop,blog. [all]")
     ] = None,
     name: Annotated[str, typer.Option(help="Of the roles.")] = "pilothouse",
     namespaced: Annotated[
@@ -175,23 +91,16 @@ def rbac(
     output: Annotated[
         Path | None, typer.Option(help="File to write. [stdout]", show_default=False)
     ] = None,
+    **flags: object,
 ) -> None:
     """Write the roles that `run` needs under the same settings, and no more."""
     from controllers.rbac import RoleOptions, write_roles  # noqa: PLC0415 - lazy
-    from controllers.settings import load  # noqa: PLC0415 - lazy
 
-    flags: dict[str, object] = {
-        "controllers": controllers,
-        "metrics_secure": metrics_secure,
-        "leader_elect": leader_elect,
-        "leader_election_namespace": leader_election_namespace,
-        "reload.namespaces": reload_namespaces,
-    }
     options = RoleOptions(
         name=name, namespaced=namespaced, service_account=service_account
     )
     _sentence_on_error(
-        lambda: write_roles(load(flags, os.environ, config), options, output)
+        lambda: write_roles(load(values(flags), os.environ, config), options, output)
     )
 
 

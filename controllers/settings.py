@@ -4,8 +4,9 @@
     environment   PILOTHOUSE_RELOAD_WORKERS=4
     file          {"reload": {"workers": 4}} as YAML, named by --config
 
-A setting of controller X has the prefix `X` everywhere. Whatever cannot be used is
-refused with one sentence that names the setting, where it came from, and what fits.
+A setting of controller X has the prefix `X` everywhere; the sentence beneath it is the
+help of its flag (`flags`). Whatever cannot be used is refused with one sentence that
+names the setting, where it came from, and what fits.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ Values: TypeAlias = Mapping[str, object]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True
+    )
 
 
 class ReloadSettings(_Section):
@@ -64,7 +67,8 @@ class Settings(_Section):
     """Everything that can be set."""
 
     controllers: tuple[str, ...] = CONTROLLERS
-    """Which controllers run."""
+    """Which controllers run, with commas between them. One that is named must be able
+    to; of all, one that may not read what it needs is switched off."""
 
     kubeconfig: Path | None = None
     """File with the cluster's address; unset follows kubectl's rules."""
@@ -91,7 +95,7 @@ class Settings(_Section):
     graceful_shutdown_timeout: timedelta = Field(
         default=timedelta(seconds=30), ge=timedelta()
     )
-    """How long running work may take to end after SIGTERM."""
+    """Seconds that running work may take to end after SIGTERM."""
 
     leader_elect: bool = False
     """Work only while this replica holds the Lease; for more than one replica."""
@@ -100,7 +104,10 @@ class Settings(_Section):
     """Namespace of the Lease; empty is that of the pod."""
 
     log_format: Literal["json", "console"] = "json"
+    """`json` for machines, `console` for people."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """What is logged: `debug`, `info`, `warning` or `error`, and what is worse."""
 
     reload: ReloadSettings = ReloadSettings()
 

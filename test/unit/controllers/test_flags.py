@@ -1,0 +1,55 @@
+"""Every setting has its flag, and every flag is a setting."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from controllers.__main__ import app
+from controllers.flags import values, with_settings
+from controllers.settings import Settings, load, setting_names
+
+RUNNING = Path(__file__).parents[3] / "docs" / "running.md"
+
+
+def flag(name: str) -> str:
+    return "--" + re.sub(r"[._]", "-", name)
+
+
+@pytest.mark.parametrize("verb", ["run", "rbac"])
+def test_a_verb_that_takes_settings_takes_all_of_them(verb: str) -> None:
+    shown = CliRunner().invoke(app, [verb, "--help"], env={"COLUMNS": "200"}).stdout
+
+    flags = set(re.findall(r"--[a-z-]+", shown))
+    assert {flag(name) for name in setting_names(Settings)} <= flags
+
+
+def test_every_flag_is_explained() -> None:
+    @with_settings
+    def command(**_: object) -> None:
+        """Do nothing."""
+
+    parameters = inspect.signature(command).parameters.values()
+    assert [p.name for p in parameters if not p.annotation.__metadata__[0].help] == []
+
+
+def test_flags_are_read_under_the_names_of_their_settings() -> None:
+    found = load(
+        values({"reload__workers": "4", "leader_elect": True, "log_level": None}),
+        {},
+        None,
+    )
+
+    assert found.reload.workers == 4
+    assert found.leader_elect
+    assert found.log_level == "info"
+
+
+def test_the_manual_has_every_flag() -> None:
+    text = RUNNING.read_text(encoding="utf-8")
+
+    assert [n for n in setting_names(Settings) if f"`{flag(n)}`" not in text] == []
