@@ -14,11 +14,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import yaml
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -27,6 +28,7 @@ from pydantic import (
 )
 
 from controller_runtime.errors import ConfigError
+from controller_runtime.meta import Duration
 
 ENVIRONMENT_PREFIX = "PILOTHOUSE_"
 
@@ -35,6 +37,20 @@ CONTROLLERS = ("reload",)
 
 Values: TypeAlias = Mapping[str, object]
 """Dotted name of a setting → its value; `None` means that it was not given."""
+
+
+def _seconds(value: object) -> object:
+    """Read a text as seconds, or as a duration."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        return Duration(value)
+
+
+Seconds: TypeAlias = Annotated[timedelta, BeforeValidator(_seconds)]
+"""A span of time, given in seconds (`90`, `1.5`) or as in Go (`90s`, `15m`)."""
 
 
 class _Section(BaseModel):
@@ -92,7 +108,7 @@ class Settings(_Section):
     debug_bind_address: str = "127.0.0.1:8082"
     """`host:port` of `/debug`, for this machine alone by default; `0` serves none."""
 
-    graceful_shutdown_timeout: timedelta = Field(
+    graceful_shutdown_timeout: Seconds = Field(
         default=timedelta(seconds=30), ge=timedelta()
     )
     """Seconds that running work may take to end after SIGTERM."""

@@ -155,3 +155,21 @@ def test_a_wrong_file_is_named(tmp_path: Path, content: str, words: list[str]) -
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"absent\.yaml: No such file"):
         load({}, {}, tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("30", 30), ("1.5", 1.5), ("90s", 90), ("15m", 900)]
+)
+def test_a_span_of_time_is_in_seconds_or_as_in_go(text: str, seconds: float) -> None:
+    environ = {"PILOTHOUSE_GRACEFUL_SHUTDOWN_TIMEOUT": text}
+
+    settings = load({}, environ, None)
+
+    assert settings.graceful_shutdown_timeout.total_seconds() == seconds
+
+
+def test_a_span_that_is_none_is_refused_with_what_fits() -> None:
+    environ = {"PILOTHOUSE_GRACEFUL_SHUTDOWN_TIMEOUT": "soon"}
+
+    with pytest.raises(ConfigError, match=r"the environment: .*90s, 15m or 1h30m"):
+        load({}, environ, None)
