@@ -352,6 +352,9 @@ class EventBroadcaster:
         self._drop(write.event, reason)
 
     def _tell_of_refusal(self, error: Exception) -> None:
+        if _is_ending(error):
+            log.debug("event comes too late", error=str(error))
+            return
         reason = error.reason if isinstance(error, ApiError) else type(error).__name__
         if reason not in self._refusals:  # once: every Event would say the same
             self._refusals.add(reason)
@@ -364,6 +367,15 @@ class EventBroadcaster:
     def _drop(self, event: Json, reason: str) -> None:
         if self._metrics is not None:
             self._metrics.event_dropped(event["reportingController"], reason)
+
+
+def _is_ending(error: Exception) -> bool:
+    """Tell whether the namespace goes away: no fault of an account or of an Event."""
+    causes = error.details.get("causes") if isinstance(error, ApiError) else None
+    return isinstance(causes, list) and any(
+        isinstance(cause, dict) and cause.get("reason") == "NamespaceTerminating"
+        for cause in causes
+    )
 
 
 def _may_pass(error: Exception) -> bool:

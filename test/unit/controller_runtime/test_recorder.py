@@ -308,6 +308,24 @@ async def test_an_event_that_the_server_refuses_is_dropped_at_once(status: int) 
     assert it.drops == {"refused": 1}
 
 
+async def test_a_namespace_that_goes_away_is_no_reason_to_warn() -> None:
+    async with (
+        ApiServer(require_namespaces=True) as server,
+        client_of(server) as client,
+    ):
+        metadata = {"name": "shop", "finalizers": ["example.com/hold"]}
+        server.create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+        await client.delete(GroupVersionKind("", "v1", "Namespace"), "shop")
+        it = Recorder(client)
+        it.record()
+
+        with structlog.testing.capture_logs() as logs:
+            await it.run_for(60)
+
+    assert it.drops == {"refused": 1}
+    assert [e for e in logs if e["log_level"] == "warning"] == []
+
+
 @pytest.mark.behaviour("E4")
 async def test_a_reason_for_refusals_is_said_once() -> None:
     async with ApiServer() as server, client_of(server) as client:
