@@ -367,8 +367,11 @@ class ControlPlane:
     async def _add_nodes(self) -> None:
         for number in range(self.options.nodes):
             name = f"node-{number}"
-            if not await self.api.answers(f"/api/v1/nodes/{name}"):
-                await self.api.post("/api/v1/nodes", programs.node(name))
+            path, node = f"/api/v1/nodes/{name}", programs.node(name)
+            if not await self.api.answers(path):
+                await self.api.post("/api/v1/nodes", node)
+            else:  # a kept folder may have one of an earlier version, with less room
+                await self.api.apply(f"{path}/status", node)
 
     async def _nodes_are_ready(self) -> bool:
         try:
