@@ -1,10 +1,13 @@
 """`up`: a control plane of one's own, the manager on it, and what it does, shown.
 
-    binaries ─▶ control plane ─▶ manager ─▶ samples ─▶ a change ─▶ the table ─▶ stay
+    binaries ─▶ control plane, registry ─▶ CRDs ─▶ manager ─┬▶ showcases, ─▶ stay
+                                                            └▶ side by side
 
-Everything is real but the node: kwok plays it, so pods become Ready without being
-run. The cluster's state survives in a folder; its processes end with this one.
-Whatever KUBECONFIG says is not looked at.
+A showcase (`stage`) applies a sample, waits for what should come of it, makes a change
+and shows a table of what its controller did. Everything is real but the node: kwok
+plays it, so pods become Ready, and Jobs complete, without being run. The state of
+cluster and registry survives in a folder; their processes end with this one. Whatever
+KUBECONFIG says is not looked at.
 """
 
 from __future__ import annotations
@@ -12,8 +15,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -23,15 +26,33 @@ from controller_runtime import (
     HttpTransport,
     Manager,
     Metrics,
+    SystemClock,
     configure_logging,
     load_restconfig,
     on_stop_signal,
 )
-from controller_runtime.testing.envtest import ControlPlane, ControlPlaneOptions
+from controller_runtime.testing.envtest import (
+    ControlPlane,
+    ControlPlaneOptions,
+    Registry,
+    RegistryOptions,
+    install_crds,
+)
 from controllers.manager import build
+from controllers.oci import (
+    Access,
+    RegistryClient,
+    RegistryClientOptions,
+    RemoteRepository,
+    Repository,
+    ThrottleOptions,
+    WireOptions,
+)
 from controllers.settings import Settings, Values, load, version
-from controllers.up.reload import show_reload
-from controllers.up.samples import fresh_namespace
+from controllers.up.programme import crds, showcases
+from controllers.up.samples import end_earlier, fresh_namespace
+from controllers.up.stage import Stage, perform
+from controllers.web import Http
 
 _SETTINGS: Values = {
     "log_format": "console",
@@ -66,8 +87,14 @@ async def _show(settings: Settings, *, once: bool, state: Path) -> int:
     out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
     folder = await asyncio.to_thread(_writable, state)
     out.print(f"Pilothouse {version()}: a local control plane with the manager on it")
-    options = ControlPlaneOptions(kwok=True, folder=folder / "cluster")
-    async with ControlPlane(options) as cluster:
+    async with (
+        ControlPlane(
+            ControlPlaneOptions(kwok=True, folder=folder / "cluster")
+        ) as cluster,
+        Registry(RegistryOptions(folder=folder / "registry")) as registry,
+        _repositories(registry) as repository,
+    ):
+        await install_crds(cluster.api, *await asyncio.to_thread(crds))
         kubeconfig = await cluster.write_kubeconfig(folder / KUBECONFIG)
         config = load_restconfig(kubeconfig=kubeconfig, environ={}, home=folder)
         metrics = Metrics()
@@ -77,14 +104,48 @@ async def _show(settings: Settings, *, once: bool, state: Path) -> int:
         ):
             manager = build(settings, transport, metrics, config=config)
             running = tasks.create_task(manager.start(), name="manager")
-            namespace = await fresh_namespace(manager.api_reader, secrets.token_hex(2))
-            is_as_expected = await show_reload(manager.api_reader, namespace, out)
+            client = manager.api_reader
+            await end_earlier(client)
+            suffix = secrets.token_hex(2)
+            names = settings.controllers
+            namespaces = {
+                name: await fresh_namespace(client, f"{name}-{suffix}")
+                for name in names
+            }
+
+            def stage(name: str) -> Stage:
+                return Stage(
+                    client=client,
+                    namespace=namespaces[name],
+                    registry=registry.host,
+                    repository=repository,
+                    say=lambda line: out.print(f"  {name}: {line}", markup=False),
+                )
+
+            shown = await perform(showcases(names), stage, out)
             if not once:
-                _say_what_next(out, kubeconfig, namespace, manager)
+                _say_what_next(out, kubeconfig, manager, shown.hints)
                 with _until_cancelled():
                     await asyncio.wait([running])
             manager.stop()
-    return 0 if is_as_expected else 1
+    return 0 if shown.is_as_expected else 1
+
+
+@asynccontextmanager
+async def _repositories(
+    registry: Registry,
+) -> AsyncIterator[Callable[[str], RemoteRepository]]:
+    """Give access to the repositories of a registry of one's own, in no way limited."""
+    wire = WireOptions(throttle=ThrottleOptions(rate_per_host=1e6, burst_per_host=1000))
+    async with Http() as http:
+        options = RegistryClientOptions(wire=wire)
+        registries = RegistryClient(http, clock=SystemClock(), options=options)
+
+        def repository(path: str) -> RemoteRepository:
+            where = Repository(registry.host, path)
+            return registries.repository(where, Access(insecure=True))
+
+        yield repository
 
 
 def _writable(state: Path) -> Path:
@@ -120,13 +181,16 @@ def _until_cancelled() -> Iterator[None]:
 
 
 def _say_what_next(
-    out: Console, kubeconfig: Path, namespace: str, manager: Manager
+    out: Console, kubeconfig: Path, manager: Manager, hints: Sequence[str]
 ) -> None:
+    lines = [
+        f"export KUBECONFIG={kubeconfig}",
+        *hints,
+        f"curl {manager.metrics_url}   # plain, for this machine alone",
+        f"curl {manager.debug_url}",
+    ]
     out.print(
         "\nThe manager goes on reacting; Ctrl-C stops everything. In another terminal:"
-        f"\n  export KUBECONFIG={kubeconfig}"
-        f"\n  kubectl -n {namespace} get deployments,pods,events"
-        f"\n  kubectl -n {namespace} edit configmap shop-settings"
-        f"\n  curl {manager.metrics_url}   # plain, for this machine alone"
-        f"\n  curl {manager.debug_url}\n"
     )
+    out.print("\n".join(f"  {line}" for line in lines), markup=False)
+    out.print()

@@ -9,26 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from rich.console import Console
 from rich.table import Table
 
 from controller_runtime import (
     Client,
-    ControllerRuntimeError,
     GroupVersionKind,
     Json,
 )
 from controller_runtime.patch import merge_patch
 from controller_runtime.testing.eventually import eventually
+from controllers.up.events import event_about
 from controllers.up.samples import FIELD_OWNER, apply_samples
+from controllers.up.stage import PATIENCE, Shown, Stage
 
 DEPLOYMENT = GroupVersionKind("apps", "v1", "Deployment")
 SECRET = GroupVersionKind("", "v1", "Secret")
 POD = GroupVersionKind("", "v1", "Pod")
-EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")
 
 _WORKLOAD = "shop"
 _CHANGED = "shop-database"
@@ -44,56 +43,44 @@ class Seen(NamedTuple):
     generation: int
 
 
-_PATIENCE = 120.0
-"""Seconds for each step: a busy laptop takes its time."""
-
-
-async def show_reload(client: Client, namespace: str, out: Console) -> bool:
-    """Change the Secret and show the restart; tell whether it came as it should.
-
-    Raises:
-        ControllerRuntimeError: The sample did not get there; the text says how far.
-    """
-    try:
-        return await _show(client, namespace, out)
-    except AssertionError as error:
-        raise ControllerRuntimeError(
-            f"the sample is not as expected: {error}"
-        ) from None
-
-
-async def _show(client: Client, namespace: str, out: Console) -> bool:
+async def show_reload(stage: Stage) -> Shown:
+    """Change the Secret and show the restart; a `Showcase`."""
+    client, namespace = stage.client, stage.namespace
     await apply_samples(client, "reload_annotations.yaml", namespace)
-    out.print(f"\nApplied config/samples/reload_annotations.yaml to {namespace}")
-    await _until(client, namespace, _is_rolled_out)
+    stage.say("applied config/samples/reload_annotations.yaml")
+    await _until(client, namespace, is_rolled_out)
     await _until(client, namespace, _is_adopted)
     before = await _see(client, namespace)
-    out.print(f"Deployment {_WORKLOAD} is rolled out: {len(before.pods)} pods Ready")
+    stage.say(f"Deployment {_WORKLOAD} is rolled out: {len(before.pods)} pods Ready")
 
     loop = asyncio.get_running_loop()
     await _change(client, namespace)
     changed_at = loop.time()
-    out.print(f"Changed Secret {_CHANGED}")
+    stage.say(f"changed Secret {_CHANGED}")
     await _until(client, namespace, _is_newer_than(before.generation))
     noticed_after = loop.time() - changed_at
-    await _until(client, namespace, _is_rolled_out)
+    await _until(client, namespace, is_rolled_out)
     rolled_after = loop.time() - changed_at
 
     after = await _see(client, namespace)
-    event = await _reloaded_event(client, namespace)
-    out.print(_table(before, after, event, noticed_after, rolled_after))
-    return _is_as_expected(before, after, event)
+    event = await event_about(client, namespace, _WORKLOAD, "Reloaded")
+    table = _table(before, after, event, noticed_after, rolled_after)
+    hints = (
+        f"kubectl -n {namespace} get deployments,pods,events",
+        f"kubectl -n {namespace} edit configmap shop-settings   # the shop restarts",
+    )
+    return Shown(table, tuple(_amiss(before, after, event)), hints)
 
 
 async def _until(
     client: Client, namespace: str, condition: Callable[[Json], bool]
 ) -> None:
     await eventually(
-        client, DEPLOYMENT, _WORKLOAD, namespace, condition, timeout=_PATIENCE
+        client, DEPLOYMENT, _WORKLOAD, namespace, condition, timeout=PATIENCE
     )
 
 
-def _is_rolled_out(deployment: Json) -> bool:
+def is_rolled_out(deployment: Json) -> bool:
     """Tell what `kubectl rollout status` waits for."""
     wanted = deployment["spec"]["replicas"]
     status = deployment.get("status", {})
@@ -141,27 +128,15 @@ async def _change(client: Client, namespace: str) -> None:
     )
 
 
-async def _reloaded_event(client: Client, namespace: str) -> Json | None:
-    """Wait a little for the Event: it is written behind the restart."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + 10
-    while loop.time() < end:
-        events = await client.list(EVENT, namespace)
-        for event in events.items:
-            about = event["regarding"]
-            if event["reason"] == "Reloaded" and about["name"] == _WORKLOAD:
-                return event
-        await asyncio.sleep(0.1)
-    return None
-
-
-def _is_as_expected(before: Seen, after: Seen, event: Json | None) -> bool:
-    return (
-        after.pods.isdisjoint(before.pods)
-        and len(after.pods) == len(before.pods)
-        and after.markers != before.markers
-        and event is not None
-    )
+def _amiss(before: Seen, after: Seen, event: Json | None) -> Iterator[str]:
+    if not after.pods.isdisjoint(before.pods):
+        yield f"pods were not replaced: {', '.join(sorted(after.pods & before.pods))}"
+    if len(after.pods) != len(before.pods):
+        yield f"there are {len(after.pods)} pods instead of {len(before.pods)}"
+    if after.markers == before.markers:
+        yield "the pod template has no new marker"
+    if event is None:
+        yield f"no Event Reloaded about Deployment {_WORKLOAD} came"
 
 
 def _table(

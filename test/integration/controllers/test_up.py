@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from controllers.settings import CONTROLLERS
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -64,7 +66,7 @@ async def ends(folder: Path) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_once_shows_the_restart_and_ends_with_nothing_left(
+async def test_once_shows_each_controller_and_ends_with_nothing_left(
     tmp_path: Path,
 ) -> None:
     async with up(tmp_path, "--once") as process:
@@ -74,6 +76,8 @@ async def test_once_shows_the_restart_and_ends_with_nothing_left(
     assert "pods" in out
     assert "STAKATER_SHOP_DATABASE_SECRET=" in out
     assert "Reloaded: 'shop-database'" in out
+    verdicts = [line for line in out.splitlines() if line.startswith(("✓", "✗"))]
+    assert [line.split(":")[0] for line in verdicts] == [f"✓ {n}" for n in CONTROLLERS]
     assert "Traceback" not in err
     assert processes_that_name(tmp_path) == []
 
@@ -104,7 +108,7 @@ async def test_a_signal_ends_it_with_nothing_left(
 async def test_a_kill_takes_the_control_plane_along(tmp_path: Path) -> None:
     async with up(tmp_path) as process:
         await output_until(process, "goes on reacting")
-        assert len(processes_that_name(tmp_path)) > 4
+        assert len(processes_that_name(tmp_path)) > 5
 
         process.kill()
         await process.wait()
