@@ -198,7 +198,12 @@ def kwok(binary: Path, places: Places) -> list[str]:
 
 def node(name: str) -> Mapping[str, object]:
     """Describe a node that kwok will call ready."""
-    room = {"cpu": "32", "memory": "256Gi", "pods": "1000"}
+    room = {
+        "cpu": "32",
+        "memory": "256Gi",
+        "ephemeral-storage": "256Gi",
+        "pods": "1000",
+    }
     return {
         "apiVersion": "v1",
         "kind": "Node",
