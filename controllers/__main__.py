@@ -101,6 +101,43 @@ def run(
     reload_namespaces: Annotated[
         str | None, typer.Option(help="Where to reload, such as shop,blog. [all]")
     ] = None,
+    bundle_workers: Annotated[
+        int | None, typer.Option(help="Bundles looked at at once. [20]")
+    ] = None,
+    bundle_namespaces: Annotated[
+        str | None, typer.Option(help="Where bundles are and go. [all]")
+    ] = None,
+    bundle_werf_image: Annotated[
+        str | None, typer.Option(help="Image that Jobs run. [werf 2, stable]")
+    ] = None,
+    bundle_allowed_werf_images: Annotated[
+        str | None, typer.Option(help="Patterns of images bundles may name. [any]")
+    ] = None,
+    bundle_cross_namespace_policy: Annotated[
+        str | None, typer.Option(help="Allow, Annotated or Deny. [Allow]")
+    ] = None,
+    bundle_allow_insecure: Annotated[
+        bool | None,
+        typer.Option(
+            "--bundle-allow-insecure/--no-bundle-allow-insecure",
+            help="Let bundles ask for plain HTTP or trust anybody. [on]",
+            show_default=False,
+        ),
+    ] = None,
+    bundle_watch_values: Annotated[
+        bool | None,
+        typer.Option(
+            "--bundle-watch-values/--no-bundle-watch-values",
+            help="Act at once on changed values and credentials. [on]",
+            show_default=False,
+        ),
+    ] = None,
+    bundle_max_active_jobs: Annotated[
+        int | None, typer.Option(help="Jobs that run at once. [20]")
+    ] = None,
+    bundle_max_size: Annotated[
+        int | None, typer.Option(help="Largest bundle in bytes, packed. [20 MiB]")
+    ] = None,
     ask: Annotated[
         bool, typer.Option("--ask", help="Show the cluster and ask before starting.")
     ] = False,
@@ -125,6 +162,15 @@ def run(
         "log_level": log_level,
         "reload.workers": reload_workers,
         "reload.namespaces": reload_namespaces,
+        "bundle.workers": bundle_workers,
+        "bundle.namespaces": bundle_namespaces,
+        "bundle.werf_image": bundle_werf_image,
+        "bundle.allowed_werf_images": bundle_allowed_werf_images,
+        "bundle.cross_namespace_policy": bundle_cross_namespace_policy,
+        "bundle.allow_insecure": bundle_allow_insecure,
+        "bundle.watch_values": bundle_watch_values,
+        "bundle.max_active_jobs": bundle_max_active_jobs,
+        "bundle.max_size": bundle_max_size,
     }
     _sentence_on_error(lambda: run_manager(load(flags, os.environ, config), ask=ask))
 
@@ -171,6 +217,15 @@ def rbac(
     reload_namespaces: Annotated[
         str | None, typer.Option(help="Where to reload, such as shop,blog. [all]")
     ] = None,
+    bundle_namespaces: Annotated[
+        str | None, typer.Option(help="Where bundles are and go. [all]")
+    ] = None,
+    bundle_watch_values: Annotated[
+        bool | None,
+        typer.Option(
+            "--bundle-watch-values/--no-bundle-watch-values", show_default=False
+        ),
+    ] = None,
     name: Annotated[str, typer.Option(help="Of the roles.")] = "pilothouse",
     namespaced: Annotated[
         bool, typer.Option("--namespaced", help="No ClusterRole; say what that leaves.")
@@ -192,6 +247,8 @@ def rbac(
         "leader_elect": leader_elect,
         "leader_election_namespace": leader_election_namespace,
         "reload.namespaces": reload_namespaces,
+        "bundle.namespaces": bundle_namespaces,
+        "bundle.watch_values": bundle_watch_values,
     }
     options = RoleOptions(
         name=name, namespaced=namespaced, service_account=service_account

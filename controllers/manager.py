@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from api.apps.v1 import DaemonSet, Deployment, StatefulSet
+from api.batch.v1 import Job
+from api.bundle.v1alpha1 import WerfBundle
 from api.core.v1 import ConfigMap, Secret
 from controller_runtime import (
     CertWatcher,
@@ -31,8 +33,10 @@ LEASE = "pilothouse"
 def scheme() -> Scheme:
     """Return the kinds that have a model."""
     scheme = Scheme()
-    for model in (ConfigMap, Secret, Deployment, StatefulSet, DaemonSet):
+    for model in (ConfigMap, Secret, Deployment, StatefulSet, DaemonSet, Job):
         scheme.register(model)
+    for owned in (WerfBundle,):
+        scheme.register(owned)
     return scheme
 
 
@@ -104,4 +108,29 @@ def _reload(manager: Manager, settings: Settings) -> None:
     setup(manager, options)
 
 
-_SETUPS: Mapping[str, Callable[[Manager, Settings], None]] = {"reload": _reload}
+def _bundle(manager: Manager, settings: Settings) -> None:
+    from controllers.bundle import setup  # noqa: PLC0415 - lazy
+    from controllers.bundle.options import (  # noqa: PLC0415 - lazy
+        BundleOptions,
+        CrossNamespacePolicy,
+    )
+
+    given = settings.bundle
+    options = BundleOptions(
+        namespaces=given.namespaces,
+        workers=given.workers,
+        werf_image=given.werf_image,
+        allowed_werf_images=given.allowed_werf_images,
+        cross_namespace_policy=CrossNamespacePolicy(given.cross_namespace_policy),
+        allow_insecure=given.allow_insecure,
+        watch_values=given.watch_values,
+        max_active_jobs=given.max_active_jobs,
+        bundle_max_size=given.max_size,
+    )
+    setup(manager, options)
+
+
+_SETUPS: Mapping[str, Callable[[Manager, Settings], None]] = {
+    "reload": _reload,
+    "bundle": _bundle,
+}

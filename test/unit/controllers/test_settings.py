@@ -155,3 +155,19 @@ def test_a_wrong_file_is_named(tmp_path: Path, content: str, words: list[str]) -
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"absent\.yaml: No such file"):
         load({}, {}, tmp_path / "absent.yaml")
+
+
+def test_the_bundle_controller_has_a_section_of_its_own() -> None:
+    environ = {
+        "PILOTHOUSE_BUNDLE_NAMESPACES": "shop,blog",
+        "PILOTHOUSE_BUNDLE_ALLOWED_WERF_IMAGES": "registry.werf.io/*",
+        "PILOTHOUSE_BUNDLE_WATCH_VALUES": "false",
+    }
+    bundle = load({"bundle.max_active_jobs": 3}, environ, None).bundle
+
+    assert bundle.namespaces == ("shop", "blog")
+    assert bundle.allowed_werf_images == ("registry.werf.io/*",)
+    assert bundle.max_active_jobs == 3
+    assert not bundle.watch_values
+    with pytest.raises(ConfigError, match="--bundle-cross-namespace-policy"):
+        load({"bundle.cross_namespace_policy": "Maybe"}, {}, None)
