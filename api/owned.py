@@ -5,7 +5,8 @@ A kind is here or it has no CRD. Whoever adds one runs `make manifests`.
 
 from __future__ import annotations
 
+from api.bundle.v1alpha1 import WerfBundle
 from controller_runtime.meta import KubeObject
 
-OWNED: tuple[type[KubeObject], ...] = ()
+OWNED: tuple[type[KubeObject], ...] = (WerfBundle,)
 """Every version of every kind that a controller of ours defines."""

@@ -120,7 +120,7 @@ class ExponentialLimiter(Generic[K]):
         return delay
 
     def forget(self, key: K, /) -> None:
-        del self._failures[key]
+        self._failures.pop(key, None)
 
     def num_requeues(self, key: K, /) -> int:
         return self._failures[key]
@@ -141,7 +141,7 @@ class FastSlowLimiter(Generic[K]):
         return self._fast if self._failures[key] <= self._max_fast else self._slow
 
     def forget(self, key: K, /) -> None:
-        del self._failures[key]
+        self._failures.pop(key, None)
 
     def num_requeues(self, key: K, /) -> int:
         return self._failures[key]

@@ -24,7 +24,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -155,7 +155,7 @@ class Controller(Generic[R]):
         self._metrics = measured.controller(name)
         self._reconciler = reconciler
         self._sources = list(sources)
-        self._random = randomness or random.SystemRandom()
+        self._random = randomness or random.Random()  # noqa: S311 - ids, no secrets
         self._tracer = tracer
         self._warming = asyncio.Lock()
         self._busy = asyncio.Event()
@@ -371,8 +371,11 @@ class Controller(Generic[R]):
     async def _attempt(self, item: Item[R], names: Mapping[str, str]) -> None:
         self._say("reconcile", causes=item.causes)
         try:
-            with self._span(item, names):
+            if self._tracer is None:
                 result = _result(await self._reconcile(item.key))
+            else:
+                with self._span(self._tracer, item, names):
+                    result = _result(await self._reconcile(item.key))
         except asyncio.CancelledError as error:
             if _this_task().cancelling():
                 raise
@@ -388,14 +391,12 @@ class Controller(Generic[R]):
             self._succeed(item, result)
 
     def _span(
-        self, item: Item[R], names: Mapping[str, str]
+        self, tracer: Tracer, item: Item[R], names: Mapping[str, str]
     ) -> AbstractContextManager[object]:
-        if self._tracer is None:
-            return nullcontext()
         # The same attributes for every kind, so that one query finds all reconciles.
         of_key = {"object" if k == self._noun else k: v for k, v in names.items()}
         return discreet_span(
-            self._tracer,
+            tracer,
             "reconcile",
             attributes={"controller": self.name, **of_key, "causes": item.causes},
         )

@@ -34,14 +34,19 @@ import structlog
 from controller_runtime.errors import (
     ApiError,
     BadRequestError,
+    ControllerRuntimeError,
     DecodeError,
     NoKindMatchError,
     NotFoundError,
 )
 from controller_runtime.meta import GroupVersionKind
-from controller_runtime.transport import Transport
+from controller_runtime.transport import TRANSPORT_ERRORS, Transport
 
 log = structlog.get_logger(__name__)
+
+_VERSION_TIMEOUT = 5.0
+"""Seconds for a server to say which Kubernetes it is: nothing depends on it but speed,
+and what a read waits for."""
 
 _PATIENCE = 5.0
 """Seconds between two questions for a kind that is not served."""
@@ -106,6 +111,8 @@ class Discovery:
         self._missed: dict[GroupVersionKind, float] = {}
         self._surveyed: set[str] = set()
         self._asking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._version: tuple[int, int] | None = None
+        self._asking_version = asyncio.Lock()
 
     async def resource(self, gvk: GroupVersionKind) -> ApiResource:
         """Return how `gvk` is served.
@@ -129,6 +136,17 @@ class Discovery:
         raise NoKindMatchError(
             f"the server does not serve {gvk}: install its CRD or correct the version"
         )
+
+    async def server_version(self) -> tuple[int, int]:
+        """Return which Kubernetes the server is, such as (1, 36); (0, 0) if unknown.
+
+        It is asked once, for five seconds at most: nothing is expected of one that does
+        not answer.
+        """
+        async with self._asking_version:
+            if self._version is None:
+                self._version = await server_version(self._transport) or (0, 0)
+        return self._version
 
     def forget(self, gvk: GroupVersionKind) -> None:
         """Ask again at the next use of `gvk`."""
@@ -167,6 +185,38 @@ class Discovery:
             self._missed.pop(gvk, None)
         else:
             self._missed[gvk] = asyncio.get_running_loop().time()
+
+
+class _About(msgspec.Struct):
+    major: str
+    minor: str
+    """May end in a sign, such as `35+`."""
+
+
+_decode_version = msgspec.json.Decoder(_About).decode
+
+_NO_ANSWER: tuple[type[Exception], ...] = (
+    ControllerRuntimeError,
+    msgspec.MsgspecError,
+    *TRANSPORT_ERRORS,
+)
+
+
+async def server_version(transport: Transport) -> tuple[int, int] | None:
+    """Ask a server which Kubernetes it is.
+
+    Returns:
+        Such as (1, 36); (0, 0) for what is no Kubernetes, `None` without an answer.
+    """
+    try:
+        answer = await transport.request("GET", "/version", timeout=_VERSION_TIMEOUT)
+        version = _decode_version(answer.body)
+    except _NO_ANSWER:
+        return None
+    minor = version.minor.rstrip("+")
+    if version.major.isdecimal() and minor.isdecimal():
+        return int(version.major), int(minor)
+    return 0, 0
 
 
 class _Resource(msgspec.Struct, rename="camel"):

@@ -193,8 +193,9 @@ class Informer:
         Raises:
             NotCachedError: Nobody watches its namespace.
         """
-        key = self.key(key.namespace, key.name)
-        return self.store_of(key.namespace).get(key)
+        if self._namespaced is False:
+            key = self.key(key.namespace, key.name)
+        return self._part(key.namespace).store.get(key)
 
     def key(self, namespace: str, name: str) -> NamespacedName:
         """Name an object; a namespace says nothing of a cluster-scoped one."""

@@ -1,10 +1,12 @@
 """Put the questions about one kind to the API server.
 
-    List              ─▶ request ─▶ RawPage ─▶ Page
-    Watch, WatchList  ─▶ stream  ─▶ Lines   ─▶ Changes, Bookmark …, Closed or Failed
+    List              ─▶ request ─▶ RawPage ─▶ Page, and so on to the last of a list
+    Watch, WatchList  ─▶ stream  ─▶ Opened
+                                └─▶ Lines   ─▶ Changes, Bookmark …, Closed or Failed
 
 It decides nothing: every trouble is an answer too. Large answers are read in batches,
-and other tasks have their turn in between.
+and other tasks have their turn in between. While a page is read, the
+server is at work on the next: there are never more than these two.
 
 Who is silent is given up: a plain watch after the time it was asked to take, one that
 gets bookmarks after seventy seconds, and one that still owes the first objects after
@@ -44,13 +46,16 @@ from controller_runtime.question import (
     Closed,
     Failed,
     List,
+    Opened,
     Page,
     Watch,
     WatchList,
+    page_after,
 )
 from controller_runtime.transport import JSON, TRANSPORT_ERRORS, Transport
 from controller_runtime.wire import (
     Lines,
+    RawPage,
     Stray,
     Transform,
     read_event,
@@ -122,6 +127,26 @@ class ListWatch:
 
     async def list(self, ask: List) -> Page | Failed:
         """Ask for (a page of) all objects."""
+        raw = await self._fetch(ask)
+        return raw if isinstance(raw, Failed) else await self._page(raw)
+
+    async def pages(self, ask: List) -> AsyncGenerator[Page | Failed, None]:
+        """Ask for a page and for those behind it, up to the last or a failure."""
+        raw = await self._fetch(ask)
+        while not isinstance(raw, Failed) and raw.continue_token:
+            ask = page_after(ask, len(raw.items), raw.size, raw.continue_token)
+            async with asyncio.TaskGroup() as tasks:
+                ahead = tasks.create_task(self._fetch(ask))
+                page = await self._page(raw)
+                if isinstance(page, Failed):
+                    ahead.cancel()
+            yield page
+            if isinstance(page, Failed):
+                return
+            raw = ahead.result()
+        yield raw if isinstance(raw, Failed) else await self._page(raw)
+
+    async def _fetch(self, ask: List) -> RawPage | Failed:
         params = {"resourceVersion": ask.resource_version, **self._selectors}
         if ask.limit:
             params["limit"] = str(ask.limit)
@@ -136,25 +161,35 @@ class ListWatch:
                 timeout=None,
                 accept=self._accept_list,
             )
-            page = read_page(response.body)
+            return read_page(response.body)
+        except _TROUBLE as error:
+            return self._list_failed(error)
+
+    async def _page(self, raw: RawPage) -> Page | Failed:
+        try:
             objects = [
-                read_object(raw, self._transform)
-                async for batch in batches(page.items)
-                for raw in batch
+                read_object(item, self._transform)
+                async for batch in batches(raw.items)
+                for item in batch
             ]
         except _TROUBLE as error:
-            log.warning("list failed", kind=str(self._gvk), error=_text(error))
-            return self._failed(error)
-        return Page(objects, page.resource_version, page.continue_token)
+            return self._list_failed(error)
+        return Page(objects, raw.resource_version, raw.continue_token, raw.size)
 
-    async def watch(self, ask: Watch | WatchList) -> AsyncGenerator[Answer, None]:
+    def _list_failed(self, error: Exception) -> Failed:
+        log.warning("list failed", kind=str(self._gvk), error=_text(error))
+        return self._failed(error)
+
+    async def watch(
+        self, ask: Watch | WatchList
+    ) -> AsyncGenerator[Answer | Opened, None]:
         """Follow one stream to its end; closing the iterator drops it."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         is_open = False
         try:
             async with AsyncExitStack() as stack:
-                async with _patience(_patience_of(ask)):
+                async with _patience(ask.patience):
                     chunks = await stack.enter_async_context(
                         self._transport.stream(
                             await self._path(),
@@ -164,6 +199,7 @@ class ListWatch:
                         )
                     )
                 is_open = True
+                yield Opened()
                 async with aclosing(self._read(chunks, ask)) as answers:
                     async for answer in answers:
                         yield answer
@@ -187,7 +223,8 @@ class ListWatch:
         self, chunks: AsyncIterator[bytes], ask: Watch | WatchList
     ) -> AsyncGenerator[Changes | Bookmark, None]:
         lines, version = Lines(), ask.resource_version
-        patience, strays = _patience_of(ask), _Strays(self._gvk)
+        patience = ask.patience if isinstance(ask, WatchList) else None
+        strays = _Strays(self._gvk)
         with closing(strays):
             while (chunk := await _next(chunks, patience)) is not None:
                 for batch in _split(lines.feed(chunk)):
@@ -296,10 +333,6 @@ async def _next(chunks: AsyncIterator[bytes], patience: float | None) -> bytes |
         return await anext(chunks, None)
 
 
-def _patience_of(ask: Watch | WatchList) -> float | None:
-    return ask.patience if isinstance(ask, WatchList) else None
-
-
 @asynccontextmanager
 async def _patience(seconds: float | None) -> AsyncIterator[None]:
     deadline = asyncio.timeout(seconds)
@@ -309,8 +342,7 @@ async def _patience(seconds: float | None) -> AsyncIterator[None]:
     except TimeoutError as error:
         if not deadline.expired():
             raise  # of the transport's own
-        text = f"nothing came for {seconds:g} s and not all objects were told"
-        raise StalledError(text) from error
+        raise StalledError(f"nothing came for {seconds:g} s") from error
 
 
 def _text(error: BaseException) -> str:

@@ -23,12 +23,13 @@ import msgspec
 
 from controller_runtime.cache import Cache
 from controller_runtime.calls import Target
-from controller_runtime.errors import ControllerRuntimeError, NotCachedError
+from controller_runtime.discovery import server_version
+from controller_runtime.errors import NotCachedError
 from controller_runtime.informer import Informer
 from controller_runtime.meta import GroupVersionKind, Meta, NamespacedName, RawObject
 from controller_runtime.metrics import Metrics
 from controller_runtime.store import Store
-from controller_runtime.transport import TRANSPORT_ERRORS, Transport
+from controller_runtime.transport import Transport
 from controller_runtime.writes import PendingWrite, Written
 
 _ORDERED_SINCE = (1, 35)
@@ -64,15 +65,6 @@ class _List(msgspec.Struct):
         metadata: Meta
 
     items: list[Item] | None = None  # a nil slice of Go arrives as null
-
-
-class _Version(msgspec.Struct):
-    major: str
-    minor: str
-    """May end in a sign, such as `35+`."""
-
-
-_decode_version = msgspec.json.Decoder(_Version).decode
 
 
 class _Doubt(NamedTuple):
@@ -267,14 +259,9 @@ class OwnWrites:
 
     async def _learn_order(self) -> None:
         """Ask the server which Kubernetes it is; without an answer nothing changes."""
-        with suppress(ControllerRuntimeError, msgspec.MsgspecError, *TRANSPORT_ERRORS):
-            answer = await self._transport.request("GET", "/version")
-            version = _decode_version(answer.body)
-            minor = version.minor.rstrip("+")
-            if version.major.isdecimal() and minor.isdecimal():
-                self._ordered = (int(version.major), int(minor)) >= _ORDERED_SINCE
-            else:
-                self._ordered = False
+        version = await server_version(self._transport)
+        if version is not None:
+            self._ordered = version >= _ORDERED_SINCE
 
 
 async def _difference(

@@ -1,7 +1,7 @@
 """What an API server is asked to learn about a kind, and what may come back.
 
-List       one answer     Page, or Failed
-Watch      many answers   Changes and Bookmarks, at the end Closed or Failed
+List       one answer     Page, or Failed; the rest of a list, page by page
+Watch      many answers   Opened, Changes and Bookmarks, at the end Closed or Failed
 WatchList  many answers   the same: first all objects as Changes, then a Bookmark
                           that says so, then what happens
 """
@@ -21,6 +21,8 @@ class List(NamedTuple):
     limit: int
     """0 asks for everything in one answer."""
     continue_token: str = ""
+    grows: bool = False
+    """Pages after this one may have as many objects as fit in `PAGE_BYTES`."""
 
 
 class Watch(NamedTuple):
@@ -29,6 +31,8 @@ class Watch(NamedTuple):
     resource_version: str
     timeout: float
     """Seconds after which the server is asked to close the stream."""
+    patience: float | None = None
+    """Seconds for the server to open it, where a first fill waits for that."""
 
 
 class WatchList(NamedTuple):
@@ -51,6 +55,24 @@ class Page(NamedTuple):
     objects: Sequence[RawObject]
     resource_version: str
     continue_token: str = ""
+    size: int = 0
+    """Bytes that it came as."""
+
+
+PAGE_BYTES = 8_000_000
+"""What a page that may grow should weigh. Each costs the server a millisecond for every
+few thousand objects that there are, however few it has; two are held at a time."""
+
+_PAGE_LIMIT = 10_000
+"""Objects of a page, however small they are: what server and client do in one go."""
+
+
+def page_after(ask: List, count: int, size: int, continue_token: str) -> List:
+    """Return the question for what comes after `count` objects in `size` bytes."""
+    limit = ask.limit
+    if ask.grows and count and size:
+        limit = min(max(PAGE_BYTES * count // size, 1), _PAGE_LIMIT)
+    return List("", limit, continue_token, ask.grows)
 
 
 class Change(NamedTuple):
@@ -74,6 +96,10 @@ class Bookmark(NamedTuple):
     resource_version: str
     ends_initial_events: bool = False
     """All objects that there were have come."""
+
+
+class Opened(NamedTuple):
+    """The server answers a stream: it has not refused. No matter for the rules."""
 
 
 class Closed(NamedTuple):

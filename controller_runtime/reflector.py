@@ -10,14 +10,16 @@ metadata and add keys to a queue, and nothing else.
 
 Before all objects have come, a refusal that waiting cannot cure (a missing
 permission, a missing kind, refused credentials) ends `run` with that error, and
-`synced` raises it to whoever waits. Afterwards every trouble is retried for ever.
+`synced` raises it to whoever waits. Afterwards every trouble is retried for ever. What
+came in pages is held back until its watch is open, or in trouble that can be cured: who
+may list and not watch is told.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -35,7 +37,7 @@ from controller_runtime.errors import (
 from controller_runtime.event import Created, Event
 from controller_runtime.listwatch import ListWatch, batches
 from controller_runtime.meta import GroupVersionKind
-from controller_runtime.question import Answer, Failed, List, Watch, WatchList
+from controller_runtime.question import Answer, Failed, List, Opened, Watch, WatchList
 from controller_runtime.servertraits import ServerTraits
 from controller_runtime.store import Store
 from controller_runtime.subscription import Callback, Subscription
@@ -53,6 +55,9 @@ log = structlog.get_logger(__name__)
 
 _NEWEST = List(resource_version="", limit=0)
 """Everything as it is now, in one answer."""
+
+_PAGES_SINCE = (1, 34)
+"""The Kubernetes whose watch cache has the pages of a list: `ListFromCacheSnapshot`."""
 
 _INCURABLE = (ForbiddenError, UnauthorizedError, NoKindMatchError)
 
@@ -166,15 +171,18 @@ class Reflector:
     ) -> None:
         self.gvk = gvk
         self.store = Store(gvk)
+        self._discovery = discovery
+        self._traits = server or ServerTraits()
         self._list_watch = partial(ListWatch, transport, discovery, gvk)
         self._new_stepper = partial(
-            Stepper, randomness=randomness, server=server, kind=gvk
+            Stepper, randomness=randomness, server=self._traits, kind=gvk
         )
         self.use(options)
         self._subscriptions: list[Subscription] = []
         self._settled = asyncio.Event()
         self._failure: ControllerRuntimeError | None = None
         self._is_synced = False
+        self._held: tuple[Delta, ...] = ()
         self.told_at: float | None = None
         """When the last change or bookmark came, on the loop's clock."""
         self.is_telling = False
@@ -276,19 +284,27 @@ class Reflector:
             raise
 
     async def _pump(self) -> None:
+        version = await self._discovery.server_version()
+        self._traits.serves_pages = version >= _PAGES_SINCE
+        self._held = ()
         step = self._stepper.start()
         while True:
             await asyncio.sleep(step.pause)
             match step.state.ask:
                 case List() as ask:
-                    step = await self._advance(step, await self._server.list(ask))
+                    step = await self._follow(step, self._server.pages(ask))
                 case Watch() | WatchList() as ask:
-                    step = await self._follow(step, ask)
+                    step = await self._follow(step, self._server.watch(ask))
 
-    async def _follow(self, step: Step, ask: Watch | WatchList) -> Step:
+    async def _follow(
+        self, step: Step, asked: AsyncGenerator[Answer | Opened, None]
+    ) -> Step:
         """Follow one stream as long as it is of use, return what comes after it."""
-        async with aclosing(self._server.watch(ask)) as answers:
+        async with aclosing(asked) as answers:
             async for answer in answers:
+                if isinstance(answer, Opened):
+                    await self._take_held()
+                    continue
                 step = await self._advance(step, answer)
                 if not step.stays:
                     break
@@ -299,9 +315,15 @@ class Reflector:
             _raise_incurable(answer.error)
         now = asyncio.get_running_loop().time()
         after = self._stepper.step(before, answer, now=now)
-        for delta in after.deltas:
-            await self._apply(delta)
+        self._held += after.deltas
+        if not _waits(after):
+            await self._take_held()
         return after
+
+    async def _take_held(self) -> None:
+        held, self._held = self._held, ()
+        for delta in held:
+            await self._apply(delta)
 
     async def _apply(self, delta: Delta) -> None:
         # Whoever subscribes while this goes on is told by the replay of the store.
@@ -327,6 +349,12 @@ class Reflector:
         async for batch in batches(delta.objects):
             replacement.add(batch)
         return replacement.commit(delta.resource_version)
+
+
+def _waits(step: Step) -> bool:
+    """Tell whether a store must not be filled before the next question is answered."""
+    ask = step.state.ask
+    return not step.stays and isinstance(ask, Watch) and ask.patience is not None
 
 
 def _raise_incurable(error: Exception) -> None:

@@ -21,6 +21,10 @@ class ServerTraits:
     streamless: set[Hashable] = field(default_factory=set)
     """Kinds for which it does not."""
 
+    serves_pages: bool = False
+    """It has lists in memory page by page, as far as we know: those of the newest
+    version then cost etcd nothing."""
+
     _has_streamed: bool = False
 
     def streams_of(self, kind: Hashable) -> bool:

@@ -73,6 +73,8 @@ class RawPage(NamedTuple):
     """Views of the whole answer's buffer: each keeps all of it alive."""
     resource_version: str
     continue_token: str
+    size: int
+    """Bytes of the whole answer."""
 
 
 def read_page(body: bytes) -> RawPage:
@@ -85,8 +87,9 @@ def read_page(body: bytes) -> RawPage:
         page = _list_decoder.decode(body)
     except msgspec.MsgspecError as error:
         raise DecodeError(f"cannot read a list: {error}") from error
+    metadata = page.metadata
     return RawPage(
-        page.items or [], page.metadata.resource_version, page.metadata.continue_
+        page.items or [], metadata.resource_version, metadata.continue_, len(body)
     )
 
 

@@ -133,10 +133,43 @@ def _reload(manager: Manager, settings: Settings, _: RestConfig) -> None:
 
 _NOWHERE = RestConfig(server="https://nowhere.invalid")
 
+
+def _bundle_models() -> Iterable[type[KubeObject]]:
+    from api.batch.v1 import Job  # noqa: PLC0415 - lazy
+    from api.bundle.v1alpha1 import WerfBundle  # noqa: PLC0415 - lazy
+    from api.core.v1 import ConfigMap, Secret  # noqa: PLC0415 - lazy
+
+    return WerfBundle, Job, ConfigMap, Secret
+
+
+def _bundle(manager: Manager, settings: Settings, _: RestConfig) -> None:
+    from controllers.bundle import setup  # noqa: PLC0415 - lazy
+    from controllers.bundle.options import (  # noqa: PLC0415 - lazy
+        BundleOptions,
+        CrossNamespacePolicy,
+    )
+
+    given = settings.bundle
+    options = BundleOptions(
+        namespaces=given.namespaces,
+        workers=given.workers,
+        werf_image=given.werf_image,
+        allowed_werf_images=given.allowed_werf_images,
+        cross_namespace_policy=CrossNamespacePolicy(given.cross_namespace_policy),
+        allow_insecure=given.allow_insecure,
+        watch_values=given.watch_values,
+        max_active_jobs=given.max_active_jobs,
+        bundle_max_size=given.max_size,
+    )
+    setup(manager, options)
+
+
 _MODELS: Mapping[str, Callable[[], Iterable[type[KubeObject]]]] = {
     "reload": _reload_models,
+    "bundle": _bundle_models,
 }
 
 _SETUPS: Mapping[str, Callable[[Manager, Settings, RestConfig], None]] = {
     "reload": _reload,
+    "bundle": _bundle,
 }

@@ -32,7 +32,7 @@ from controller_runtime.meta import Duration
 
 ENVIRONMENT_PREFIX = "PILOTHOUSE_"
 
-CONTROLLERS = ("reload",)
+CONTROLLERS = ("reload", "bundle")
 """Every controller, in the order in which they are set up."""
 
 Values: TypeAlias = Mapping[str, object]
@@ -74,6 +74,49 @@ class ReloadSettings(_Section):
         return _names(value)
 
     @field_validator("namespaces")
+    @classmethod
+    def _without_blanks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(filter(None, value))
+
+
+class BundleSettings(_Section):
+    """Settings of the bundle controller."""
+
+    workers: int = Field(default=20, ge=1, le=1000)
+    """Bundles that are looked at at once; each may wait for its registry."""
+
+    namespaces: tuple[str, ...] = ()
+    """Only bundles, targets and sources of these namespaces; empty for all."""
+
+    werf_image: str = Field(default="registry.werf.io/werf/werf:2-stable", min_length=1)
+    """Image of Jobs whose bundle names none."""
+
+    allowed_werf_images: tuple[str, ...] = ()
+    """Patterns with `*` that a bundle's own image must match; empty for any."""
+
+    cross_namespace_policy: Literal["Allow", "Annotated", "Deny"] = "Allow"
+    """Whether a bundle may deploy to another namespace; `Annotated`: if the
+    ServiceAccount or the Namespace there says so."""
+
+    allow_insecure: bool = True
+    """Whether bundles may ask for plain HTTP or trust any certificate."""
+
+    watch_values: bool = True
+    """Act at once when values or credentials change; off, Secrets and ConfigMaps are
+    read and never listed."""
+
+    max_active_jobs: int = Field(default=20, ge=1)
+    """Jobs that run at once."""
+
+    max_size: int = Field(default=20 << 20, ge=1 << 10)
+    """Largest bundle in bytes, packed."""
+
+    @field_validator("namespaces", "allowed_werf_images", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return _names(value)
+
+    @field_validator("namespaces", "allowed_werf_images")
     @classmethod
     def _without_blanks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(filter(None, value))
@@ -126,6 +169,7 @@ class Settings(_Section):
     """What is logged: `debug`, `info`, `warning` or `error`, and what is worse."""
 
     reload: ReloadSettings = ReloadSettings()
+    bundle: BundleSettings = BundleSettings()
 
     def is_named(self, controller: str) -> bool:
         """Tell whether the user asked for a controller, not for the default set."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from controllers.rbac import RoleOptions, manifest
-from controllers.settings import Settings
+from controllers.settings import CONTROLLERS, Settings
 
 ROLE = Path(__file__).parents[1] / "config" / "rbac" / "role.yaml"
 
@@ -18,7 +18,11 @@ NAMESPACE = "pilothouse-system"
 
 def text() -> str:
     """Return what the file should have."""
-    settings = Settings(leader_elect=True, leader_election_namespace=NAMESPACE)
+    settings = Settings(
+        controllers=CONTROLLERS,
+        leader_elect=True,
+        leader_election_namespace=NAMESPACE,
+    )
     return manifest(settings, RoleOptions()).text
 
 

@@ -15,7 +15,7 @@ from rich.table import Table
 from controller_runtime import GroupVersionKind, Json
 from controller_runtime.patch import merge_patch
 from controller_runtime.testing.eventually import eventually
-from controllers.up.charts import Chart, push_bundle
+from controllers.up.bundle_samples import push_bundle
 from controllers.up.conditions import conditions
 from controllers.up.events import event_about, told
 from controllers.up.samples import FIELD_OWNER, apply_samples
@@ -45,7 +45,7 @@ async def show_bundle(stage: Stage) -> Shown:
     # One of its own each time: the registry keeps what earlier runs have pushed.
     path = f"{stage.namespace}/bundle"
     repository = stage.repository(path)
-    await push_bundle(repository, _FIRST, _chart(_FIRST))
+    await push_bundle(repository, _FIRST)
     stage.say(f"pushed {path}:{_FIRST}")
 
     def here(document: Json) -> None:
@@ -63,7 +63,7 @@ async def show_bundle(stage: Stage) -> Shown:
     first = await _deployed(stage, name, _FIRST)
     stage.say(f"Job {first.job} has deployed {_FIRST}")
 
-    await push_bundle(repository, _SECOND, _chart(_SECOND))
+    await push_bundle(repository, _SECOND)
     stage.say(f"pushed {path}:{_SECOND}")
     await _poll_now(stage, name)
     second = await _deployed(stage, name, _SECOND)
@@ -77,17 +77,6 @@ async def show_bundle(stage: Stage) -> Shown:
     )
     table = _table(first, second, bundle, event)
     return Shown(table, tuple(_amiss(first, second, event)), hints)
-
-
-def _chart(tag: str) -> Chart:
-    template = (
-        "kind: ConfigMap\napiVersion: v1\nmetadata: {name: {{ .Release.Name }}}\n"
-    )
-    return Chart(
-        name="shop",
-        version=tag.removeprefix("v"),
-        files={"templates/configmap.yaml": template},
-    )
 
 
 async def _poll_now(stage: Stage, name: str) -> None:

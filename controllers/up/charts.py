@@ -1,8 +1,6 @@
-"""Charts made in Python, and pushed as `helm push` and `werf bundle publish` do.
+"""Charts made in Python, and pushed as `helm push` does; `bundle_samples` has bundles.
 
-A bundle is a chart with another media type for its layer, and a manifest that does not
-say what it is (measured with werf 2.70). Equal content makes equal bytes, so that
-pushing it again changes no digest.
+Equal content makes equal bytes, so that pushing it again changes no digest.
 """
 
 from __future__ import annotations
@@ -17,7 +15,6 @@ from dataclasses import dataclass, field
 from controllers.oci import (
     HELM_CHART,
     HELM_CONFIG,
-    WERF_CHART,
     Content,
     RemoteRepository,
 )
@@ -83,34 +80,6 @@ async def push_chart(repository: RemoteRepository, chart: Chart) -> str:
     layer = Content(HELM_CHART, chart.archive())
     tag = chart.version.replace("+", "_")
     return await repository.push(tag, config=_config(chart), layers=[layer])
-
-
-async def push_bundle(repository: RemoteRepository, tag: str, chart: Chart) -> str:
-    """Push a chart as a bundle, as `werf bundle publish` does; return the digest.
-
-    Args:
-        repository: Of the bundle.
-        tag: Which `spec.registry` of a WerfBundle chooses from.
-        chart: What to push; what werf adds to every bundle is added.
-
-    Raises:
-        RegistryError: The registry refuses.
-    """
-    added: dict[str, str | bytes] = {
-        "templates/_werf_helpers.tpl": "",
-        "extra_annotations.json": "{}",
-    }
-    whole = Chart(
-        name=chart.name,
-        version=chart.version,
-        values={"global": {"werf": {"name": chart.name}}} | dict(chart.values),
-        files=added | dict(chart.files),
-        metadata=chart.metadata,
-    )
-    layer = Content(WERF_CHART, whole.archive())
-    return await repository.push(
-        tag, config=_config(whole), layers=[layer], states_type=False
-    )
 
 
 def _config(chart: Chart) -> Content:

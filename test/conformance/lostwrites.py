@@ -115,6 +115,7 @@ async def test_after_the_deletion_of_a_selection_none_of_it_is_read(
             await world.create(name, labels={"team": "red"})
         await world.create("held", labels={"team": "red"}, finalizers=["x.io/hold"])
         await world.create("other", labels={"team": "blue"})
+        post.lives = 0
 
         await world.client.delete_all_of(
             CONFIG_MAP, world.namespace, label_selector="team=red"

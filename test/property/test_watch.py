@@ -138,18 +138,22 @@ class Machine(RuleBasedStateMachine):
 
     @initialize(
         seed=st.integers(0, 99),
+        pages=st.booleans(),
         streams=st.booleans(),
         plain=st.booleans(),
         names=st.lists(NAMES, max_size=6),
     )
-    def begin(self, seed: int, streams: bool, plain: bool, names: list[str]) -> None:
+    def begin(
+        self, *, seed: int, pages: bool, streams: bool, plain: bool, names: list[str]
+    ) -> None:
         self.plain = plain  # the server takes every watch for an ordinary one
         self.server = Server()
         for name in names:
             self.server.put(name)
         self.dice = random.Random(seed)  # noqa: S311 - a test's dice
         options = WatchOptions(watch_list=streams, internal_error_retry=10)
-        self.stepper = Stepper(options, self.dice, ServerTraits())
+        traits = ServerTraits(serves_pages=pages)
+        self.stepper = Stepper(options, self.dice, traits)
         self.store = Store(GroupVersionKind("", "v1", "ConfigMap"))
         self.versions: dict[NamespacedName, tuple[str, int]] = {}
         self.reached = 0

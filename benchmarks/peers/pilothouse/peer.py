@@ -2,8 +2,8 @@
 
 It speaks the protocol of `benchmarks/compare/peers.py`: flags in, one JSON object a
 line on stdout, commands a line on stdin. Times are seconds of CLOCK_MONOTONIC, which
-all processes of a machine share. The loop is uvloop and the collector is tuned, as in
-`pilothouse run`; all else is the default.
+all processes of a machine share. The loop is uvloop, and the collector is tuned and
+waits for the end of the imports, as in `pilothouse run`; all else is the default.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar
 
-import uvloop
+gc.disable()
 
-from controller_runtime import (
+import uvloop  # noqa: E402
+
+from controller_runtime import (  # noqa: E402
     Event,
     GroupVersionKind,
     HttpTransport,
@@ -246,5 +248,7 @@ def arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
+    gc.freeze()
+    gc.enable()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(arguments()))

@@ -12,6 +12,7 @@ import random
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -41,6 +42,8 @@ from controller_runtime.watch import WatchOptions
 
 CONFIG_MAP = GroupVersionKind("", "v1", "ConfigMap")
 HASTY = WatchOptions(backoff=0.05, backoff_ceiling=0.4, patience=3)
+STREAMED = replace(HASTY, paged_fill=False)
+LISTED = replace(HASTY, paged_fill=False, watch_list=False)
 PATIENT = 60.0
 
 Versions = dict[NamespacedName, str]
@@ -199,7 +202,7 @@ async def config_of(plane: ControlPlane, folder: Path) -> RestConfig:
 async def test_one_stream_tells_all_there_is_and_all_that_happens(
     config: RestConfig, namespace: str
 ) -> None:
-    async with running(config, namespace) as world:
+    async with running(config, namespace, STREAMED) as world:
         await world.reflector.synced()
         await world.churn(60)
         await world.settled()
@@ -213,7 +216,7 @@ async def test_one_stream_tells_all_there_is_and_all_that_happens(
 async def test_broken_connections_cost_neither_an_event_nor_a_list(
     config: RestConfig, namespace: str
 ) -> None:
-    async with running(config, namespace) as world:
+    async with running(config, namespace, STREAMED) as world:
         await world.reflector.synced()
         async with asyncio.TaskGroup() as tasks:
             writing = tasks.create_task(world.churn(150))
@@ -235,7 +238,12 @@ async def test_broken_connections_cost_neither_an_event_nor_a_list(
 @pytest.mark.behaviour("R7")
 @pytest.mark.behaviour("R12")
 @pytest.mark.parametrize(
-    "watch", [HASTY, WatchOptions(backoff=0.05, backoff_ceiling=0.4, watch_list=False)]
+    "watch",
+    [
+        pytest.param(HASTY, id="paged"),
+        pytest.param(STREAMED, id="streamed"),
+        pytest.param(LISTED, id="listed"),
+    ],
 )
 async def test_whatever_happens_on_the_way_nothing_is_missed_at_the_end(
     config: RestConfig, namespace: str, watch: WatchOptions
@@ -277,7 +285,7 @@ async def sabotage(proxy: TestingProxy, *, until: Callable[[], bool]) -> None:
 async def test_a_stream_that_falls_silent_at_first_is_given_up_for_a_list(
     config: RestConfig, namespace: str
 ) -> None:
-    async with running(config, namespace) as world:
+    async with running(config, namespace, STREAMED) as world:
         world.proxy.faults.on(verb="watch").stall(after=0)
 
         await world.reflector.synced()
@@ -287,10 +295,17 @@ async def test_a_stream_that_falls_silent_at_first_is_given_up_for_a_list(
 
 
 @pytest.mark.behaviour("R12")
+@pytest.mark.parametrize(
+    "watch",
+    [
+        pytest.param(HASTY, id="paged"),
+        pytest.param(STREAMED, id="streamed"),
+    ],
+)
 async def test_who_may_not_watch_is_told_at_once(
-    config: RestConfig, namespace: str
+    config: RestConfig, namespace: str, watch: WatchOptions
 ) -> None:
-    async with running(config, namespace) as world:
+    async with running(config, namespace, watch) as world:
         world.proxy.faults.on(verb="watch", times=None).answer(403)
 
         with pytest.raises(ForbiddenError):
@@ -344,7 +359,8 @@ async def test_a_server_that_is_killed_under_load_costs_no_event(
 async def test_a_version_that_is_compacted_leads_to_a_stream_of_the_newest(
     plane: ControlPlane, tmp_path: Path
 ) -> None:
-    async with running(await config_of(plane, tmp_path), "default") as world:
+    config = await config_of(plane, tmp_path)
+    async with running(config, "default", STREAMED) as world:
         await world.put("lost")
         await world.reflector.synced()
         await world.until(lambda: len(world.seen.versions) >= 1)

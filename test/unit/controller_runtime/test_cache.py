@@ -30,21 +30,25 @@ CONFIG_MAP = GroupVersionKind("", "v1", "ConfigMap")
 SECRET = GroupVersionKind("", "v1", "Secret")
 WIDGET = GroupVersionKind("example.com", "v1", "Widget")
 
+PAGED = WatchOptions()
+STREAMED = WatchOptions(paged_fill=False)
+LISTED = WatchOptions(paged_fill=False, watch_list=False)
+
 
 class World:
     """An API server, a client of it, and a cache of it that runs."""
 
     def __init__(
-        self, server: ApiServer, transport: HttpTransport, *, streams: bool
+        self, server: ApiServer, transport: HttpTransport, *, way: WatchOptions
     ) -> None:
         self.server = server
-        self.opening = "watch" if streams else "list"
+        self.options = way
+        self.opening = "watch" if way is STREAMED else "list"
         """How the cache asks for all objects."""
-        self.lists = 0 if streams else 1
+        self.lists = 0 if way is STREAMED else 1
         """How many lists one kind needs."""
         discovery = Discovery(transport)
         self.client = Client(transport, scheme=Scheme(), discovery=discovery)
-        self.options = WatchOptions(watch_list=streams)
         self.cache = Cache(
             transport,
             discovery,
@@ -100,10 +104,10 @@ class Log:
         return [f"{type(e).__name__} {e.object.meta.name}" for e in self.events]
 
 
-@pytest.fixture(params=[True, False], ids=["streamed", "listed"])
+@pytest.fixture(params=[PAGED, STREAMED, LISTED], ids=["paged", "streamed", "listed"])
 async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     async with ApiServer() as server, HttpTransport(server.config()) as transport:
-        yield World(server, transport, streams=request.param)
+        yield World(server, transport, way=request.param)
 
 
 async def test_what_is_there_and_what_comes_is_in_the_store(world: World) -> None:
@@ -228,7 +232,7 @@ async def test_a_server_that_refuses_to_stream_is_asked_once_about_each_kind() -
         ApiServer(watch_list=False) as server,
         HttpTransport(server.config()) as transport,
     ):
-        world = World(server, transport, streams=True)
+        world = World(server, transport, way=STREAMED)
         first = world.cache.declare(CONFIG_MAP)
 
         async with world.running():

@@ -363,3 +363,54 @@ def test_a_path_leads_to_the_object(
 def test_a_name_that_would_lead_elsewhere_is_refused(place: tuple[str, str]) -> None:
     with pytest.raises(BadRequestError):
         NAMESPACED.path(*place)
+
+
+class Versioned(Server):
+    """Says which Kubernetes it is, in a second."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__({})
+        self.patience: object = None
+        self._body = body
+
+    async def request(self, method: str, path: str, **options: object) -> Response:
+        self.asked.append(path)
+        self.patience = options["timeout"]
+        await asyncio.sleep(1)
+        if self.failure is not None:
+            raise self.failure
+        return Response(200, {}, self._body)
+
+
+@pytest.mark.parametrize(
+    ("body", "version"),
+    [
+        pytest.param(b'{"major":"1","minor":"36"}', (1, 36), id="plain"),
+        pytest.param(b'{"major":"1","minor":"35+"}', (1, 35), id="vendor"),
+        pytest.param(b'{"major":"1","minor":"new"}', (0, 0), id="wordy"),
+        pytest.param(b"{}", (0, 0), id="empty"),
+        pytest.param(b"garbage", (0, 0), id="garbage"),
+    ],
+)
+async def test_the_server_is_asked_once_which_kubernetes_it_is(
+    body: bytes, version: tuple[int, int]
+) -> None:
+    server = Versioned(body)
+    discovery = Discovery(server)
+
+    async with asyncio.TaskGroup() as tasks:
+        asked = [tasks.create_task(discovery.server_version()) for _ in range(2)]
+
+    assert [task.result() for task in asked] == [version, version]
+    assert server.patience == 5
+    assert server.asked == ["/version"]
+
+
+async def test_a_server_that_does_not_tell_is_nothing_that_is_known() -> None:
+    server = Versioned(b"")
+    server.failure = ForbiddenError("no", status=403)
+    discovery = Discovery(server)
+
+    assert await discovery.server_version() == (0, 0)
+    assert await discovery.server_version() == (0, 0)
+    assert server.asked == ["/version"]

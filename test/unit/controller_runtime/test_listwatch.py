@@ -18,7 +18,7 @@ from controller_runtime.event import Created, Event
 from controller_runtime.interceptor import Call, InterceptedTransport, Proceed
 from controller_runtime.listwatch import ListWatch
 from controller_runtime.meta import GroupVersionKind
-from controller_runtime.question import Changes, Closed, Watch
+from controller_runtime.question import Changes, Closed, Opened, Watch
 from controller_runtime.reflector import Reflector, ReflectorOptions
 from controller_runtime.servertraits import ServerTraits
 from controller_runtime.testing.apiserver import ApiServer
@@ -29,7 +29,8 @@ CONFIG_MAP = GroupVersionKind("", "v1", "ConfigMap")
 SECRET = GroupVersionKind("", "v1", "Secret")
 NOTHING: Mapping[str, str] = {}
 
-LISTED = WatchOptions(watch_list=False)
+LISTED = WatchOptions(paged_fill=False, watch_list=False)
+STREAMED = WatchOptions(paged_fill=False)
 
 
 class Ignorant:
@@ -90,7 +91,7 @@ class World:
             self._transport,
             self._discovery,
             gvk,
-            options=ReflectorOptions(watch=watch or WatchOptions()),
+            options=ReflectorOptions(watch=watch or STREAMED),
             randomness=random.Random(1),  # noqa: S311 - jitter
             server=self.traits,
         )
@@ -281,7 +282,7 @@ async def test_a_stream_that_never_opens_is_given_up_after_half_a_minute() -> No
 async def test_the_patience_can_be_set() -> None:
     async with served() as world:
         world.server.faults.on(verb="watch").hang()
-        reflector = world.reflector(watch=replace(WatchOptions(), patience=5))
+        reflector = world.reflector(watch=replace(STREAMED, patience=5))
 
         async with running(reflector):
             began = now()
@@ -390,7 +391,8 @@ async def test_strangers_in_a_stream_are_logged_once_a_sort_and_counted() -> Non
         with capture_logs() as logs:
             answers = [it async for it in list_watch.watch(Watch("1", 300))]
 
-    changes, end = answers
+    opened, changes, end = answers
+    assert isinstance(opened, Opened)
     assert isinstance(changes, Changes)
     assert [change.object.meta.name for change in changes.changes] == ["a"]
     assert isinstance(end, Closed)

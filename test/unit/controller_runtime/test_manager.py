@@ -337,7 +337,7 @@ async def test_nothing_is_left_when_it_has_stopped(transport: HttpTransport) -> 
 @pytest.mark.behaviour("M9")
 async def test_it_is_ready_when_every_cache_has_its_first_list() -> None:
     async with ApiServer() as server, HttpTransport(server.config()) as transport:
-        server.faults.on(verb="watch", resource="configmaps").delay(20)
+        server.faults.on(verb="list", resource="configmaps").delay(20)
         manager = make(transport)
         manager.cache.declare(CONFIG_MAP)
 
@@ -355,7 +355,7 @@ async def test_it_is_ready_when_every_cache_has_its_first_list() -> None:
 
 async def test_the_collector_is_tuned_as_long_as_the_manager_runs() -> None:
     async with ApiServer() as server, HttpTransport(server.config()) as transport:
-        server.faults.on(verb="watch", resource="configmaps").delay(20)
+        server.faults.on(verb="list", resource="configmaps").delay(20)
         options = ManagerOptions(
             metrics_bind_address="0",
             health_probe_bind_address="0",

@@ -125,6 +125,116 @@ def test_a_server_that_paged_its_first_list_is_asked_for_pages_ever_after() -> N
     assert step.state.ask == List("10", PAGE_SIZE)
 
 
+PAGER = Stepper(WatchOptions(), Lowest(), ServerTraits(serves_pages=True))
+
+
+def paging(*answers: object, stepper: Stepper = PAGER) -> Step:
+    step = stepper.start()
+    for answer in answers:
+        step = stepper.step(step, answer, now=1000)  # type: ignore[arg-type]  # any answer
+    return step
+
+
+@pytest.mark.behaviour("R2")
+def test_a_server_with_pages_in_memory_is_first_asked_for_pages_of_the_newest() -> None:
+    assert paging().state == Listing(List("", PAGE_SIZE, grows=True))
+
+
+def test_the_page_that_follows_a_page_is_as_large_as_its_bytes_allow() -> None:
+    step = paging(Page([POD] * 500, "10", "next", 500_000))
+
+    assert step.state.ask == List("", 8000, "next", grows=True)
+    assert step.stays
+    assert step.deltas == ()
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "limit"),
+    [
+        pytest.param(500, 5_000, 10_000, id="tiny"),
+        pytest.param(500, 40_000_000, 100, id="fat"),
+        pytest.param(2, 80_000_000, 1, id="fattest"),
+        pytest.param(0, 5_000, PAGE_SIZE, id="filtered-away"),
+        pytest.param(500, 0, PAGE_SIZE, id="of-no-known-size"),
+    ],
+)
+def test_pages_are_bounded_in_bytes_and_objects(
+    count: int, size: int, limit: int
+) -> None:
+    step = paging(Page([POD] * count, "10", "next", size))
+
+    assert step.state.ask == List("", limit, "next", grows=True)
+
+
+@pytest.mark.behaviour("R2")
+def test_pages_of_any_version_stay_as_they_are() -> None:
+    step = after(STEPPER.start(), Page([POD] * 500, "10", "next", 5_000))
+
+    assert step.state.ask == List("", PAGE_SIZE, "next")
+
+
+def test_the_last_page_fills_the_store_with_all_of_them() -> None:
+    second = RawObject(Meta(name="b", resource_version="9"), b"{}")
+
+    step = paging(Page([POD], "10", "next", 100), Page([second], "10", "", 100))
+
+    assert step.deltas == (Replace([POD, second], "10"),)
+    assert step.state == Watching(Watch("10", 300, patience=30))
+    assert not step.stays
+
+
+def test_a_watch_waits_for_no_store_once_it_was_open_or_failed() -> None:
+    fill = Page([POD], "10", "", 100)
+    broken = Failed(ConnectionRefusedError())
+
+    assert paging(fill, Closed(900)).state == Watching(Watch("10", 300))
+    assert paging(fill, broken).state == Watching(Watch("10", 300))
+    assert paging(fill, Failed(StalledError("silence"))).state == Watching(
+        Watch("10", 300)
+    )
+
+
+@pytest.mark.behaviour("R2")
+def test_a_first_fill_that_expires_between_pages_starts_over_in_one_piece() -> None:
+    step = paging(Page([POD], "10", "next", 100), Failed(EXPIRED))
+
+    assert step.state == Listing(List("", 0))
+    assert step.pause == 0
+
+
+@pytest.mark.behaviour("R1")
+def test_a_first_fill_that_fails_begins_again_with_nothing_after_a_pause() -> None:
+    step = paging(Page([POD], "10", "next", 100), Failed(BROKEN))
+
+    assert step.state == Listing(List("", PAGE_SIZE, grows=True))
+    assert step.pause == 0.8
+
+
+@pytest.mark.behaviour("R1")
+def test_once_the_store_is_full_a_break_leads_to_no_pages() -> None:
+    step = paging(Page([POD], "10", "", 100), Failed(BROKEN))
+
+    assert step.state == Streaming(WatchList("10", 300, 30))
+
+
+@pytest.mark.behaviour("R1")
+@pytest.mark.behaviour("R7")
+def test_a_lost_version_leads_to_pages_of_the_newest_at_once() -> None:
+    step = paging(Page([POD], "10", "", 100), Failed(EXPIRED))
+
+    assert step.state == Listing(List("", PAGE_SIZE, grows=True))
+    assert step.pause == 0
+
+
+@pytest.mark.behaviour("R9")
+def test_the_first_fill_by_pages_can_be_turned_off() -> None:
+    options = WatchOptions(paged_fill=False)
+
+    step = paging(stepper=Stepper(options, Lowest(), ServerTraits(serves_pages=True)))
+
+    assert step.state == Streaming(WatchList("", 300, 30))
+
+
 @pytest.mark.behaviour("R3")
 def test_pauses_double_up_to_half_a_minute() -> None:
     step, pauses = STEPPER.start(), []

@@ -173,3 +173,19 @@ def test_a_span_that_is_none_is_refused_with_what_fits() -> None:
 
     with pytest.raises(ConfigError, match=r"the environment: .*90s, 15m or 1h30m"):
         load({}, environ, None)
+
+
+def test_the_bundle_controller_has_a_section_of_its_own() -> None:
+    environ = {
+        "PILOTHOUSE_BUNDLE_NAMESPACES": "shop,blog",
+        "PILOTHOUSE_BUNDLE_ALLOWED_WERF_IMAGES": "registry.werf.io/*",
+        "PILOTHOUSE_BUNDLE_WATCH_VALUES": "false",
+    }
+    bundle = load({"bundle.max_active_jobs": 3}, environ, None).bundle
+
+    assert bundle.namespaces == ("shop", "blog")
+    assert bundle.allowed_werf_images == ("registry.werf.io/*",)
+    assert bundle.max_active_jobs == 3
+    assert not bundle.watch_values
+    with pytest.raises(ConfigError, match="--bundle-cross-namespace-policy"):
+        load({"bundle.cross_namespace_policy": "Maybe"}, {}, None)

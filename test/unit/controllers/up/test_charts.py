@@ -22,7 +22,8 @@ from controllers.oci import (
     Repository,
     read_image,
 )
-from controllers.up.charts import Chart, push_bundle, push_chart
+from controllers.up.bundle_samples import push_bundle
+from controllers.up.charts import Chart, push_chart
 from controllers.web import Http
 
 CHART = Chart(
@@ -78,14 +79,12 @@ async def test_a_chart_is_pushed_as_helm_does(repository: RemoteRepository) -> N
 
 
 async def test_a_bundle_is_pushed_as_werf_does(repository: RemoteRepository) -> None:
-    await push_bundle(repository, "v1.2.3", CHART)
+    await push_bundle(repository, "v1.2.3", name="shop")
 
     manifest = await repository.manifest("v1.2.3")
-    image = read_image(manifest)
-    [layer] = image.layers
+    [layer] = read_image(manifest).layers
     files = unpacked(await repository.blob(layer))
     assert "mediaType" not in json.loads(manifest.content)
     assert layer.media_type == WERF_CHART
     assert files["shop/extra_annotations.json"] == "{}"
     assert "shop/templates/_werf_helpers.tpl" in files
-    assert json.loads(files["shop/values.yaml"])["global"]["werf"]["name"] == "shop"

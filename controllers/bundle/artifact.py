@@ -1,0 +1,221 @@
+"""Whether a manifest is a bundle: bytes in, its chart out, or why not. Pure.
+
+    manifest ─▶ one image, one layer of a chart's type, not too large  read_layer
+    config   ─▶ Chart.yaml as JSON
+    layer    ─▶ tar.gz: <chart>/Chart.yaml, values.yaml, templates/…   read_chart
+
+What werf publishes is an OCI manifest without `mediaType`, a config of Helm's type and
+one layer `application/tar+gzip`; it also applies what `helm push` makes. Everything is
+bounded before it is unpacked, and nothing is written to disk.
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import PurePosixPath
+from typing import IO, NamedTuple
+
+import yaml
+
+from controllers.bundle.errors import BlockedError
+from controllers.oci import (
+    HELM_CHART,
+    HELM_CONFIG,
+    WERF_CHART,
+    Descriptor,
+    Image,
+    Manifest,
+    ManifestError,
+    read_image,
+)
+
+VALID = "ArtifactValid"
+
+CONFIG_MAX = 1 << 20
+"""Largest config in bytes; a Chart.yaml has a few hundred."""
+
+_ENTRIES_MAX = 10_000
+_UNPACKED_MAX = 100 << 20
+_FILE_MAX = 20 << 20
+"""Largest file that is read; `values.yaml` among them."""
+
+_TYPES = (WERF_CHART, HELM_CHART)
+
+_EXTRAS = ("extra_annotations.json", "extra_labels.json")
+
+_BROKEN = (tarfile.TarError, OSError, EOFError, zlib.error)
+"""What reading a damaged archive may raise."""
+
+
+class Chart(NamedTuple):
+    """What a bundle says of itself."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What of a manifest is to be fetched."""
+
+    config: Descriptor
+    layer: Descriptor
+
+
+def read_parts(manifest: Manifest, *, limit: int) -> Parts:
+    """Read a manifest.
+
+    Args:
+        manifest: Its digest has been checked.
+        limit: Largest layer in bytes.
+
+    Raises:
+        BlockedError: It is not that of a bundle.
+    """
+    try:
+        image = read_image(manifest)
+    except ManifestError as error:
+        raise _invalid("InvalidManifest", str(error)) from None
+    layer = _layer(image)
+    if not 0 < layer.size <= limit:
+        raise _invalid(
+            "TooLarge", f"the bundle has {layer.size} bytes; 1 to {limit} are taken"
+        )
+    if image.config.size > CONFIG_MAX:
+        raise _invalid("TooLarge", f"the config has {image.config.size} bytes")
+    return Parts(image.config, layer)
+
+
+def _layer(image: Image) -> Descriptor:
+    if len(image.layers) != 1:
+        raise _invalid(
+            "InvalidManifest",
+            f"the manifest has {len(image.layers)} layers and a bundle exactly one; "
+            "werf refuses charts with a provenance layer, too",
+        )
+    (layer,) = image.layers
+    if layer.media_type not in _TYPES:
+        raise _invalid(
+            "UnsupportedArtifact",
+            f"the layer is of the type {layer.media_type!r}, so it is no bundle: "
+            "publish with `werf bundle publish` or `helm push`",
+        )
+    return layer
+
+
+def read_chart(parts: Parts, config: bytes, layer: bytes) -> Chart:
+    """Read what was fetched. Takes up to a second for the largest: use a thread.
+
+    Raises:
+        BlockedError: It is no chart that could be applied.
+    """
+    if parts.config.media_type == HELM_CONFIG:
+        _object("the config", config, json.loads)
+    try:
+        files = _unpacked(layer)
+    except _BROKEN as error:
+        raise _invalid("InvalidChart", f"the layer is no tar.gz: {error}") from None
+    return _chart(files)
+
+
+def _chart(files: Mapping[str, bytes]) -> Chart:
+    if "Chart.yaml" not in files:
+        raise _invalid("InvalidChart", "the bundle has no Chart.yaml")
+    about = _object("Chart.yaml", files["Chart.yaml"], _yaml)
+    if about.get("apiVersion") not in {"v1", "v2"}:
+        raise _invalid("InvalidChart", "the apiVersion of Chart.yaml is not v1 or v2")
+    name, version = about.get("name"), about.get("version")
+    if not (isinstance(name, str) and name and isinstance(version, str) and version):
+        raise _invalid("InvalidChart", "Chart.yaml has no name or no version")
+    if files.get("values.yaml", b"").strip():
+        _object("values.yaml", files["values.yaml"], _yaml, is_empty_fine=True)
+    for extra in _EXTRAS:
+        if extra in files:
+            texts = _object(extra, files[extra], json.loads)
+            if not all(isinstance(value, str) for value in texts.values()):
+                raise _invalid("InvalidChart", f"{extra} has values that are no text")
+    return Chart(name, version)
+
+
+def _unpacked(layer: bytes) -> Mapping[str, bytes]:
+    """Return the files that are read, by their path below the chart's folder."""
+    files: dict[str, bytes] = {}
+    tops: set[str] = set()
+    with tarfile.open(fileobj=BytesIO(layer), mode="r:gz") as archive:
+        for member in _bounded(archive):
+            top, _, path = str(PurePosixPath(member.name)).partition("/")
+            tops.add(top)
+            if len(tops) > 1:
+                raise _invalid("InvalidChart", "the bundle has more than one folder")
+            content = archive.extractfile(member)
+            if content is not None and _is_read(path):
+                files[path] = _text(path, content)
+    return files
+
+
+def _bounded(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """Yield the entries; refuse what no chart has."""
+    total = 0
+    for number, member in enumerate(archive):
+        # The end of a header says how much follows: nothing is inflated before this.
+        total += max(member.size, 0)
+        if number >= _ENTRIES_MAX or total > _UNPACKED_MAX:
+            raise _invalid(
+                "TooLarge",
+                f"unpacked it has more than {_ENTRIES_MAX} files or "
+                f"{_UNPACKED_MAX >> 20} MiB",
+            )
+        path = PurePosixPath(member.name)
+        if path.is_absolute() or ".." in path.parts:
+            raise _invalid("InvalidChart", f"an entry leads elsewhere: {path}")
+        if not (member.isfile() or member.isdir()):
+            raise _invalid(
+                "InvalidChart", f"an entry is neither file nor folder: {path}"
+            )
+        if member.isfile():
+            yield member
+
+
+def _is_read(path: str) -> bool:
+    if path.startswith("templates/"):
+        return path.endswith((".yaml", ".yml", ".tpl"))
+    return path in {"Chart.yaml", "values.yaml", *_EXTRAS}
+
+
+def _text(path: str, content: IO[bytes]) -> bytes:
+    data = content.read(_FILE_MAX + 1)
+    if len(data) > _FILE_MAX:
+        raise _invalid("TooLarge", f"{path} is larger than {_FILE_MAX >> 20} MiB")
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        raise _invalid("InvalidChart", f"{path} is no UTF-8") from None
+    # Templates were only to be looked at.
+    return b"" if path.startswith("templates/") else data
+
+
+def _yaml(text: bytes) -> object:
+    return yaml.load(text, Loader=yaml.CSafeLoader)
+
+
+def _object(
+    what: str, text: bytes, read: object, *, is_empty_fine: bool = False
+) -> Mapping[str, object]:
+    try:
+        value = read(text) if callable(read) else None
+    except (ValueError, yaml.YAMLError, RecursionError):
+        raise _invalid("InvalidChart", f"{what} cannot be read") from None
+    if value is None and is_empty_fine:
+        return {}
+    if not isinstance(value, dict):
+        raise _invalid("InvalidChart", f"{what} is no mapping")
+    return value
+
+
+def _invalid(reason: str, message: str) -> BlockedError:
+    return BlockedError(message, condition=VALID, reason=reason)
