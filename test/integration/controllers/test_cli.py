@@ -172,7 +172,7 @@ async def test_a_missing_permission_names_kind_verb_and_account(
         "run", "--controllers=reload", f"--kubeconfig={nobody}", *FREE_PORTS
     )
 
-    is_a_sentence(answer, '"nobody"', "cannot watch resource", "pilothouse rbac")
+    is_a_sentence(answer, '"nobody"', "cannot list resource", "pilothouse rbac")
 
 
 async def test_a_server_that_is_no_api_server_is_called_that(
