@@ -1,0 +1,1 @@
+"""Helm releases that follow a ManagedRoost."""
