@@ -86,6 +86,9 @@ class OperationOptions:
 
     wait: Wait = Wait.WATCHER
 
+    wait_for_jobs: bool = False
+    """Wait for Jobs to complete, too."""
+
     apply: Apply = Apply.AUTO
     """An install takes `AUTO` for server-side."""
 
@@ -187,7 +190,7 @@ class Failure(StrEnum):
     """The API server is not there, busy or restarting: no attempt is used up."""
 
     TIMEOUT = "Timeout"
-    """Objects did not become ready in time, or the worker did not answer in time."""
+    """Objects or a hook did not become ready in time; the record says failed."""
 
     CANCELLED = "Cancelled"
     """The pool is shutting down. A cancelled caller sees `CancelledError` instead."""
@@ -212,12 +215,13 @@ class Failure(StrEnum):
     """Anything else that Helm says: a hook, a test, an object the server refuses."""
 
     ENGINE = "Engine"
-    """The worker died or panicked: whether the operation was done is unknown."""
+    """The worker died, panicked or was given up: whether the operation was done is
+    unknown, and the record may say that it still is under way."""
 
     @property
     def is_outcome_unknown(self) -> bool:
         """Whether the release has to be looked at before anything else is done."""
-        return self in {Failure.ENGINE, Failure.TIMEOUT, Failure.CANCELLED}
+        return self in {Failure.ENGINE, Failure.CANCELLED}
 
 
 class EngineError(ControllerRuntimeError):
