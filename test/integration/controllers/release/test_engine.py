@@ -7,28 +7,22 @@ into the process that runs the tests: a fork afterwards would hang.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from conformance.charts import chart
 from controller_runtime import (
     Client,
     GroupVersionKind,
-    HttpTransport,
     Json,
     RestConfig,
     load_restconfig,
-    merge_patch,
 )
-from conformance.charts import DEPLOYMENT, MANY_CONFIG_MAPS, chart
 from controllers.release.helm.engine import (
-    Cluster,
-    EngineError,
-    Failure,
     OperationOptions,
     Order,
 )
