@@ -17,20 +17,23 @@ data:
   greeting: {{ .Values.greeting | quote }}
 """
 
+NOWHERE = {"no": "node-has-this"}
+"""The value `nodes` with which the pods of `DEPLOYMENT` are never scheduled."""
+
 DEPLOYMENT = """\
 apiVersion: apps/v1
 kind: Deployment
 metadata:
   name: {{ .Release.Name }}
 spec:
-  replicas: {{ .Values.replicas }}
+  replicas: {{ .Values.replicas | default 1 }}
   selector:
     matchLabels: {app: {{ .Release.Name }}}
   template:
     metadata:
       labels: {app: {{ .Release.Name }}}
     spec:
-      nodeName: {{ .Values.node | quote }}
+      nodeSelector: {{ .Values.nodes | default dict | toJson }}
       terminationGracePeriodSeconds: 0
       containers:
         - {name: app, image: registry.example/app}

@@ -280,8 +280,9 @@ class WorkerPool:
                 for worker in tuple(self._workers):
                     await worker.ended()
         for worker in tuple(self._workers):
-            log.warning("helm worker killed", worker=worker.number)
-            worker.kill()
+            if not worker.has_ended:
+                log.warning("helm worker killed", worker=worker.number)
+                worker.kill()
 
 
 def _require_success(reply: Reply, secrets: frozenset[str]) -> None:

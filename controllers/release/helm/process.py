@@ -22,8 +22,7 @@ import signal
 import sys
 import tempfile
 from asyncio.subprocess import PIPE, Process
-from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -51,8 +50,11 @@ SCRIPT = Path(__file__).with_name("worker.py")
 _LONG = 1 << 20
 """Bytes of JSON above which a thread reads it: 10 ms."""
 
-_LAST_WORDS = 20
-"""Lines of stderr that are kept for the report of a death."""
+_WORDS = 20
+"""First lines of stderr that are kept for the report of a death."""
+
+_CAUSES = ("fatal error: ", "panic: ", "runtime: ")
+"""How Go begins the line that says why; a stack follows. Python says it last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +104,7 @@ class WorkerProcess:
         self._leave = asyncio.Event()
         self._ended = asyncio.Event()
         self._why = ""
-        self._last_words: deque[str] = deque(maxlen=_LAST_WORDS)
+        self._words: list[str] = []
         self._secrets: frozenset[str] = frozenset()
 
     @property
@@ -114,6 +116,11 @@ class WorkerProcess:
     def is_alive(self) -> bool:
         """Whether it can be asked something, now or when it has started."""
         return not self._leave.is_set()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process is gone."""
+        return self._ended.is_set()
 
     async def run(self) -> None:
         """Start the process and stay until it has ended and its home is deleted."""
@@ -258,7 +265,7 @@ class WorkerProcess:
         except ValueError:
             raise ProtocolError(f"its answer has more than {REPLY_MAX} bytes") from None
         if not line.endswith(b"\n"):
-            raise ProtocolError(f"it ended in the middle of an {call}")
+            raise ProtocolError(f"it ended in the middle of {call.value!r}")
         if len(line) < _LONG:
             reply = read_reply(line)
         else:
@@ -310,9 +317,9 @@ class WorkerProcess:
             entry = json.loads(line)
             text = str(entry["text"])
         except (ValueError, KeyError, TypeError):
-            self._last_words.append(
-                scrub(line.decode(errors="replace").rstrip(), self._secrets)
-            )
+            text = scrub(line.decode(errors="replace").rstrip(), self._secrets)
+            log.debug("helm says", worker=self.number, text=text)
+            self._words = [*self._words[:_WORDS], text]
         else:
             log.debug("helm says", worker=self.number, text=scrub(text, self._secrets))
 
@@ -320,8 +327,14 @@ class WorkerProcess:
         process = self._process
         code = process.returncode if process is not None else None
         how = f" ({_ending(code)})" if code else ""
-        said = " / ".join([self._why, *self._last_words][-5:]).strip(" /")
+        said = self._why or cause_of_death(self._words)
         return WorkerDiedError(f"{what}{how}{f': {said}' if said else ''}")
+
+
+def cause_of_death(words: Sequence[str]) -> str:
+    """Return the line that says why a worker died, out of what it wrote to stderr."""
+    told = [word for word in words if word.startswith(_CAUSES)]
+    return next(iter(told), words[-1] if words else "")
 
 
 async def _spawn(home: Path, options: WorkerOptions) -> Process:
