@@ -86,7 +86,7 @@ def _cut(content: mmap.mmap, bounds: tuple[int, int], chart: str) -> Sequence[Re
     begin, end = bounds
     first = _FIRST.search(content, begin + 1, end)
     if first is None:
-        return ()
+        return []
     indent = re.escape(first[1])
     name = re.escape(chart.encode())
     key = re.compile(
@@ -103,7 +103,7 @@ def _cut(content: mmap.mmap, bounds: tuple[int, int], chart: str) -> Sequence[Re
     )
     found = key.search(content, first.start(), end)
     if found is None:
-        return ()
+        return []
     # As deep or less deep ends it, but for the items of a list, which may be as deep.
     after = re.compile(
         rb"^ {0," + str(len(first[1])).encode() + rb"}(?=[^\s#-])", re.MULTILINE
@@ -223,7 +223,7 @@ def _text(item: Mapping[str, _Node], key: str) -> str:
 def _urls(item: Mapping[str, _Node]) -> tuple[str, ...]:
     urls = item.get("urls")
     if not isinstance(urls, list):
-        return ()
+        return []
     return tuple(url for url in urls if isinstance(url, str) and url)
 
 
