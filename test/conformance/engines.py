@@ -17,7 +17,7 @@ from controller_runtime.testing.eventually import eventually
 from controllers.release.helm.engine import EngineError, OperationOptions, Order
 from controllers.release.helm.pool import PoolOptions, WorkerPool
 
-CONFIG_MAP = GroupVersionKind("", "v1", "ConfigMap")
+CONFIG_MAP_GVK = GroupVersionKind("", "v1", "ConfigMap")
 SECRET = GroupVersionKind("", "v1", "Secret")
 DEPLOYMENTS = GroupVersionKind("apps", "v1", "Deployment")
 
@@ -93,7 +93,7 @@ class Bench:
         )
 
     async def config_map(self, name: str = "web") -> Json:
-        return await self.client.get(CONFIG_MAP, name, self.namespace)
+        return await self.client.get(CONFIG_MAP_GVK, name, self.namespace)
 
     async def rollout_of(self, selector: Mapping[str, str]) -> None:
         """Wait until the Deployment wants its pods on such nodes."""
@@ -108,6 +108,13 @@ class Bench:
     async def created(self, name: str) -> None:
         """Wait until there is such a Deployment."""
         await eventually(self.client, DEPLOYMENTS, name, self.namespace, lambda _: True)
+
+    async def labels(self, revision: int, release: str = "web") -> Json:
+        """Return the labels of a record."""
+        name = f"sh.helm.release.v1.{release}.v{revision}"
+        secret = await self.client.get(SECRET, name, self.namespace)
+        labels: Json = secret["metadata"]["labels"]
+        return labels
 
     async def records(self, release: str = "web") -> dict[int, str]:
         """Return revision → status."""

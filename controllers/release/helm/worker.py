@@ -165,18 +165,38 @@ class Worker:
                 None,
                 arguments["name"],
                 json.dumps(arguments["values"]),
-                json.dumps(arguments["options"]),
+                json.dumps(_settled(config, arguments)),
             )
 
 
 def _rollback(arguments: Mapping[str, Any]) -> None:
     with helm.Config(**arguments["config"]) as config:
+        options = _settled(config, arguments)
         _native.call_status(
             "helm_rollback",
             config._raw(),  # noqa: SLF001
             arguments["name"],
-            json.dumps(arguments["options"]),
+            json.dumps(options),
         )
+
+
+def _settled(config: helm.Config, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Force conflicts only where there are any: `auto` means the way of the release.
+
+    Helm refuses to force conflicts of what the client applies, and says so when the
+    new revision is on record already. In a rollback it is the way of the revision that
+    comes back.
+    """
+    options: dict[str, Any] = dict(arguments["options"])
+    if options.get("server_side_apply") != "auto" or not options["force_conflicts"]:
+        return options
+    name = arguments["name"]
+    newest = config.get_metadata(name)
+    if "version" in options:
+        revision = options["version"] or newest["revision"] - 1
+        newest = config.get_metadata(name, revision=revision)
+    options["force_conflicts"] = newest["applyMethod"] == "ssa"
+    return options
 
 
 def _uninstall(arguments: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from conformance.charts import archive, chart
-from conformance.engines import CONFIG_MAP, Bench, refused, running
+from conformance.engines import CONFIG_MAP_GVK, Bench, refused, running
 from controller_runtime import RestConfig
 from controller_runtime.credentials import StaticCredentials
 from controllers.release.helm.engine import (
@@ -187,7 +187,7 @@ async def test_a_release_that_fits_into_no_secret_is_refused_before_anything_is_
         error = await refused(
             pool.install(bench.order(content=chart(files={"large.txt": content})))
         )
-        found = await bench.client.list(CONFIG_MAP, bench.namespace)
+        found = await bench.client.list(CONFIG_MAP_GVK, bench.namespace)
 
     assert error.failure is Failure.TOO_LARGE, error
     assert "web" not in [each["metadata"]["name"] for each in found.items]

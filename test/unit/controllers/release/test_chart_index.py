@@ -80,6 +80,7 @@ STYLES: Mapping[str, str] = {
     "block with lists indented": re.sub(r"(?m)^(?=    |  - )", "  ", BLOCK),
     "block after a document's mark": f"---\n{BLOCK}",
     "JSON": AS_JSON,
+    "flow style that is no JSON": AS_JSON.replace('"version"', "version"),
     "JSON with lines": json.dumps(json.loads(AS_JSON), indent=2),
     "entries before the rest": BLOCK.replace("apiVersion: v1\n", "") + "apiVersion: v1",
 }
@@ -122,7 +123,7 @@ def test_an_index_without_charts_has_none(tmp_path: Path, content: str) -> None:
         ('{"entries": {"app": [', "not YAML"),
         ("entries:\n  app:\n  - version: [1\n", "not YAML"),
         ("entries:\n  app:\n  - &a {version: '1', urls: [x]}\n  - *a\n", "alias"),
-        ('{"entries": {"app": ' + "[" * 60 + "]" * 60 + "}}", "nested too deep"),
+        ("{entries: {app: " + "[" * 60 + "]" * 60 + "}}", "nested too deep"),
     ],
 )
 def test_what_is_no_index_is_refused(tmp_path: Path, content: str, why: str) -> None:
