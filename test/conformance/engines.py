@@ -92,6 +92,46 @@ class Bench:
             options=options or OperationOptions(timeout=timedelta(seconds=60)),
         )
 
+    async def make_admin(self, kind: str, name: str) -> None:
+        """Let a user or group do everything in the namespace."""
+        group = "rbac.authorization.k8s.io"
+        await self.client.create(
+            {
+                "apiVersion": f"{group}/v1",
+                "kind": "RoleBinding",
+                "metadata": {"name": "admin", "namespace": self.namespace},
+                "roleRef": {
+                    "apiGroup": group,
+                    "kind": "ClusterRole",
+                    "name": "cluster-admin",
+                },
+                "subjects": [{"kind": kind, "name": name, "apiGroup": group}],
+            }
+        )
+        who = (
+            {"user": "somebody", "groups": [name]}
+            if kind == "Group"
+            else {"user": name}
+        )
+        async with asyncio.timeout(20):
+            while not await self._may_write(who):  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.05)
+
+    async def _may_write(self, who: Mapping[str, object]) -> bool:
+        """Ask the authorizer, which hears of roles by a watch."""
+        asked = {
+            "namespace": self.namespace,
+            "verb": "create",
+            "resource": "configmaps",
+        }
+        review: Json = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SubjectAccessReview",
+            "spec": {**who, "resourceAttributes": asked},
+        }
+        answer = await self.client.create(review)
+        return bool(answer["status"]["allowed"])
+
     async def config_map(self, name: str = "web") -> Json:
         return await self.client.get(CONFIG_MAP_GVK, name, self.namespace)
 

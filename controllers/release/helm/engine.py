@@ -55,26 +55,22 @@ class Cluster:
 
     kubeconfig: str = field(default="", repr=False)
     """Content of a kubeconfig whose files are inline; empty for the cluster and the
-    account of the manager, whose credentials are taken afresh for each operation."""
+    account of the manager, whose credentials are taken afresh for each operation.
+    Whoever takes it from a user refuses `exec` and paths in it before: the worker runs
+    programs and reads files that it names."""
 
     user: str = ""
     """Whom to impersonate, such as `system:serviceaccount:NAMESPACE:NAME`."""
 
     groups: tuple[str, ...] = ()
-    """Groups of that user; the server adds none by itself."""
+    """Groups of that user. The server knows those of a service account, and whoever
+    names them needs a permission for each."""
 
     @classmethod
     def account(cls, namespace: str, name: str, *, kubeconfig: str = "") -> Cluster:
-        """Act as a service account, with the groups that its own token has."""
-        return cls(
-            kubeconfig=kubeconfig,
-            user=f"system:serviceaccount:{namespace}:{name}",
-            groups=(
-                "system:serviceaccounts",
-                f"system:serviceaccounts:{namespace}",
-                "system:authenticated",
-            ),
-        )
+        """Act as a service account."""
+        user = f"system:serviceaccount:{namespace}:{name}"
+        return cls(kubeconfig=kubeconfig, user=user)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,8 +102,9 @@ class OperationOptions:
     """Adopt objects that exist and belong to no release (install, upgrade)."""
 
     force_conflicts: bool = True
-    """Take fields that somebody else changed (server-side apply). Without it, one
-    `kubectl scale` makes every later upgrade fail."""
+    """Take fields that somebody else changed. Without it, one `kubectl scale` makes
+    every later upgrade fail. Right with every `apply`: where the client applies, there
+    are no conflicts and nothing is forced."""
 
     force_replace: bool = False
     """Replace objects instead of patching them; never together with server-side

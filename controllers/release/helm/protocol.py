@@ -151,10 +151,9 @@ def config(order: Order, kubeconfig: str) -> Mapping[str, object]:
     """Say where the release is; its namespace is also that of its record."""
     impersonation: dict[str, object] = {}
     if order.cluster.user:
-        impersonation = {
-            "kube_as_user": order.cluster.user,
-            "kube_as_groups": list(order.cluster.groups),
-        }
+        impersonation["kube_as_user"] = order.cluster.user
+    if order.cluster.groups:
+        impersonation["kube_as_groups"] = list(order.cluster.groups)
     return {
         "kubeconfig_content": kubeconfig,
         "namespace": order.namespace,

@@ -360,19 +360,7 @@ async def test_a_release_applied_by_the_client_can_stay_so(
 async def test_a_token_in_a_file_is_read_when_the_operation_begins(
     config: RestConfig, bench: Bench, tmp_path: Path
 ) -> None:
-    await bench.client.create(
-        {
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "RoleBinding",
-            "metadata": {"name": "deployer", "namespace": bench.namespace},
-            "roleRef": {
-                "apiGroup": "rbac.authorization.k8s.io",
-                "kind": "ClusterRole",
-                "name": "cluster-admin",
-            },
-            "subjects": [{"kind": "ServiceAccount", "name": "default"}],
-        }
-    )
+    await bench.make_admin("User", f"system:serviceaccount:{bench.namespace}:default")
     request: Json = {
         "apiVersion": "authentication.k8s.io/v1",
         "kind": "TokenRequest",

@@ -48,11 +48,6 @@ def test_an_order_is_one_line_with_all_that_the_worker_needs() -> None:
                 "qps": 50,
                 "burst_limit": 100,
                 "kube_as_user": "system:serviceaccount:team-a:deployer",
-                "kube_as_groups": [
-                    "system:serviceaccounts",
-                    "system:serviceaccounts:team-a",
-                    "system:authenticated",
-                ],
             },
             "name": "web",
             "chart": "/charts/app.tgz",
