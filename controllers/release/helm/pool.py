@@ -29,10 +29,12 @@ from pathlib import Path
 from typing import cast
 
 import structlog
+from prometheus_client import CollectorRegistry
 
 from controller_runtime import RestConfig, write_kubeconfig
 from controllers.release.helm.engine import EngineError, Failure, Order
 from controllers.release.helm.failures import classify
+from controllers.release.helm.metrics import EngineMetrics
 from controllers.release.helm.process import WorkerOptions, WorkerProcess
 from controllers.release.helm.protocol import (
     Call,
@@ -41,6 +43,7 @@ from controllers.release.helm.protocol import (
     parsing,
     rendering,
 )
+from controllers.release.helm.weight import weigh
 from controllers.release.scrub import scrub
 
 log = structlog.get_logger(__name__)
@@ -90,21 +93,27 @@ class WorkerPool:
     name = "helm workers"
 
     def __init__(
-        self, config: RestConfig, *, options: PoolOptions | None = None
+        self,
+        config: RestConfig,
+        *,
+        options: PoolOptions | None = None,
+        metrics: EngineMetrics | None = None,
     ) -> None:
         """Prepare; nothing runs before `run` does.
 
         Args:
             config: The manager's own cluster and account.
             options: How many workers, and for how long.
+            metrics: Where workers are counted.
         """
         self.options = options or PoolOptions()
+        self._metrics = metrics or EngineMetrics(CollectorRegistry())
         self._config = config
         self._operations = asyncio.Semaphore(self.options.workers)
         self._questions = asyncio.Semaphore(1)
         self._workers: set[WorkerProcess] = set()
         self._idle: list[WorkerProcess] = []
-        self._count = 0
+        self._started = 0
         self._open = asyncio.Event()
         self._stopping = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
@@ -175,18 +184,20 @@ class WorkerPool:
                 patience=order.patience.total_seconds(),
                 secrets=order.secrets,
             )
-        try:
-            _require_success(reply, order.secrets)
-        except EngineError as error:
-            await self._learn(error, order)
-            raise
+        failure, why = _judge(reply), reply.message or ""
+        if failure is Failure.AUTH and not order.cluster.kubeconfig:
+            await self._renew_credentials()
+        if failure is Failure.TOO_LARGE and order.chart is not None:
+            why = f"{why}; {await asyncio.to_thread(weigh, order.chart)}"
+        if failure is not None:
+            raise EngineError(
+                scrub(why, order.secrets), failure=failure, code=reply.code
+            )
 
-    async def _learn(self, error: EngineError, order: Order) -> None:
-        """Have credentials that the server refused renewed before the next attempt."""
-        credentials = self._config.credentials
-        ours = not order.cluster.kubeconfig
-        if error.failure is Failure.AUTH and ours and credentials is not None:
-            await credentials.refresh()
+    async def _renew_credentials(self) -> None:
+        """Have those that the server refused renewed before the next operation."""
+        if self._config.credentials is not None:
+            await self._config.credentials.refresh()
 
     async def _question(
         self, call: Call, arguments: Mapping[str, object], secrets: frozenset[str]
@@ -195,16 +206,21 @@ class WorkerPool:
             reply = await worker.ask(
                 call, arguments, patience=_QUESTION, secrets=secrets
             )
-        _require_success(reply, secrets)
+        if (failure := _judge(reply)) is not None:
+            why = scrub(reply.message or "", secrets)
+            raise EngineError(why, failure=failure, code=reply.code)
         return reply
 
     @asynccontextmanager
     async def _worker(self, turns: asyncio.Semaphore) -> AsyncIterator[WorkerProcess]:
         """Lend a worker when it is our turn."""
+        asked = asyncio.get_running_loop().time()
         async with turns:
             await self._open.wait()
             self._require_open()
             worker = self._take()
+            self._metrics.queue.observe(asyncio.get_running_loop().time() - asked)
+            self._count()
             try:
                 await worker.started()
                 self._require_open()
@@ -227,31 +243,41 @@ class WorkerPool:
 
     def _start(self) -> WorkerProcess:
         assert self._tasks is not None  # noqa: S101 - the pool is open
-        self._count += 1
-        worker = WorkerProcess(self._count, self._folder, self.options.worker)
+        number = self._started = self._started + 1
+        worker = WorkerProcess(number, self._folder, self.options.worker)
         self._workers.add(worker)
-        task = self._tasks.create_task(worker.run(), name=f"helm worker {self._count}")
-        task.add_done_callback(lambda _: self._workers.discard(worker))
+        task = self._tasks.create_task(worker.run(), name=f"helm worker {number}")
+        task.add_done_callback(lambda _: self._forget(worker))
         return worker
 
+    def _forget(self, worker: WorkerProcess) -> None:
+        self._workers.discard(worker)
+        self._metrics.recycles.labels(worker.retired_for or "died").inc()
+        self._count()
+
     def _give_back(self, worker: WorkerProcess) -> None:
-        if not worker.is_alive:
-            return
-        if why := self._worn_out(worker):
-            log.debug("helm worker retired", worker=worker.number, why=why)
-            worker.retire()
-        else:
-            self._idle.append(worker)
+        if worker.is_alive:
+            if why := self._worn_out(worker):
+                worker.retire(why)
+            else:
+                self._idle.append(worker)
+        self._count()
+
+    def _count(self) -> None:
+        idle = sum(worker.is_alive for worker in self._idle)
+        self._metrics.workers.labels("idle").set(idle)
+        self._metrics.workers.labels("busy").set(len(self._workers) - idle)
+        self._metrics.rss.set(sum(worker.rss for worker in self._workers))
 
     def _worn_out(self, worker: WorkerProcess) -> str:
         if self._stopping.is_set():
-            return "the manager stops"
+            return "stop"
         if worker.is_suspect:
-            return "it panicked"
+            return "panic"
         if worker.operations >= self.options.max_operations:
-            return "it has done enough"
+            return "operations"
         if worker.rss > self.options.max_rss:
-            return "it is too large"
+            return "memory"
         return ""
 
     async def _tend(self) -> None:
@@ -265,13 +291,13 @@ class WorkerPool:
             since = loop.time() - self.options.max_idle.total_seconds()
             for worker in [each for each in self._idle if each.idle_since <= since]:
                 self._idle.remove(worker)
-                worker.retire()
+                worker.retire("idle")
 
     async def _drain(self) -> None:
         """Cancel what is under way, end the rest, and kill whoever stays."""
         for worker in self._workers:
             if worker in self._idle:
-                worker.retire()
+                worker.retire("stop")
             else:
                 worker.interrupt()
         self._idle.clear()
@@ -285,11 +311,11 @@ class WorkerPool:
                 worker.kill()
 
 
-def _require_success(reply: Reply, secrets: frozenset[str]) -> None:
+def _judge(reply: Reply) -> Failure | None:
+    """Say what kind of failure an answer is, if it is one."""
     if reply.message is None:
-        return
-    failure = classify(reply.code, reply.message, cancelled=reply.cancelled)
-    raise EngineError(scrub(reply.message, secrets), failure=failure, code=reply.code)
+        return None
+    return classify(reply.code, reply.message, cancelled=reply.cancelled)
 
 
 @asynccontextmanager

@@ -95,6 +95,8 @@ class WorkerProcess:
         """Bytes of memory at its last answer."""
         self.is_suspect = False
         """Whether it panicked: it may be in any state."""
+        self.retired_for = ""
+        """Why it was told to end, in a word; empty if it was not."""
         self.idle_since = 0.0
         """Loop time of its last answer."""
         self._folder = folder
@@ -198,8 +200,10 @@ class WorkerProcess:
         """Tell it to cancel what it does; whoever waits for it gets the answer."""
         self._write(CANCEL)
 
-    def retire(self) -> None:
+    def retire(self, why: str) -> None:
         """Have it end, now that it is idle."""
+        log.debug("helm worker retired", worker=self.number, why=why)
+        self.retired_for = why
         self._leave.set()
 
     def kill(self) -> None:
@@ -275,11 +279,13 @@ class WorkerProcess:
         self.rss = reply.rss
         self.is_suspect = reply.code == PANIC
         if reply.cancelled:
+            self.retired_for = "cancelled"
             self._leave.set()
         return reply
 
     async def _cancel(self) -> None:
         """Cancel what it does, and see it gone."""
+        self.retired_for = "cancelled"
         try:
             async with asyncio.timeout(self._options.cancel_grace.total_seconds()):
                 self._write(CANCEL)

@@ -193,6 +193,7 @@ async def test_a_release_that_fits_into_no_secret_is_refused_before_anything_is_
         found = await bench.client.list(CONFIG_MAP_GVK, bench.namespace)
 
     assert error.failure is Failure.TOO_LARGE, error
+    assert "app/large.txt 2133 kB" in str(error)
     assert "web" not in [each["metadata"]["name"] for each in found.items]
     assert await bench.records() == {}
 
