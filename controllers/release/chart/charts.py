@@ -87,14 +87,15 @@ class Charts:
 
     async def run(self) -> None:
         """Keep the connections open until cancelled."""
-        for shelf in self._shelves:
-            await shelf.open()
-        async with self._http:
-            self._open.set()
-            try:
+        try:
+            for shelf in self._shelves:
+                await shelf.open()
+            async with self._http:
+                self._open.set()
                 await asyncio.Event().wait()
-            finally:
-                self._is_over = True
+        finally:
+            self._is_over = True
+            self._open.set()  # whoever waits for it shall see that it is over
 
     async def resolve(self, source: ChartSource) -> ResolvedChart:
         """Find the newest chart that fits, and have it here.

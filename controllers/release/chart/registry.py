@@ -125,7 +125,7 @@ class RegistryCharts:
         async def fetch() -> Kept[Path]:
             path = await self._shelf.take(name, digest=layer.digest)
             if path is None:
-                raw = self._shelf.folder / f".{name}"
+                raw = self._shelf.unfinished(name)
                 await repository.download(layer, raw, limit=self._limit)
                 path = await self._shelf.put(name, raw)
             return Kept(path, 0)

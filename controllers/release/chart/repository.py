@@ -138,7 +138,7 @@ class RepositoryCharts:
         known = Validators()
         if kept is not None:
             known = await self._validators(about)
-        raw = self._indexes.folder / f".{name}"
+        raw = self._indexes.unfinished(name)
         found = await download(
             self._http,
             Request(
@@ -168,7 +168,7 @@ class RepositoryCharts:
         return await asyncio.to_thread(_read_validators, path)
 
     async def _remember(self, about: str, validators: Validators) -> None:
-        raw = self._indexes.folder / f".{about}"
+        raw = self._indexes.unfinished(about)
         text = json.dumps([validators.etag, validators.last_modified])
         await asyncio.to_thread(raw.write_text, text)
         await self._indexes.put(about, raw)
@@ -211,7 +211,7 @@ class RepositoryCharts:
         known, here = await self._known(source, url)
         # Nobody else writes there: one fetch at a time for each key and URL.
         name = hashlib.sha256(f"{_key(source)} {url}".encode()).hexdigest()
-        raw = self._archives.folder / f".{name}"
+        raw = self._archives.unfinished(name)
         found = await download(
             self._http,
             _request(source, url),

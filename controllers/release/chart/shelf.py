@@ -53,14 +53,24 @@ class Shelf:
         """
         return await asyncio.to_thread(self._take, name, digest)
 
+    def unfinished(self, name: str) -> Path:
+        """Return where a file may be written before it is put.
+
+        Another process with the same folder has another path.
+        """
+        return self.folder / f".{os.getpid()}-{name}"
+
     async def put(self, name: str, path: Path) -> Path:
         """Move a file of this folder to its name, and make room."""
         return await asyncio.to_thread(self._put, name, path)
 
     def _open(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        abandoned = (self._clock.now() - IN_USE).timestamp()
         for path in self.folder.glob(".*"):
-            path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < abandoned:
+                    path.unlink()
 
     def _take(self, name: str, digest: str) -> Path | None:
         path = self.folder / name

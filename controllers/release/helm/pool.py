@@ -333,10 +333,11 @@ def _make_folder(parent: Path | None) -> tuple[Path, int]:
     place.mkdir(parents=True, exist_ok=True)
     for old in place.glob(f"{_PREFIX}*"):
         _sweep(old)
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
-    lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    # Out of the sight of `_sweep` until it is locked.
+    hidden = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}", dir=place))
+    lock = os.open(hidden / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    return folder, lock
+    return hidden.rename(place / hidden.name[1:]), lock
 
 
 def _sweep(folder: Path) -> None:

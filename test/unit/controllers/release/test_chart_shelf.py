@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def listed(folder: Path) -> list[str]:
 
 
 async def put(shelf: Shelf, name: str, content: bytes = b"12345") -> Path:
-    raw = shelf.folder / f".{name}"
+    raw = shelf.unfinished(name)
     raw.write_bytes(content)
     return await shelf.put(name, raw)
 
@@ -73,9 +74,13 @@ async def test_what_was_left_half_done_is_cleared_away(
 ) -> None:
     shelf = Shelf(tmp_path / "new" / "shelf", limit=10, clock=clock)
     await shelf.open()
-    (shelf.folder / ".half").write_bytes(b"x")
+    half, old = shelf.unfinished("half"), shelf.unfinished("old")
+    for path, age in ((half, timedelta(0)), (old, IN_USE * 2)):
+        path.write_bytes(b"x")
+        then = (clock.now() - age).timestamp()
+        os.utime(path, (then, then))
     await put(shelf, "a")
 
     await shelf.open()
 
-    assert listed(shelf.folder) == ["a"]
+    assert listed(shelf.folder) == [half.name, "a"]
