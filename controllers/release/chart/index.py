@@ -5,10 +5,10 @@
     other YAML ──▶ event by event ────────────────▶ the one is kept
                                                      └──▶ Release, Release …
 
-A whole index as Python objects takes ten times its size. Here a regular expression
-finds the entry in the mapped file: a line that is indented like the names of charts
-cannot be part of a text, which is indented deeper. Everything is read as text, so that
-version `1.10` is not 1.1.
+A whole index as Python objects takes ten times its size. In block style, a line that is
+indented like the names of charts cannot be part of a text, which is indented deeper: so
+the lines of one entry can be cut out of the mapped file. Everything is read as text, so
+that version `1.10` is not 1.1.
 """
 
 from __future__ import annotations
@@ -26,10 +26,12 @@ import yaml
 _Node = str | list["_Node"] | dict[str, "_Node"]
 
 _TOP = re.compile(
-    rb"^(?:\"entries\"|'entries'|entries)[ \t]*:[ \t]*(?:#.*)?\r?$", re.MULTILINE
+    rb"^(?:\"entries\"|'entries'|entries)[ \t]*:[ \t]*(?:#.*)?(?=\r?$)", re.MULTILINE
 )
-_NEXT_TOP = re.compile(rb"^(?=[^\s#-])", re.MULTILINE)
-_FIRST = re.compile(rb"^( *)[^\s#].*$", re.MULTILINE)
+_FIRST = re.compile(rb"^( *)[^\s#]", re.MULTILINE)
+
+_STEP = 1 << 18
+"""Bytes that are searched at a time: other threads wait for a millisecond."""
 
 _DEPTH = 40
 """Levels of nesting in an entry; real ones have five."""
@@ -60,8 +62,8 @@ class Release:
 def read_entry(path: Path, chart: str) -> Sequence[Release]:
     """Return the versions of a chart, as the index orders them; empty if it has none.
 
-    Blocks on the disk: a tenth of a second for 20 MB, ten seconds if it is YAML in an
-    unusual style.
+    Blocks on the disk: for 20 MB a tenth of a second, or ten if it is YAML in an
+    unusual style. Other threads go on meanwhile.
 
     Raises:
         IndexFileError: It is no index.
@@ -70,73 +72,68 @@ def read_entry(path: Path, chart: str) -> Sequence[Release]:
         if not path.stat().st_size:
             raise IndexFileError("it is empty")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            bounds = _entries(content)
-            if bounds is not None:
-                return _cut(content, bounds, chart)
-            try:
-                return _releases(_picked(content, chart))
-            except msgspec.MsgspecError:
-                pass  # what looks like JSON may be YAML
-        return _releases(_search(file, chart))
+            found: object | None
+            if content[:1] == b"{":
+                found = _read_json(content, chart)
+            else:
+                found = _read_block(content, chart)
+        return _releases(found if found is not None else _search(file, chart))
 
 
-def _entries(content: mmap.mmap) -> tuple[int, int] | None:
-    """Return where the charts begin and end, if they are written as a block."""
+def _read_block(content: mmap.mmap, chart: str) -> _Node | None:
+    """Read one entry of an index in block style; `None` if it is in another."""
     top = _TOP.search(content)
     if top is None:
         return None
-    end = _NEXT_TOP.search(content, top.end() + 1)
-    return top.end(), end.start() if end else len(content)
+    first = _FIRST.search(content, top.end() + 1)
+    if first is None or not first[1]:
+        return []
+    depth = len(first[1])
+    begin, end = -1, len(content)
+    for heading in _headings(content, top.end(), depth):
+        if begin >= 0:
+            end = heading.start()
+            break
+        if len(heading[1]) < depth:
+            return []  # the entries are over
+        if heading[2].decode(errors="replace") == chart:
+            begin = heading.start()
+    return _read_lines(content, begin, end) if begin >= 0 else []
 
 
-def _cut(content: mmap.mmap, bounds: tuple[int, int], chart: str) -> Sequence[Release]:
-    begin, end = bounds
-    first = _FIRST.search(content, begin + 1, end)
-    if first is None:
-        return []
-    indent = re.escape(first[1])
-    name = re.escape(chart.encode())
-    key = re.compile(
-        rb"^"
-        + indent
-        + rb"(?:"
-        + name
-        + rb"|\""
-        + name
-        + rb"\"|'"
-        + name
-        + rb"')[ \t]*:",
-        re.MULTILINE,
-    )
-    found = key.search(content, first.start(), end)
-    if found is None:
-        return []
-    # As deep or less deep ends it, but for the items of a list, which may be as deep.
-    after = re.compile(
-        rb"^ {0," + str(len(first[1])).encode() + rb"}(?=[^\s#-])", re.MULTILINE
-    )
-    following = after.search(content, found.end(), end)
-    stop = following.start() if following else end
-    if stop - found.start() > _ENTRY_MAX:
-        raise IndexFileError(f"the entry of {chart} has more than {_ENTRY_MAX} bytes")
-    events = _events(content[found.start() : stop])
+def _headings(content: mmap.mmap, begin: int, depth: int) -> Iterator[re.Match[bytes]]:
+    """Yield the lines that are indented so deep, or less, and begin something.
+
+    Comments begin nothing, nor do items of lists, which may be as deep as their key.
+    """
+    line = re.compile(rb"\n( {0,%d})(?=[^\s#-])[\"']?([^\s:\"']*)" % depth)
+    while begin < len(content):
+        end = content.find(b"\n", begin + _STEP)
+        end = len(content) if end < 0 else end
+        yield from line.finditer(content, begin, end)
+        begin = end
+
+
+def _read_lines(content: mmap.mmap, begin: int, end: int) -> _Node:
+    if end - begin > _ENTRY_MAX:
+        raise IndexFileError(f"an entry has more than {_ENTRY_MAX} bytes")
+    events = _events(content[begin:end])
     _begin(events)
     next(events)  # the name
-    return _releases(_node(events))
+    return _node(events)
 
 
 class _Json(msgspec.Struct):
     entries: dict[str, msgspec.Raw]
 
 
-def _picked(content: mmap.mmap, chart: str) -> object:
-    """Read one entry of an index in JSON.
-
-    Raises:
-        msgspec.MsgspecError: It is not JSON, or no index.
-    """
-    raw = msgspec.json.decode(content, type=_Json).entries.get(chart)
-    return [] if raw is None else msgspec.json.decode(bytes(raw))
+def _read_json(content: mmap.mmap, chart: str) -> object | None:
+    """Read one entry of an index in JSON; `None` if it is something else."""
+    try:
+        raw = msgspec.json.decode(content, type=_Json).entries.get(chart)
+        return [] if raw is None else msgspec.json.decode(bytes(raw))
+    except msgspec.MsgspecError:
+        return None
 
 
 def _search(file: IO[bytes], chart: str) -> _Node:
