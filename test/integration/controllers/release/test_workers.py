@@ -15,10 +15,18 @@ import pytest
 from structlog.testing import capture_logs
 
 from conformance.charts import chart
-from conformance.engines import Bench, ended, is_running, running
+from conformance.engines import (
+    APP,
+    STUCK,
+    Bench,
+    ended,
+    is_running,
+    refused,
+    running,
+)
 from controller_runtime import RestConfig
-from controllers.release.helm.engine import WorkerDiedError
-from controllers.release.helm.pool import PoolOptions
+from controllers.release.helm.engine import Failure, WorkerDiedError
+from controllers.release.helm.pool import PoolOptions, WorkerPool
 from controllers.release.helm.process import WorkerOptions
 
 ENDLESS = chart(
@@ -144,6 +152,25 @@ async def test_a_worker_that_ignores_the_end_is_killed(config: RestConfig) -> No
         os.kill(pid, signal.SIGSTOP)
         pool.stop()
         await ended(pid)
+
+
+async def test_a_lost_lease_ends_operations_at_once(
+    config: RestConfig, bench: Bench
+) -> None:
+    """A manager that no longer leads cancels what it runs, and grants no grace."""
+    pool = WorkerPool(config)
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(pool.run())
+        error = tasks.create_task(
+            refused(pool.install(bench.order(content=APP, values=STUCK)))
+        )
+        await bench.created("web")
+        (pid,) = pool.pids
+        running.cancel()
+
+    assert error.result().failure is Failure.ENGINE
+    assert not is_running(pid)
+    assert await bench.records() == {1: "pending-install"}
 
 
 async def test_fifty_operations_leak_neither_handles_nor_files_nor_homes(
