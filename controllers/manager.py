@@ -14,13 +14,18 @@ from api.apps.v1 import DaemonSet, Deployment, StatefulSet
 from api.batch.v1 import Job
 from api.bundle.v1alpha1 import WerfBundle
 from api.core.v1 import ConfigMap, Secret
+from api.release.v1alpha1 import ManagedRoost
 from controller_runtime import (
+    CacheOptions,
     CertWatcher,
     Group,
+    KindOptions,
     LeaderElectionOptions,
     Manager,
     ManagerOptions,
     Metrics,
+    NamespaceOptions,
+    RestConfig,
     Scheme,
     Transport,
 )
@@ -35,7 +40,7 @@ def scheme() -> Scheme:
     scheme = Scheme()
     for model in (ConfigMap, Secret, Deployment, StatefulSet, DaemonSet, Job):
         scheme.register(model)
-    for owned in (WerfBundle,):
+    for owned in (WerfBundle, ManagedRoost):
         scheme.register(owned)
     return scheme
 
@@ -45,6 +50,7 @@ def build(
     transport: Transport,
     metrics: Metrics,
     *,
+    config: RestConfig | None = None,
     lease_transport: Transport | None = None,
 ) -> Manager:
     """Set up a manager with the controllers that the settings name.
@@ -53,6 +59,7 @@ def build(
         settings: Which, and how.
         transport: For everything but the Lease.
         metrics: Where everything is counted.
+        config: How the API server is reached, for those who reach it in their own way.
         lease_transport: For the Lease; `transport` by default.
 
     Raises:
@@ -73,12 +80,13 @@ def build(
             tune_gc=True,
             graceful_shutdown_timeout=settings.graceful_shutdown_timeout,
             leader_election=_election(settings),
+            cache=_cache(settings),
         ),
     )
     if certificate is not None:
         manager.add(certificate, group=Group.HTTP)
     for name in settings.controllers:
-        _SETUPS[name](manager, settings)
+        _SETUPS[name](manager, settings, config or _NOWHERE)
     return manager
 
 
@@ -98,7 +106,15 @@ def _election(settings: Settings) -> LeaderElectionOptions | None:
     )
 
 
-def _reload(manager: Manager, settings: Settings) -> None:
+def _cache(settings: Settings) -> CacheOptions:
+    """Keep what controllers read by kind to the namespaces that they work in."""
+    places = dict.fromkeys(settings.release.namespaces, NamespaceOptions())
+    if not places:
+        return CacheOptions()
+    return CacheOptions(by_object={ManagedRoost: KindOptions(namespaces=places)})
+
+
+def _reload(manager: Manager, settings: Settings, _: RestConfig) -> None:
     from controllers.reload import setup  # noqa: PLC0415 - lazy
     from controllers.reload.options import ReloadOptions  # noqa: PLC0415 - lazy
 
@@ -108,7 +124,7 @@ def _reload(manager: Manager, settings: Settings) -> None:
     setup(manager, options)
 
 
-def _bundle(manager: Manager, settings: Settings) -> None:
+def _bundle(manager: Manager, settings: Settings, _: RestConfig) -> None:
     from controllers.bundle import setup  # noqa: PLC0415 - lazy
     from controllers.bundle.options import (  # noqa: PLC0415 - lazy
         BundleOptions,
@@ -130,7 +146,34 @@ def _bundle(manager: Manager, settings: Settings) -> None:
     setup(manager, options)
 
 
-_SETUPS: Mapping[str, Callable[[Manager, Settings], None]] = {
+def _release(manager: Manager, settings: Settings, config: RestConfig) -> None:
+    from controllers.release import setup  # noqa: PLC0415 - lazy
+    from controllers.release.options import ReleaseOptions  # noqa: PLC0415 - lazy
+    from controllers.release.parts import real_parts  # noqa: PLC0415 - lazy
+
+    said = settings.release
+    options = ReleaseOptions(
+        namespaces=said.namespaces,
+        workers=said.workers,
+        helm_workers=said.helm_workers,
+        default_service_account=said.default_service_account,
+        allow_cross_namespace_refs=said.allow_cross_namespace_refs,
+        allow_cross_namespace_target=said.allow_cross_namespace_target,
+        allow_plain_http=said.allow_plain_http,
+        registry_config=said.registry_config,
+        cache=said.cache,
+        cache_bytes=said.cache_bytes,
+        requeue_dependency=said.requeue_dependency,
+        leads=settings.leader_elect,
+    )
+    setup(manager, options, real_parts(manager, options, config))
+
+
+_NOWHERE = RestConfig(server="https://nowhere.invalid")
+"""For a manager that is made to be looked at, and not started."""
+
+_SETUPS: Mapping[str, Callable[[Manager, Settings, RestConfig], None]] = {
     "reload": _reload,
     "bundle": _bundle,
+    "release": _release,
 }

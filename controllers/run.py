@@ -56,7 +56,13 @@ async def run_manager(settings: Settings, *, ask: bool) -> int:
         server = await server_version(transport, config)
         if ask and not confirmed(config, server):
             return 1
-        manager = build(settings, transport, metrics, lease_transport=lease_transport)
+        manager = build(
+            settings,
+            transport,
+            metrics,
+            config=config,
+            lease_transport=lease_transport,
+        )
         log.info(
             "starting",
             version=version(),

@@ -75,6 +75,7 @@ _BY_WORDS = (
         r"don't meet the specifications of the schema",
         r"execution error at \(",
         r"^template: ",
+        r'executing "[^"]+" at <',
         r"parse error at \(",
         r"error converting YAML to JSON",
         r"YAML parse error on",
