@@ -6,7 +6,8 @@ A kind is here or it has no CRD. Whoever adds one runs `make manifests`.
 from __future__ import annotations
 
 from api.bundle.v1alpha1 import WerfBundle
+from api.release.v1alpha1 import ManagedRoost
 from controller_runtime.meta import KubeObject
 
-OWNED: tuple[type[KubeObject], ...] = (WerfBundle,)
+OWNED: tuple[type[KubeObject], ...] = (WerfBundle, ManagedRoost)
 """Every version of every kind that a controller of ours defines."""

@@ -95,6 +95,7 @@ from controller_runtime.httpserver import HttpServer, Probes
 from controller_runtime.informer import Informer
 from controller_runtime.interceptor import Call, Hook, InterceptedTransport, Proceed
 from controller_runtime.kstatus import ObjectState, ObjectStatus, compute_status
+from controller_runtime.kubeconfig import write_kubeconfig
 from controller_runtime.leaderelection import LeaderElectionOptions, LeaderElector
 from controller_runtime.log import configure as configure_logging
 from controller_runtime.manager import Manager
@@ -400,4 +401,5 @@ __all__ = [
     "strategic_merge_patch",
     "strip_managed_fields",
     "summarize_conditions",
+    "write_kubeconfig",
 ]

@@ -97,7 +97,7 @@ class TokenFile:
     """A token in a file that somebody else rotates, as the kubelet does hourly."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._token = ""
         self._stale_at = 0.0
 
@@ -113,7 +113,7 @@ class TokenFile:
 
     async def _read(self) -> None:
         try:
-            self._token = await asyncio.to_thread(_read_token, self._path)
+            self._token = await asyncio.to_thread(_read_token, self.path)
         except ConfigError as error:
             # A token that was good a minute ago may still be; client-go hopes so too.
             if not self._token:

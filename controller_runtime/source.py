@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
@@ -108,6 +109,7 @@ class KindSource(Generic[R]):
         predicates: Sequence[Callable[[Event], bool]] = (),
         *,
         low_priority: int = LOW_PRIORITY,
+        delay: timedelta = timedelta(),
     ) -> None:
         """Describe a source; `start` begins it.
 
@@ -118,10 +120,18 @@ class KindSource(Generic[R]):
             predicates: All must admit the event.
             low_priority: For the keys of objects that were there before, or have not
                 changed, so that a restart does not hold up what happens now.
+            delay: Between an event and its keys, so that several events soon after one
+                another lead to one reconcile; the first of them counts.
         """
         self._cache = cache
         self._kind = kind
-        self._feed = _Feed(kind_of(kind).kind, handler, predicates, low_priority)
+        self._feed = _Feed(
+            kind_of(kind).kind,
+            handler,
+            predicates,
+            low_priority,
+            delay.total_seconds(),
+        )
         self._start: object | None = None
         """The call of `start` that has not been stopped since."""
         self._watch: tuple[Informer, Subscription] | None = None
@@ -258,6 +268,7 @@ class _Feed(Generic[R]):
     handler: Handler[R]
     predicates: Sequence[Callable[[Event], bool]]
     low_priority: int
+    delay: float = 0.0
 
     def deliver(self, queue: WorkQueue[R], events: Sequence[Event]) -> None:
         listed, resynced = f"{self.label} listed", f"{self.label} resynced"
@@ -284,7 +295,10 @@ class _Feed(Generic[R]):
                 return
         # A handler that raises half-way has queued nothing.
         for request in tuple(self.handler.requests(event)):
-            queue.add(request, priority=priority, cause=cause)
+            if self.delay:
+                queue.add_after(request, self.delay, priority=priority, cause=cause)
+            else:
+                queue.add(request, priority=priority, cause=cause)
 
     def _happened(self, event: Event) -> str:
         return f"{self.label} {event.object.key} {_WHAT_HAPPENED[type(event)]}"

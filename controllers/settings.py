@@ -32,7 +32,7 @@ from controller_runtime.meta import Duration
 
 ENVIRONMENT_PREFIX = "PILOTHOUSE_"
 
-CONTROLLERS = ("reload", "bundle")
+CONTROLLERS = ("reload", "bundle", "release")
 """Every controller, in the order in which they are set up."""
 
 Values: TypeAlias = Mapping[str, object]
@@ -122,6 +122,55 @@ class BundleSettings(_Section):
         return tuple(filter(None, value))
 
 
+class ReleaseSettings(_Section):
+    """Settings of the release controller."""
+
+    workers: int = Field(default=10, ge=1, le=1000)
+    """ManagedRoosts that are looked at at once."""
+
+    helm_workers: int = Field(default=4, ge=1, le=100)
+    """Helm operations at once, each in a process of its own."""
+
+    namespaces: tuple[str, ...] = ()
+    """Only ManagedRoosts, ConfigMaps and Secrets of these namespaces; empty for all."""
+
+    default_service_account: str = ""
+    """Account that Helm acts as where an object names none; empty for our own."""
+
+    allow_cross_namespace_refs: bool = False
+    """Let values and credentials come from other namespaces than the object's."""
+
+    allow_cross_namespace_target: bool = False
+    """Let objects without a service account install in other namespaces."""
+
+    allow_plain_http: bool = False
+    """Let registries outside of the cluster be spoken to without TLS."""
+
+    registry_config: Path | None = None
+    """File like Docker's config.json with logins for sources that have none."""
+
+    cache: Path | None = None
+    """Folder of charts and indexes; unset is one among the system's temporary files."""
+
+    cache_bytes: int = Field(default=1 << 30, ge=1 << 20)
+    """Bytes of charts to keep, and as many of indexes."""
+
+    requeue_dependency: timedelta = Field(
+        default=timedelta(seconds=30), ge=timedelta(seconds=1)
+    )
+    """Time between two looks at a dependency that is not ready."""
+
+    @field_validator("namespaces", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return _names(value)
+
+    @field_validator("namespaces")
+    @classmethod
+    def _without_blanks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(filter(None, value))
+
+
 class Settings(_Section):
     """Everything that can be set."""
 
@@ -170,6 +219,7 @@ class Settings(_Section):
 
     reload: ReloadSettings = ReloadSettings()
     bundle: BundleSettings = BundleSettings()
+    release: ReleaseSettings = ReleaseSettings()
 
     def is_named(self, controller: str) -> bool:
         """Tell whether the user asked for a controller, not for the default set."""

@@ -41,7 +41,7 @@ mark_stalled merge_patch merge_patch_from on_stop_signal owner_references reconc
 reconciles_objects reference remove_condition remove_controller_reference
 remove_finalizer remove_owner_reference resource_version_changed service_names
 set_condition set_controller_reference set_owner_reference strategic_merge_patch
-strip_managed_fields summarize_conditions
+strip_managed_fields summarize_conditions write_kubeconfig
 """
 
 WEBHOOK = """

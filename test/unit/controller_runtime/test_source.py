@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import pytest
 from structlog.testing import capture_logs
@@ -104,6 +105,24 @@ async def delivered(
     assert cache.one.tell is not None
     cache.one.tell(events)
     return [(s.key.name, s.priority, s.causes) for s in queue.snapshot()]
+
+
+async def test_a_delay_gathers_events_and_counts_from_the_first() -> None:
+    cache, queue = FakeCache(), Queue()
+    source = KindSource(
+        cache, CONFIG_MAP, for_object(), delay=timedelta(seconds=2), low_priority=0
+    )
+    await source.start(queue)
+    loop = asyncio.get_running_loop()
+    assert cache.one.tell is not None
+
+    for second in (0.0, 0.5, 1.0):
+        loop.call_later(second, cache.one.tell, [Created(obj())])
+    item = await queue.get()
+
+    assert loop.time() == pytest.approx(2)
+    queue.done(item.key)
+    assert queue.snapshot() == []
 
 
 async def test_each_event_of_a_batch_becomes_a_key_with_its_cause() -> None:

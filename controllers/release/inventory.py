@@ -1,0 +1,107 @@
+"""The objects that a release consists of, out of its manifest: pure.
+
+    manifest ─▶ Item … ─▶ status.inventory ─▶ Item …
+
+What an object is called is all that is kept. Objects that say
+`helm.sh/resource-policy: keep` outlive the release, so they are not waited for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import yaml
+
+from api.release.status import Inventory
+from controller_runtime import DecodeError, GroupVersionKind
+
+MAX_ENTRIES = 500
+"""Objects that a status names; more make it too large for every watcher."""
+
+_POLICY = "helm.sh/resource-policy"
+
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class Item(NamedTuple):
+    """One object of a release."""
+
+    namespace: str
+    """As the manifest says; empty is the namespace of the release, or none."""
+    name: str
+    group: str
+    kind: str
+    version: str = ""
+    is_kept: bool = False
+
+    @property
+    def id(self) -> str:
+        """Its name in a status, which has no version: objects are had in every one."""
+        return "_".join((self.namespace, self.name, self.group, self.kind))
+
+    @property
+    def gvk(self) -> GroupVersionKind:
+        return GroupVersionKind(self.group, self.version, self.kind)
+
+    def __str__(self) -> str:
+        place = f"{self.namespace}/{self.name}" if self.namespace else self.name
+        return f"{self.kind} {place}"
+
+
+def read_manifest(manifest: str, *, namespace: str) -> tuple[Item, ...]:
+    """Read what a release consists of. Tenths of a second for hundreds of objects.
+
+    Args:
+        manifest: YAML documents, as Helm stores them.
+        namespace: Of the release, for objects that name none.
+
+    Raises:
+        DecodeError: It is not YAML.
+    """
+    try:
+        documents = list(yaml.load_all(manifest, Loader=_Loader))
+    except yaml.YAMLError as error:
+        raise DecodeError(
+            f"the manifest of the release is not YAML: {type(error).__name__}"
+        ) from None
+    return tuple(dict.fromkeys(_items(documents, namespace)))
+
+
+def _items(documents: Iterable[object], namespace: str) -> Iterator[Item]:
+    for document in documents:
+        if not isinstance(document, dict):
+            continue
+        metadata = document.get("metadata") or {}
+        if str(document.get("kind", "")).endswith("List") and "items" in document:
+            yield from _items(document["items"] or (), namespace)
+        elif metadata.get("name"):
+            gvk = GroupVersionKind.parse(
+                str(document.get("apiVersion", "")), str(document.get("kind", ""))
+            )
+            annotations = metadata.get("annotations") or {}
+            yield Item(
+                namespace=str(metadata.get("namespace") or namespace),
+                name=str(metadata["name"]),
+                group=gvk.group,
+                kind=gvk.kind,
+                version=gvk.version,
+                is_kept=annotations.get(_POLICY) == "keep",
+            )
+
+
+def to_status(items: Iterable[Item]) -> Inventory:
+    """Return what a status says about the objects of a release."""
+    ids = sorted({item.id for item in items})
+    digest = hashlib.sha256("\n".join(ids).encode()).hexdigest()
+    return Inventory(
+        count=len(ids), hash=f"sha256:{digest}", entries=tuple(ids[:MAX_ENTRIES])
+    )
+
+
+def from_status(inventory: Inventory | None) -> tuple[Item, ...]:
+    """Return the objects that a status names; without versions."""
+    entries = inventory.entries if inventory is not None else ()
+    parts = (entry.split("_", 3) for entry in entries)
+    return tuple(Item(place, name, group, kind) for place, name, group, kind in parts)

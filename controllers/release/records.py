@@ -1,0 +1,187 @@
+"""What Helm wrote down about a release, read without Helm: pure.
+
+    Secret ─labels─▶ Revision     which one, in which state, whose: enough to decide
+           ─data───▶ Payload      chart, manifest, notes: for the status
+
+A record is a Secret `sh.helm.release.v1.NAME.vN` of type `helm.sh/release.v1`, whose
+data is base64 (Kubernetes') of base64 (Helm's) of gzip of JSON (Helm
+`pkg/storage/driver`). It can be rewritten, too: that is how a release is unlocked
+whose operation died.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import gzip
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from controller_runtime import DecodeError, Json
+from controllers.release.identity import DIGEST_LABEL, UID_LABEL
+
+RECORD_TYPE = "helm.sh/release.v1"
+
+_MAX_PAYLOAD = 64 * 1024 * 1024
+"""Bytes that a record may unpack to. A Secret holds 1 MiB, gzip makes a thousandth."""
+
+
+class HelmStatus(StrEnum):
+    """The states of a record (Helm `pkg/release/common/status.go`)."""
+
+    UNKNOWN = "unknown"
+    DEPLOYED = "deployed"
+    UNINSTALLED = "uninstalled"
+    SUPERSEDED = "superseded"
+    FAILED = "failed"
+    UNINSTALLING = "uninstalling"
+    PENDING_INSTALL = "pending-install"
+    PENDING_UPGRADE = "pending-upgrade"
+    PENDING_ROLLBACK = "pending-rollback"
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether an operation is under way, or was when it died."""
+        return self.value.startswith("pending-")
+
+    @classmethod
+    def _missing_(cls, value: object) -> HelmStatus:
+        return cls.UNKNOWN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """One record, as far as its labels tell."""
+
+    number: int
+    status: HelmStatus
+    uid: str = ""
+    """Of the ManagedRoost that it belongs to; empty if to none."""
+    digest: str = ""
+    """The beginning of the digest of what it deployed; empty if that is not ours."""
+    modified: datetime
+    """When Helm last wrote it."""
+    secret: Json = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Payload:
+    """What else a record says."""
+
+    description: str = ""
+    notes: str = ""
+    first_deployed: str = ""
+    last_deployed: str = ""
+    chart_name: str = ""
+    chart_version: str = ""
+    app_version: str = ""
+    manifest: str = field(default="", repr=False)
+
+
+def read_revisions(secrets: Iterable[Json]) -> tuple[Revision, ...]:
+    """Read the records of one release, the newest first.
+
+    Raises:
+        DecodeError: A record has no version; the text names it.
+    """
+    found = (_read_revision(it) for it in secrets if it.get("type") == RECORD_TYPE)
+    return tuple(sorted(found, key=lambda it: it.number, reverse=True))
+
+
+def _read_revision(secret: Json) -> Revision:
+    metadata = secret["metadata"]
+    labels: Mapping[str, str] = metadata.get("labels") or {}
+    try:
+        number = int(labels.get("version", ""))
+    except ValueError:
+        raise DecodeError(
+            f"the release record {metadata['namespace']}/{metadata['name']} has no "
+            "label 'version': Helm cannot read it either; delete it or mend it"
+        ) from None
+    return Revision(
+        number=number,
+        status=HelmStatus(labels.get("status", "")),
+        uid=labels.get(UID_LABEL, ""),
+        digest=labels.get(DIGEST_LABEL, ""),
+        modified=_modified(metadata, labels),
+        secret=secret,
+    )
+
+
+def _modified(metadata: Mapping[str, Any], labels: Mapping[str, str]) -> datetime:
+    """Return when a record was last written: labels have seconds since 1970."""
+    seconds = (labels.get(label, "") for label in ("createdAt", "modifiedAt"))
+    written = [datetime.fromtimestamp(int(it), UTC) for it in seconds if it.isdecimal()]
+    return max(written or [datetime.fromisoformat(metadata["creationTimestamp"])])
+
+
+def read_payload(secret: Json) -> Payload:
+    """Unpack a record. Milliseconds for small ones; large ones are for a thread.
+
+    Raises:
+        DecodeError: It cannot be unpacked; the text names it, and shows nothing.
+    """
+    fields = _unpack(secret)
+    info: Mapping[str, Any] = fields.get("info") or {}
+    chart: Mapping[str, Any] = (fields.get("chart") or {}).get("metadata") or {}
+    return Payload(
+        description=str(info.get("description") or ""),
+        notes=str(info.get("notes") or ""),
+        first_deployed=str(info.get("first_deployed") or ""),
+        last_deployed=str(info.get("last_deployed") or ""),
+        chart_name=str(chart.get("name") or ""),
+        chart_version=str(chart.get("version") or ""),
+        app_version=str(chart.get("appVersion") or ""),
+        manifest=str(fields.get("manifest") or ""),
+    )
+
+
+def unlocked(secret: Json, *, description: str) -> Json:
+    """Return a record whose operation counts as failed.
+
+    It keeps the version that it was read with: whoever writes it meanwhile wins.
+
+    Raises:
+        DecodeError: It cannot be unpacked.
+    """
+    fields = _unpack(secret)
+    info = {**(fields.get("info") or {}), "status": HelmStatus.FAILED.value}
+    packed = _pack({**fields, "info": {**info, "description": description}})
+    metadata = dict(secret["metadata"])
+    metadata.pop("managedFields", None)
+    labels = {**(metadata.get("labels") or {}), "status": HelmStatus.FAILED.value}
+    return {
+        **secret,
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {**metadata, "labels": labels},
+        "data": {**secret["data"], "release": packed},
+    }
+
+
+def _unpack(secret: Json) -> Json:
+    try:
+        helms = base64.b64decode(secret["data"]["release"], validate=True)
+        packed = base64.b64decode(helms, validate=True)
+        unpacker = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+        # What is cut off is no JSON: that is the answer for a record too large.
+        raw = unpacker.decompress(packed, _MAX_PAYLOAD)
+        fields: Json = msgspec.json.decode(raw, type=dict[str, Any])
+    except (KeyError, TypeError, ValueError, binascii.Error, zlib.error) as error:
+        metadata = secret["metadata"]
+        raise DecodeError(
+            f"cannot read the release record "
+            f"{metadata['namespace']}/{metadata['name']}: {type(error).__name__}"
+        ) from None
+    return fields
+
+
+def _pack(fields: Json) -> str:
+    packed = gzip.compress(msgspec.json.encode(fields), mtime=0)
+    return base64.b64encode(base64.b64encode(packed)).decode()
