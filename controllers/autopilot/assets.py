@@ -1,18 +1,14 @@
-"""The catalogue: what is wanted of a platform, loaded and checked as a whole.
+"""The catalogue: what is wanted of a platform, and when.
 
-    <folder>/metadata.yaml      which assets there are, and when they apply
-    <folder>/active/**          *.yaml, *.yaml.j2 and what these embed
-    <folder>/tombstones/**.yaml what was wanted once and is to go
-
-A catalogue that is wrong anywhere is not loaded at all: half a catalogue would look
-like one that wants less. Loading reads files: call it in a thread.
+metadata.yaml ──▶ Catalog ──┬──▶ Asset      one object, from one template
+                 (`loader`) ├──▶ Feature    what users know assets by
+                            └──▶ Tombstone  an object that is to go
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from controller_runtime import GroupVersionKind, NamespacedName
@@ -25,9 +21,6 @@ from controllers.autopilot.metadata import (
     OnInactive,
     SourceKind,
 )
-
-CATALOGS = Path(__file__).parent / "catalogs"
-"""Catalogues that come with the program."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,17 +124,3 @@ class Catalog:
     def groups(self) -> Iterator[str]:
         """Yield the names of groups."""
         yield from dict.fromkeys(a.group for a in self.assets if a.group)
-
-
-def load_catalog(folder: Path) -> Catalog:
-    """Read a catalogue and check it as a whole. Blocks: call it in a thread.
-
-    Raises:
-        CatalogError: Anything is wrong with it; the text names file and field.
-    """
-    raise NotImplementedError(folder)
-
-
-def load_builtin(name: str = "kubevirt") -> Catalog:
-    """Read a catalogue that comes with the program. Blocks: call it in a thread."""
-    return load_catalog(CATALOGS / name)

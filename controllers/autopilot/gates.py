@@ -3,6 +3,8 @@
     scope (the annotation `autopilot`) ──▶ conditions ──▶ CRDs ──▶ Verdict
 
 In this order, so that the missing CRD of a feature that nobody wants is not reported.
+What depends on something unknown does not apply, and says so: unknown is not false, and
+a `not` of it is unknown too.
 """
 
 from __future__ import annotations
@@ -13,7 +15,10 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from controllers.autopilot.assets import Asset, Catalog
+from controllers.autopilot.conditions import Check, evaluate
 from controllers.autopilot.context import RenderContext
+from controllers.autopilot.errors import ConditionError
+from controllers.autopilot.metadata import Install
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +52,19 @@ class Scope:
             catalog: What has the names.
             default_enabled: An absent annotation counts as `true`.
         """
-        raise NotImplementedError
+        if text is None:
+            return cls(all=default_enabled)
+        match text.strip():
+            case "true":
+                return cls(all=True)
+            case "" | "false":
+                return cls()
+        known = {asset.name for asset in catalog.assets} | set(catalog.groups())
+        names = dict.fromkeys(filter(None, map(str.strip, text.split(","))))
+        return cls(
+            names=frozenset(name for name in names if name in known),
+            unknown=tuple(name for name in names if name not in known),
+        )
 
 
 class Why(StrEnum):
@@ -63,17 +80,6 @@ class Why(StrEnum):
     ERROR = "ConditionError"
 
 
-class Check(NamedTuple):
-    """One condition, as it turned out."""
-
-    condition: str
-    """As a user would say it, such as `annotation a/b = "true"`."""
-
-    actual: str
-    met: bool | None
-    """`None` if it is not known."""
-
-
 class Verdict(NamedTuple):
     """Whether an asset applies."""
 
@@ -84,12 +90,29 @@ class Verdict(NamedTuple):
     """A sentence for people."""
 
     checks: tuple[Check, ...] = ()
+    """Every condition, as it turned out; none where the scope has decided."""
+
     missing_crds: tuple[str, ...] = ()
 
 
 def judge(asset: Asset, context: RenderContext, scope: Scope) -> Verdict:
     """Decide about one asset; never raises."""
-    raise NotImplementedError
+    if not scope.selects(asset):
+        key = context.identity.key("autopilot")
+        message = f"the annotation {key} does not ask for it"
+        return Verdict(asset, active=False, why=Why.SCOPE, message=message)
+    if asset.install is Install.OPT_IN and not asset.conditions:
+        message = "nothing can turn it on: it is opt-in, without conditions"
+        return Verdict(asset, active=False, why=Why.CONDITIONS, message=message)
+    try:
+        checks = tuple(evaluate(each, context) for each in asset.conditions)
+    except ConditionError as error:
+        return Verdict(asset, active=False, why=Why.ERROR, message=str(error))
+    for met, why in ((False, Why.CONDITIONS), (None, Why.UNKNOWN)):
+        unmet = [check for check in checks if check.met is met]
+        if unmet:
+            return Verdict(asset, False, why, _sentence(unmet), checks)
+    return _with_crds(asset, context, checks)
 
 
 def judge_all(
@@ -97,3 +120,27 @@ def judge_all(
 ) -> Iterator[Verdict]:
     """Decide about all assets, in the order in which they are applied."""
     return (judge(asset, context, scope) for asset in catalog.in_order())
+
+
+def _with_crds(
+    asset: Asset, context: RenderContext, checks: tuple[Check, ...]
+) -> Verdict:
+    if context.crds is None:
+        message = "conditions met"
+        if asset.crds:
+            message += f"; whether there is {' and '.join(asset.crds)} is not known"
+        return Verdict(asset, True, Why.WANTED, message, checks)
+    missing = tuple(
+        name
+        for name in asset.crds
+        if name not in context.crds or not context.crds[name].established
+    )
+    if missing:
+        message = f"there is no CRD {' and no '.join(missing)}"
+        return Verdict(asset, False, Why.CRD, message, checks, missing)
+    message = "conditions met" if checks else "always"
+    return Verdict(asset, True, Why.WANTED, message, checks)
+
+
+def _sentence(unmet: list[Check]) -> str:
+    return "; ".join(f"{c.condition} is wanted, and {c.actual}" for c in unmet)

@@ -34,8 +34,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from controller_runtime import Json
-from controllers.autopilot.assets import CATALOGS
 from controllers.autopilot.errors import CatalogError
+from controllers.autopilot.loader import CATALOGS
 
 FILE = "platform.yaml"
 
