@@ -54,11 +54,10 @@ class Scope:
         """
         if text is None:
             return cls(all=default_enabled)
-        match text.strip():
-            case "true":
-                return cls(all=True)
-            case "" | "false":
-                return cls()
+        if text.strip() == "true":
+            return cls(all=True)
+        if text.strip() in {"", "false"}:
+            return cls()
         known = {asset.name for asset in catalog.assets} | set(catalog.groups())
         names = dict.fromkeys(filter(None, map(str.strip, text.split(","))))
         return cls(
@@ -77,6 +76,8 @@ class Why(StrEnum):
     """A condition depends on something that is not known."""
     CRD = "CRDMissing"
     """It is wanted, but a CRD that it needs is not there (yet)."""
+    VERSION = "VersionNotServed"
+    """Its CRD is there, without the version that the asset is written in."""
     ERROR = "ConditionError"
 
 
@@ -93,6 +94,7 @@ class Verdict(NamedTuple):
     """Every condition, as it turned out; none where the scope has decided."""
 
     missing_crds: tuple[str, ...] = ()
+    """Where it is wanted: `plural.group` of CRDs that are not there."""
 
 
 def judge(asset: Asset, context: RenderContext, scope: Scope) -> Verdict:
@@ -138,6 +140,11 @@ def _with_crds(
     if missing:
         message = f"there is no CRD {' and no '.join(missing)}"
         return Verdict(asset, False, Why.CRD, message, checks, missing)
+    own = context.crds.get(asset.required_crd)
+    if own is not None and asset.kind.version not in own.versions:
+        served = " and ".join(own.versions) or "nothing"
+        message = f"the CRD {own.name} serves {served}, not {asset.kind.version}"
+        return Verdict(asset, False, Why.VERSION, message, checks)
     message = "conditions met" if checks else "always"
     return Verdict(asset, True, Why.WANTED, message, checks)
 

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 from controller_runtime import GroupVersionKind
 
+CRD = GroupVersionKind("apiextensions.k8s.io", "v1", "CustomResourceDefinition")
+
 
 class Lookup(NamedTuple):
     """An object, or with an empty name all objects of a kind, in the cluster."""
@@ -44,3 +46,32 @@ async def knows_nothing(lookup: Lookup) -> Answer:
     """Answer no question, as offline."""
     del lookup
     return None
+
+
+class Inquiry:
+    """The questions of one run of a template, and the answers that there are so far."""
+
+    def __init__(self, answers: Mapping[Lookup, Answer]) -> None:
+        self._answers = answers
+        self.asked: set[Lookup] = set()
+        self.unanswered: set[Lookup] = set()
+        """Asked, and never put to the cluster."""
+
+        self.unknown: dict[str, None] = {}
+        """Asked, and not to be known; in order."""
+
+    def ask(self, lookup: Lookup) -> Objects:
+        """Return what there is, and nothing where that is not known."""
+        self.asked.add(lookup)
+        if lookup not in self._answers:
+            self.unanswered.add(lookup)
+            return ()
+        answer = self._answers[lookup]
+        if answer is None:
+            self.unknown[str(lookup)] = None
+            return ()
+        return answer
+
+    def one(self, lookup: Lookup) -> Mapping[str, Any] | None:
+        """Return the object that is asked for, if there is one."""
+        return next(iter(self.ask(lookup)), None)
