@@ -220,6 +220,20 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
 }
 
 
+OBJECT_EXISTS = "object_exists"
+"""Asks about the kind that its first two arguments name."""
+
+ASKED_KINDS: Mapping[str, GroupVersionKind] = {
+    "crd_enum": CRD,
+    "crd_has_enum": CRD,
+    "crd_has_field": CRD,
+    "get_config_map_data": _CONFIG_MAP,
+    "prometheus_rule_has_recording_rule": _PROMETHEUS_RULE,
+    "storage_profile_rwx_class": _STORAGE_PROFILE,
+}
+"""What the other functions ask about, whatever their arguments."""
+
+
 def inquiring(inquiry: Inquiry) -> Mapping[str, Callable[..., Any]]:
     """Return the functions that ask the cluster."""
 
@@ -262,7 +276,7 @@ def inquiring(inquiry: Inquiry) -> Mapping[str, Callable[..., Any]]:
         "crd_has_enum": crd_has_enum,
         "crd_has_field": crd_has_field,
         "get_config_map_data": get_config_map_data,
-        "object_exists": object_exists,
+        OBJECT_EXISTS: object_exists,
         "prometheus_rule_has_recording_rule": prometheus_rule_has_recording_rule,
         "storage_profile_rwx_class": storage_profile_rwx_class,
     }
