@@ -183,6 +183,35 @@ def _check_json(value: object, path: str) -> None:
         raise CatalogError(f"{path} is a {kind}, which JSON does not have: quote it")
 
 
+def write_yaml(value: object) -> str:
+    """Write JSON so that every reader of YAML gets it back, Go's too.
+
+    PyYAML leaves `1e3` and `y` bare, which are no strings to others: whatever could be
+    a number or a boolean to somebody is quoted.
+    """
+    text: str = yaml.dump(
+        value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=88
+    )
+    return text.removesuffix("...\n")
+
+
+class _Dumper(yaml.CSafeDumper):
+    """Writes no aliases, and quotes what is ambiguous."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def _represent(dumper: yaml.CSafeDumper, text: str) -> yaml.ScalarNode:
+    style = '"' if _AMBIGUOUS.match(text) else "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_AMBIGUOUS = re.compile(r"[-+.]?[0-9]|(?i:y|n|yes|no|on|off|true|false|null|~)\Z")
+
+_Dumper.add_representer(str, _represent)
+
+
 class Trap(NamedTuple):
     """A value that means something else than its author may think."""
 

@@ -13,10 +13,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from controller_runtime import GroupVersionKind
-from controllers.autopilot.documents import read_documents
+from controllers.autopilot.documents import read_documents, write_yaml
 from controllers.autopilot.lookups import CRD, Inquiry, Lookup
 from controllers.autopilot.sandbox import bounded, printed
 from controllers.autopilot.schemas import enum_of, field_of, schema_of
@@ -56,7 +54,7 @@ def has_annotation(obj: Mapping[str, Any], key: str, value: str | None = None) -
 
 def _plain(value: object) -> object:
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _plain(item) for key, item in sorted(value.items())}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value
@@ -91,10 +89,7 @@ def _nindent(value: str, width: int = 4) -> str:
 
 
 def _to_yaml(value: object) -> str:
-    text: str = yaml.dump(
-        _plain(value), Dumper=yaml.CSafeDumper, sort_keys=True, allow_unicode=True
-    )
-    return text.removesuffix("...\n").removesuffix("\n")
+    return write_yaml(_plain(value)).removesuffix("\n")
 
 
 def _from_yaml(text: str) -> object:

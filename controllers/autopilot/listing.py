@@ -6,9 +6,8 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-import yaml
-
 from controller_runtime import Json
+from controllers.autopilot.documents import write_yaml
 from controllers.autopilot.preview import Item, Status
 
 _WIDTHS = (30, 15, 20)
@@ -33,13 +32,7 @@ def _document(item: Item) -> Iterator[str]:
     for question in item.unknown:
         yield f"# Warning: not known here, so it may differ: {_one_line(question)}"
     if item.object is not None and item.status is Status.INCLUDED:
-        yield yaml.dump(
-            item.object,
-            Dumper=yaml.CSafeDumper,
-            sort_keys=False,
-            allow_unicode=True,
-            width=88,
-        ).rstrip("\n")
+        yield write_yaml(item.object).rstrip("\n")
 
 
 def as_json(items: Sequence[Item]) -> str:
