@@ -240,7 +240,7 @@ def traps(text: str) -> Iterator[Trap]:
         yaml.YAMLError: It is no YAML.
     """
     for event in yaml.parse(text, yaml.CSafeLoader):
-        if isinstance(event, yaml.ScalarEvent) and event.style is None:
+        if isinstance(event, yaml.ScalarEvent) and not event.style:
             for pattern, reason in _TRAPS:
                 if pattern.fullmatch(event.value):
                     yield Trap(_line(event), event.value, reason)

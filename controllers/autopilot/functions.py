@@ -13,6 +13,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from jinja2 import Undefined
+
 from controller_runtime import GroupVersionKind
 from controllers.autopilot.documents import read_documents, write_yaml
 from controllers.autopilot.lookups import CRD, Inquiry, Lookup
@@ -58,6 +60,11 @@ def _plain(value: object) -> object:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value
+
+
+def _default(value: object, other: object) -> object:
+    """Return something else for what is undefined or null; empty is a value."""
+    return other if value is None or isinstance(value, Undefined) else value
 
 
 def _is_empty(value: object) -> bool:
@@ -179,6 +186,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "b64enc": _b64enc,
     "ceil": math.ceil,
     "contains": _contains,
+    "default": _default,
     "floor": math.floor,
     "from_json": _from_json,
     "from_yaml": _from_yaml,

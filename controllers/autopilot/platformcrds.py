@@ -83,7 +83,7 @@ def platform_kinds(file: Path = CATALOGS / "kubevirt" / FILE) -> list[PlatformKi
         CatalogError: It cannot be read.
     """
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = yaml.load(file.read_text(encoding="utf-8"), yaml.CSafeLoader)
         return [PlatformKind.model_validate(entry) for entry in content["kinds"]]
     except (OSError, yaml.YAMLError, ValidationError, KeyError, TypeError) as error:
         raise CatalogError(

@@ -58,6 +58,9 @@ class Rendered:
     """What it asked and could not be told; the object may be another where it is
     known."""
 
+    text: str = ""
+    """The YAML that the object was read from."""
+
 
 class _Run(NamedTuple):
     """One run of a template."""
@@ -123,7 +126,7 @@ class Renderer:
     ) -> _Run:
         inquiry = Inquiry(answers)
         try:
-            made = self._object(asset, context, inquiry)
+            made, text = self._object(asset, context, inquiry)
         except RenderError:
             if inquiry.unanswered:
                 return _Run(None, frozenset(inquiry.unanswered))
@@ -135,12 +138,13 @@ class Renderer:
                 object=made,
                 inputs=frozenset(inquiry.asked),
                 unknown=tuple(inquiry.unknown),
+                text=text,
             )
         )
 
     def _object(
         self, asset: Asset, context: RenderContext, inquiry: Inquiry
-    ) -> Json | None:
+    ) -> tuple[Json | None, str]:
         path = asset.path
         if path.endswith(_TEMPLATE):
             text = self._text(asset, context, inquiry)
@@ -152,7 +156,7 @@ class Renderer:
             raise RenderError(f"what came of {error}") from None
         if made is not None:
             _check(made, asset)
-        return made
+        return made, text
 
     def _text(self, asset: Asset, context: RenderContext, inquiry: Inquiry) -> str:
         budget = Budget(self._deadline.total_seconds())

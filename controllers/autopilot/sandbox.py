@@ -29,7 +29,6 @@ _FILTERS = (
     "batch",
     "capitalize",
     "count",
-    "default",
     "dictsort",
     "first",
     "float",
