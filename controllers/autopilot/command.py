@@ -175,7 +175,8 @@ async def _cluster(
         )
         yield cluster.context, cluster.resolve
         return
-    config = load_restconfig(
+    config = await asyncio.to_thread(
+        load_restconfig,
         kubeconfig=options.kubeconfig,
         context=options.context,
         environ=os.environ,
