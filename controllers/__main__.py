@@ -267,6 +267,9 @@ def render(
     show_excluded: Annotated[
         bool, typer.Option("--show-excluded", help="Show what is not applied, too.")
     ] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show conditions, and what was asked.")
+    ] = False,
     validate: Annotated[
         bool, typer.Option("--validate", help="Check objects against their CRDs.")
     ] = False,
@@ -289,6 +292,7 @@ def render(
         "catalog": catalog,
         "asset": asset,
         "show_excluded": show_excluded,
+        "explain": explain,
         "validate": validate,
         "output": output,
     }

@@ -64,6 +64,9 @@ class RenderOptions:
     """Only this one."""
 
     show_excluded: bool = False
+    explain: bool = False
+    """Show every condition, and what templates asked."""
+
     validate: bool = False
     """Check objects against the CRDs of the cluster, or of the catalogue."""
 
@@ -138,7 +141,7 @@ def _text(items: list[Item], options: RenderOptions, *, everything: bool) -> str
     some = list(shown(items, everything=everything))
     match options.output:
         case "yaml":
-            return as_yaml(some)
+            return as_yaml(some, explain=options.explain)
         case "json":
             return as_json(some) + "\n"
         case "status":

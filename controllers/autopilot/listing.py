@@ -17,18 +17,32 @@ _REASON = 80
 """Longest reason in the table."""
 
 
-def as_yaml(items: Sequence[Item]) -> str:
-    """Write one document for each object, with a comment above that says what it is."""
-    return "".join(line + "\n" for item in items for line in _document(item))
+_MET = {True: "met", False: "not met", None: "unknown"}
 
 
-def _document(item: Item) -> Iterator[str]:
+def as_yaml(items: Sequence[Item], *, explain: bool) -> str:
+    """Write one document for each object, with a comment above that says what it is.
+
+    Args:
+        items: What there is to write.
+        explain: Write every condition, and what the template asked.
+    """
+    lines = (line for item in items for line in _document(item, explain=explain))
+    return "".join(line + "\n" for line in lines)
+
+
+def _document(item: Item, *, explain: bool) -> Iterator[str]:
     yield "---"
     yield f"# Asset: {item.asset.name}"
     yield f"# Path: {item.asset.path}"
     yield f"# Component: {item.asset.kind.kind}"
     yield f"# Status: {item.status}"
     yield f"# Reason: {_one_line(item.reason)}"
+    if explain:
+        for condition, actual, met in item.checks:
+            yield f"# Condition: {condition}: {_MET[met]}, {_one_line(actual)}"
+        for question in item.inputs:
+            yield f"# Input: {question}"
     for question in item.unknown:
         yield f"# Warning: not known here, so it may differ: {_one_line(question)}"
     if item.object is not None and item.status is Status.INCLUDED:
@@ -48,6 +62,7 @@ def _record(item: Item) -> Json:
         "status": item.status,
         "reason": item.reason,
         "conditions": [check._asdict() for check in item.checks],
+        "inputs": list(item.inputs),
         "unknown": list(item.unknown),
         "object": item.object,
     }

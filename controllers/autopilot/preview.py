@@ -59,6 +59,9 @@ class Item:
     """What the template asked and could not be told: where it is known, the object may
     be another."""
 
+    inputs: tuple[str, ...] = ()
+    """Everything that the template asked of the cluster."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Previewer:
@@ -107,6 +110,7 @@ class Previewer:
             checks=checks,
             object=labelled if made else None,
             unknown=rendered.unknown,
+            inputs=tuple(map(str, sorted(rendered.inputs))),
         )
 
     def _judge(self, asset: Asset, obj: Json, message: str) -> tuple[Status, str]:

@@ -137,6 +137,18 @@ async def test_what_is_not_known_is_said_and_never_guessed(
     ) in text
 
 
+async def test_every_condition_is_explained_on_request(
+    capsys: pytest.CaptureFixture[str], hco: Path
+) -> None:
+    text = await shown(capsys, hco, show_excluded=True, explain=True)
+
+    assert (
+        '# Condition: annotation platform.kubevirt.io/enable-mtv="true": not met, '
+        "it is absent\n"
+    ) in text
+    assert "# Input: PrometheusRule (monitoring.coreos.com/v1) openshift-kube" in text
+
+
 HARDWARE: dict[str, Any] = {
     "assets": [
         {
