@@ -29,8 +29,9 @@ from controller_runtime.httpmessage import HttpRequest, Query, Reply
 
 log = structlog.get_logger(__name__)
 
-Check: TypeAlias = Callable[[], Awaitable[None] | None]
-"""Raises when something is wrong; the reason goes to the log, not to who asks."""
+Check: TypeAlias = Callable[[], Awaitable[str | None] | str | None]
+"""Raises when something is wrong; the reason goes to the log, not to who asks. What it
+returns is a remark, which who asks with `?verbose` does see."""
 
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SHUTDOWN = timedelta(seconds=5)
@@ -338,8 +339,8 @@ async def _answer(
     for name, check in checks.items():
         if name in excluded:
             lines.append(f"[+]{name} excluded: ok")
-        elif await _passes(route, name, check):
-            lines.append(f"[+]{name} ok")
+        elif (remark := await _passed(route, name, check)) is not None:
+            lines.append(f"[+]{name} ok: {remark}" if remark else f"[+]{name} ok")
         else:
             lines.append(f"[-]{name} failed: reason withheld")
             failed.append(name)
@@ -359,21 +360,22 @@ async def _answer(
 async def _answer_one(route: str, checks: Mapping[str, Check], name: str) -> Reply:
     if name not in checks:
         return _NOT_FOUND
-    if await _passes(route, name, checks[name]):
+    if await _passed(route, name, checks[name]) is not None:
         return Reply(b"ok")
     return Reply(b"internal server error: reason withheld\n", 500)
 
 
-async def _passes(route: str, name: str, check: Check) -> bool:
+async def _passed(route: str, name: str, check: Check) -> str | None:
+    """Return the remark of a check, which may be empty; `None` when it failed."""
     try:
         answer = check()
         if inspect.isawaitable(answer):
             async with asyncio.timeout(_CHECK_TIMEOUT):
-                await answer
+                answer = await answer
     except Exception as error:  # noqa: BLE001 - any failure means: not healthy
         log.info("check failed", probe=route, check=name, error=str(error))
-        return False
-    return True
+        return None
+    return answer or ""
 
 
 def _ping() -> None:

@@ -102,6 +102,47 @@ def run(
     reload_namespaces: Annotated[
         str | None, typer.Option(help="Where to reload, such as shop,blog. [all]")
     ] = None,
+    autopilot_catalog: Annotated[
+        str | None, typer.Option(help="Folder of its catalogue. [the built-in one]")
+    ] = None,
+    autopilot_namespace: Annotated[
+        str | None, typer.Option(help="Of its source object. [the catalogue's]")
+    ] = None,
+    autopilot_default_enabled: Annotated[
+        bool | None,
+        typer.Option(
+            "--autopilot-default-enabled/--no-autopilot-default-enabled",
+            help="Apply assets without being asked to by annotation. [off]",
+            show_default=False,
+        ),
+    ] = None,
+    autopilot_metrics_prefix: Annotated[
+        str | None, typer.Option(help="Of the names of its metrics. [virt_platform]")
+    ] = None,
+    autopilot_resync: Annotated[
+        float | None, typer.Option(help="Seconds between two looks at all. [300]")
+    ] = None,
+    autopilot_verdict_age: Annotated[
+        float | None, typer.Option(help="Seconds that no drift is believed. [1800]")
+    ] = None,
+    autopilot_retry_first: Annotated[
+        float | None, typer.Option(help="Seconds until a failed asset's retry. [1]")
+    ] = None,
+    autopilot_retry_longest: Annotated[
+        float | None, typer.Option(help="Most seconds until a retry. [300]")
+    ] = None,
+    autopilot_throttle_capacity: Annotated[
+        int | None, typer.Option(help="Corrections of an object in a burst. [5]")
+    ] = None,
+    autopilot_throttle_window: Annotated[
+        float | None, typer.Option(help="Seconds in which they come back. [60]")
+    ] = None,
+    autopilot_thrash_threshold: Annotated[
+        int | None, typer.Option(help="Bursts until an object is paused. [3]")
+    ] = None,
+    autopilot_thrash_spacing: Annotated[
+        float | None, typer.Option(help="Seconds between bursts that count. [20]")
+    ] = None,
     ask: Annotated[
         bool, typer.Option("--ask", help="Show the cluster and ask before starting.")
     ] = False,
@@ -126,6 +167,18 @@ def run(
         "log_level": log_level,
         "reload.workers": reload_workers,
         "reload.namespaces": reload_namespaces,
+        "autopilot.catalog": autopilot_catalog,
+        "autopilot.namespace": autopilot_namespace,
+        "autopilot.default_enabled": autopilot_default_enabled,
+        "autopilot.metrics_prefix": autopilot_metrics_prefix,
+        "autopilot.resync": autopilot_resync,
+        "autopilot.verdict_age": autopilot_verdict_age,
+        "autopilot.retry_first": autopilot_retry_first,
+        "autopilot.retry_longest": autopilot_retry_longest,
+        "autopilot.throttle_capacity": autopilot_throttle_capacity,
+        "autopilot.throttle_window": autopilot_throttle_window,
+        "autopilot.thrash_threshold": autopilot_thrash_threshold,
+        "autopilot.thrash_spacing": autopilot_thrash_spacing,
     }
     _sentence_on_error(lambda: run_manager(load(flags, os.environ, config), ask=ask))
 
@@ -172,6 +225,9 @@ def rbac(
     reload_namespaces: Annotated[
         str | None, typer.Option(help="Where to reload, such as shop,blog. [all]")
     ] = None,
+    autopilot_catalog: Annotated[
+        str | None, typer.Option(help="Folder of a catalogue. [the built-in one]")
+    ] = None,
     name: Annotated[str, typer.Option(help="Of the roles.")] = "pilothouse",
     namespaced: Annotated[
         bool, typer.Option("--namespaced", help="No ClusterRole; say what that leaves.")
@@ -193,6 +249,7 @@ def rbac(
         "leader_elect": leader_elect,
         "leader_election_namespace": leader_election_namespace,
         "reload.namespaces": reload_namespaces,
+        "autopilot.catalog": autopilot_catalog,
     }
     options = RoleOptions(
         name=name, namespaced=namespaced, service_account=service_account

@@ -8,6 +8,7 @@ neither memory nor start-up time.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 
 from api.apps.v1 import DaemonSet, Deployment, StatefulSet
@@ -104,4 +105,38 @@ def _reload(manager: Manager, settings: Settings) -> None:
     setup(manager, options)
 
 
-_SETUPS: Mapping[str, Callable[[Manager, Settings], None]] = {"reload": _reload}
+def _autopilot(manager: Manager, settings: Settings) -> None:
+    from controllers.autopilot import setup  # noqa: PLC0415 - lazy
+    from controllers.autopilot.context import images_from  # noqa: PLC0415 - lazy
+    from controllers.autopilot.loader import (  # noqa: PLC0415 - lazy
+        load_builtin,
+        load_catalog,
+    )
+    from controllers.autopilot.options import AutopilotOptions  # noqa: PLC0415 - lazy
+    from controllers.autopilot.throttle import ThrottleOptions  # noqa: PLC0415 - lazy
+
+    chosen = settings.autopilot
+    options = AutopilotOptions(
+        catalog=load_catalog(chosen.catalog) if chosen.catalog else load_builtin(),
+        namespace=chosen.namespace,
+        default_enabled=chosen.default_enabled,
+        images=images_from(os.environ),
+        metrics_prefix=chosen.metrics_prefix,
+        resync=chosen.resync,
+        verdict_age=chosen.verdict_age,
+        retry_first=chosen.retry_first,
+        retry_longest=chosen.retry_longest,
+        throttle=ThrottleOptions(
+            capacity=chosen.throttle_capacity,
+            window=chosen.throttle_window.total_seconds(),
+            threshold=chosen.thrash_threshold,
+            spacing=chosen.thrash_spacing.total_seconds(),
+        ),
+    )
+    setup(manager, options)
+
+
+_SETUPS: Mapping[str, Callable[[Manager, Settings], None]] = {
+    "reload": _reload,
+    "autopilot": _autopilot,
+}
