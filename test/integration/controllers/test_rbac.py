@@ -58,6 +58,7 @@ QUIET = "kube-public"
 KINDS = (Deployment.gvk, StatefulSet.gvk, DaemonSet.gvk)
 
 SETTINGS = Settings(
+    controllers=("reload",),
     metrics_bind_address="127.0.0.1:0",
     health_probe_bind_address="0",
     debug_bind_address="0",

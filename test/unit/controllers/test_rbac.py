@@ -12,8 +12,11 @@ from controllers.rbac import RoleOptions, manifest, write_roles
 from controllers.settings import ReloadSettings, Settings
 from hack.gen_rbac import ROLE, text
 
-ELECTING = Settings(leader_elect=True, leader_election_namespace="ops")
-PLAIN = Settings(metrics_secure=False)
+ELECTING = Settings(
+    controllers=("reload",), leader_elect=True, leader_election_namespace="ops"
+)
+RELOAD = Settings(controllers=("reload",))
+PLAIN = RELOAD.model_copy(update={"metrics_secure": False})
 SCOPED = ReloadSettings(namespaces=("blog", "shop"))
 
 
@@ -52,10 +55,10 @@ def test_an_election_adds_its_lease_and_events_beside_it() -> None:
 
 
 def test_secure_metrics_add_the_two_reviews_and_a_role_for_readers() -> None:
-    written = manifest(Settings(), RoleOptions()).text
+    written = manifest(RELOAD, RoleOptions()).text
     reader = Roles.read("pilothouse-metrics-reader", yaml.safe_load_all(written))
 
-    assert grants(Settings()) - grants(PLAIN) == {
+    assert grants(RELOAD) - grants(PLAIN) == {
         "create tokenreviews.authentication.k8s.io",
         "create subjectaccessreviews.authorization.k8s.io",
     }
@@ -81,7 +84,7 @@ def test_where_reload_is_limited_to_namespaces_so_are_its_roles() -> None:
 
 
 def test_what_no_role_of_a_namespace_can_give_is_named() -> None:
-    scoped = Settings(reload=SCOPED)
+    scoped = Settings(controllers=("reload",), reload=SCOPED)
     written = manifest(scoped, RoleOptions(namespaced=True))
 
     assert "ClusterRole" not in written.text
