@@ -4,6 +4,7 @@
     up        a local control plane, the manager and samples on it
     rbac      the roles that the manager needs
     crds      the CRDs of our kinds, and a page about each
+    render    what the autopilot would apply, from files or a cluster
     version   what this is
 
 Whatever goes wrong for a reason that a user can mend ends with one sentence on
@@ -136,6 +137,81 @@ def crds(
     for line in lines:
         typer.echo(f"pilothouse: {line}" if check else f"wrote: {line}", err=True)
     sys.exit(1 if check and lines else 0)
+
+
+@app.command()
+def render(
+    *,
+    hco_file: Annotated[
+        Path | None,
+        typer.Option(help="YAML of the HyperConverged.", show_default=False),
+    ] = None,
+    kubeconfig: Annotated[
+        Path | None,
+        typer.Option(help="Read a cluster instead of files.", show_default=False),
+    ] = None,
+    context: Annotated[
+        str | None, typer.Option(help="Context of the kubeconfig.")
+    ] = None,
+    namespace: Annotated[
+        str, typer.Option(help="Of the HyperConverged. [openshift-cnv]")
+    ] = "",
+    nodes: Annotated[
+        Path | None, typer.Option(help="YAML of Nodes.", show_default=False)
+    ] = None,
+    facts: Annotated[
+        Path | None,
+        typer.Option(help="YAML of facts: hardware, topology.", show_default=False),
+    ] = None,
+    objects: Annotated[
+        Path | None,
+        typer.Option(help="Folder of objects that are asked for.", show_default=False),
+    ] = None,
+    crds: Annotated[
+        Path | None,
+        typer.Option(help="Folder of all CRDs that there are.", show_default=False),
+    ] = None,
+    image: Annotated[
+        list[str] | None, typer.Option(help="name=reference; may be repeated.")
+    ] = None,
+    catalog: Annotated[
+        Path | None,
+        typer.Option(help="Folder of another catalogue. [kubevirt's]"),
+    ] = None,
+    asset: Annotated[str, typer.Option(help="Show this one alone.")] = "",
+    show_excluded: Annotated[
+        bool, typer.Option("--show-excluded", help="Show what is not applied, too.")
+    ] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show conditions, and what was asked.")
+    ] = False,
+    validate: Annotated[
+        bool, typer.Option("--validate", help="Check objects against their CRDs.")
+    ] = False,
+    output: Annotated[str, typer.Option(help="yaml, json or status.")] = "yaml",
+) -> None:
+    """Show what the autopilot would apply; 2 if something of it cannot be made."""
+    from controllers.autopilot.command import read_options  # noqa: PLC0415 - lazy
+    from controllers.autopilot.command import render as show  # noqa: PLC0415 - lazy
+
+    given: dict[str, Any] = {
+        "hco_file": hco_file,
+        "kubeconfig": kubeconfig,
+        "context": context,
+        "namespace": namespace,
+        "nodes": nodes,
+        "facts": facts,
+        "objects": objects,
+        "crds": crds,
+        "image": image or [],
+        "catalog": catalog,
+        "asset": asset,
+        "show_excluded": show_excluded,
+        "explain": explain,
+        "validate": validate,
+        "output": output,
+    }
+    _sentence_on_error(lambda: show(read_options(**given)))
 
 
 @app.command()

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from socket import gethostname
+import os
+from collections.abc import Callable, Mapping
 
 from api.apps.v1 import DaemonSet, Deployment, StatefulSet
 from api.batch.v1 import Job
@@ -178,6 +180,33 @@ def _bundle(manager: Manager, settings: Settings, _: RestConfig) -> None:
         watch_values=given.watch_values,
         max_active_jobs=given.max_active_jobs,
         bundle_max_size=given.max_size,
+def _autopilot(manager: Manager, settings: Settings) -> None:
+    from controllers.autopilot import setup  # noqa: PLC0415 - lazy
+    from controllers.autopilot.context import images_from  # noqa: PLC0415 - lazy
+    from controllers.autopilot.loader import (  # noqa: PLC0415 - lazy
+        load_builtin,
+        load_catalog,
+    )
+    from controllers.autopilot.options import AutopilotOptions  # noqa: PLC0415 - lazy
+    from controllers.autopilot.throttle import ThrottleOptions  # noqa: PLC0415 - lazy
+
+    chosen = settings.autopilot
+    options = AutopilotOptions(
+        catalog=load_catalog(chosen.catalog) if chosen.catalog else load_builtin(),
+        namespace=chosen.namespace,
+        default_enabled=chosen.default_enabled,
+        images=images_from(os.environ),
+        metrics_prefix=chosen.metrics_prefix,
+        resync=chosen.resync,
+        verdict_age=chosen.verdict_age,
+        retry_first=chosen.retry_first,
+        retry_longest=chosen.retry_longest,
+        throttle=ThrottleOptions(
+            capacity=chosen.throttle_capacity,
+            window=chosen.throttle_window.total_seconds(),
+            threshold=chosen.thrash_threshold,
+            spacing=chosen.thrash_spacing.total_seconds(),
+        ),
     )
     setup(manager, options)
 
@@ -216,4 +245,5 @@ _SETUPS: Mapping[str, Callable[[Manager, Settings, RestConfig], None]] = {
     "reload": _reload,
     "bundle": _bundle,
     "release": _release,
+    "autopilot": _autopilot,
 }

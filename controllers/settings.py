@@ -32,7 +32,7 @@ from controller_runtime.meta import Duration
 
 ENVIRONMENT_PREFIX = "PILOTHOUSE_"
 
-CONTROLLERS = ("reload", "bundle", "release")
+CONTROLLERS = ("reload", "bundle", "release", "autopilot")
 """Every controller, in the order in which they are set up."""
 
 Values: TypeAlias = Mapping[str, object]
@@ -171,6 +171,49 @@ class ReleaseSettings(_Section):
         return tuple(filter(None, value))
 
 
+class AutopilotSettings(_Section):
+    """Settings of the autopilot controller."""
+
+    catalog: Path | None = None
+    """Folder of the catalogue; unset is the built-in `kubevirt`."""
+
+    namespace: str = ""
+    """Of the source object; empty is what the catalogue says."""
+
+    default_enabled: bool = False
+    """A source object without the annotation `autopilot` counts as `true`."""
+
+    metrics_prefix: str = Field(
+        default="virt_platform", pattern="^[a-zA-Z_][a-zA-Z0-9_]*$"
+    )
+    """What the names of its metrics begin with."""
+
+    resync: timedelta = Field(default=timedelta(minutes=5), gt=timedelta())
+    """Look at everything again after this long, events or not."""
+
+    verdict_age: timedelta = Field(default=timedelta(minutes=30), ge=timedelta())
+    """How long an object without drift is believed to have none while it and its kind
+    do not change."""
+
+    retry_first: timedelta = Field(default=timedelta(seconds=1), gt=timedelta())
+    """Until an asset that failed is tried again; doubles with each failure."""
+
+    retry_longest: timedelta = Field(default=timedelta(minutes=5), gt=timedelta())
+    """Longest of these waits."""
+
+    throttle_capacity: int = Field(default=5, ge=1, le=1000)
+    """Corrections of one object in a burst."""
+
+    throttle_window: timedelta = Field(default=timedelta(minutes=1), gt=timedelta())
+    """In which that many corrections come back, evenly."""
+
+    thrash_threshold: int = Field(default=3, ge=1)
+    """How often an object may run out of corrections until it is paused."""
+
+    thrash_spacing: timedelta = Field(default=timedelta(seconds=20), ge=timedelta())
+    """Between two times that count."""
+
+
 class Settings(_Section):
     """Everything that can be set."""
 
@@ -218,6 +261,7 @@ class Settings(_Section):
     """What is logged: `debug`, `info`, `warning` or `error`, and what is worse."""
 
     reload: ReloadSettings = ReloadSettings()
+    autopilot: AutopilotSettings = AutopilotSettings()
     bundle: BundleSettings = BundleSettings()
     release: ReleaseSettings = ReleaseSettings()
 

@@ -1,0 +1,149 @@
+"""Objects that were wanted once, and are deleted where they still carry our label.
+
+    not there, kind unknown ─▶ 0 gone
+    another label, unmanaged ─▶ -2 skipped
+    ours ─▶ DELETE of just this version ─▶ 1 until it is gone ─▶ 0
+                     └─ refused ─▶ -1 failed, and the sweep goes on
+
+Only an object that is ours by its label, and only the version that was looked at, is
+deleted. That a deletion was accepted does not mean that the object is gone: finalizers
+may hold it up, and the status says so for as long as they do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import IntEnum
+
+import structlog
+
+from controller_runtime import (
+    Client,
+    Json,
+    NoKindMatchError,
+    NotFoundError,
+)
+from controllers.autopilot.annotations import AnnotationKeys, labels_of, read_wishes
+from controllers.autopilot.apply import FAILURES
+from controllers.autopilot.assets import Tombstone
+from controllers.autopilot.gauges import AutopilotMetrics, Target
+from controllers.autopilot.metadata import Identity
+from controllers.autopilot.notices import Notices, Reason
+
+log = structlog.get_logger(__name__)
+
+
+class Status(IntEnum):
+    """What became of an object that is to go; values of the metric."""
+
+    PRESENT = 1
+    GONE = 0
+    FAILED = -1
+    SKIPPED = -2
+
+
+class Gravedigger:
+    """Deletes what a catalogue does not want any more.
+
+    Args:
+        client: Reads live.
+        identity: Whose objects are ours.
+        notices: Tells of it.
+        metrics: Count it.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        identity: Identity,
+        notices: Notices,
+        metrics: AutopilotMetrics,
+    ) -> None:
+        self._client = client
+        self._identity = identity
+        self._notices = notices
+        self._metrics = metrics
+        self._gone: set[Tombstone] = set()
+        """Those that were found to be gone by this process."""
+
+    async def bury(self, tombstones: Iterable[Tombstone]) -> Mapping[str, str]:
+        """Delete what is left of these; return what failed: object → why."""
+        failures: dict[str, str] = {}
+        for tombstone in tombstones:
+            target = _target(tombstone)
+            if tombstone in self._gone:
+                continue
+            try:
+                status = await self._bury(tombstone, target)
+            except FAILURES as error:
+                status = Status.FAILED
+                failures[str(target)] = str(error)
+                self._tell(Reason.TOMBSTONE_FAILED, tombstone, f"failed: {error}")
+            if status is Status.GONE:
+                self._gone.add(tombstone)
+            self._metrics.tombstone(target, status)
+        return failures
+
+    def look_again(self) -> None:
+        """Look for all of them again: what is gone may have come back."""
+        self._gone.clear()
+
+    async def _bury(self, tombstone: Tombstone, target: Target) -> Status:
+        live = await self._read(tombstone)
+        if live is None:
+            return Status.GONE
+        if why := _kept_because(live, self._identity):
+            self._tell(Reason.TOMBSTONE_SKIPPED, tombstone, f"kept: {why}")
+            return Status.SKIPPED
+        metadata = live["metadata"]
+        if not metadata.get("deletionTimestamp"):
+            await self._delete(tombstone, metadata)
+            log.info("tombstone deleted", target=str(target))
+            self._metrics.buried(target)
+            self._tell(Reason.TOMBSTONE_DELETED, tombstone, "deleted")
+        left = await self._read(tombstone)
+        return Status.GONE if left is None else Status.PRESENT
+
+    async def _read(self, tombstone: Tombstone) -> Json | None:
+        namespace, name = tombstone.key
+        try:
+            return await self._client.get(tombstone.kind, name, namespace)
+        except (NotFoundError, NoKindMatchError):
+            return None
+
+    async def _delete(self, tombstone: Tombstone, metadata: Json) -> None:
+        namespace, name = tombstone.key
+        try:
+            await self._client.delete(
+                tombstone.kind,
+                name,
+                namespace,
+                uid=metadata["uid"],
+                resource_version=metadata["resourceVersion"],
+                propagation_policy="Background",
+            )
+        except NotFoundError:
+            return  # somebody was quicker
+
+    def _tell(self, reason: Reason, tombstone: Tombstone, what: str) -> None:
+        target = _target(tombstone)
+        self._notices.tell(
+            reason, f"{target} ({tombstone.file}) {what}", what=str(target)
+        )
+
+
+def _kept_because(live: Json, identity: Identity) -> str:
+    """Say why an object is not ours to delete; empty if it is."""
+    label = identity.managed_by_label
+    if labels_of(live).get(label) != identity.managed_by_value:
+        return f"its label {label} is not {identity.managed_by_value}"
+    keys = AnnotationKeys(identity.domain)
+    if read_wishes(live, keys).is_unmanaged:
+        return f"{keys.mode} is unmanaged"
+    return ""
+
+
+def _target(tombstone: Tombstone) -> Target:
+    namespace, name = tombstone.key
+    return Target(tombstone.kind.group, tombstone.kind.kind, namespace, name)

@@ -1,0 +1,145 @@
+"""Fields that are left to others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from controller_runtime import Json
+from controllers.autopilot.masks import (
+    copied,
+    moved,
+    out_of,
+    owned,
+    read_masks,
+    release,
+)
+from controllers.autopilot.pointers import parse_pointer
+
+PROTECTED = (("kind",), ("metadata", "name"))
+
+
+def live(fields: Json, **body: Any) -> Json:
+    entries = [
+        {"manager": "bob", "operation": "Update", "fieldsV1": {"f:spec": {}}},
+        {"manager": "us", "operation": "Apply", "fieldsV1": fields},
+    ]
+    return {"metadata": {"resourceVersion": "7", "managedFields": entries}, **body}
+
+
+def test_pointers_are_read_from_a_list_with_commas_or_an_array() -> None:
+    assert read_masks(" /a , /b~1c/~0d ,", protected=()).pointers == (
+        ("a",),
+        ("b/c", "~d"),
+    )
+    assert read_masks('["/a,b"]', protected=()).pointers == (("a,b",),)
+
+
+@pytest.mark.parametrize("text", ["a/b", "/a~2", "/a~", "/kind", "/metadata", "/"])
+def test_a_pointer_that_cannot_be_used_is_told_and_the_others_hold(text: str) -> None:
+    """Scenario 17."""
+    masks = read_masks(f"{text},/spec/a", protected=(*PROTECTED, ("",)))
+
+    assert masks.pointers == (("spec", "a"),)
+    assert text in masks.problems[0]
+
+
+def test_an_array_that_is_none_is_told() -> None:
+    assert read_masks('["/a"', protected=()).problems
+    assert read_masks("[1]", protected=()).problems
+
+
+def test_masked_fields_are_left_out_of_what_is_applied() -> None:
+    desired = {"spec": {"a": 1, "b": [{"name": "x", "v": 1}, {"name": "y", "v": 1}]}}
+    texts = ["/spec/a", "/spec/b/[name=y]/v", "/spec/missing/x"]
+
+    left = out_of(desired, map(parse_pointer, texts))
+
+    assert left == {"spec": {"b": [{"name": "x", "v": 1}, {"name": "y"}]}}
+    assert desired["spec"]["a"] == 1
+
+
+def test_items_of_a_list_are_left_out_last_first() -> None:
+    desired = {"l": list(range(12))}
+
+    left = out_of(desired, [("l", str(n)) for n in (2, 10, 0)])
+
+    assert left == {"l": [1, 3, 4, 5, 6, 7, 8, 9, 11]}
+
+
+def test_copied_fields_have_the_live_value_or_are_gone() -> None:
+    desired = {"spec": {"l": ["a", "b", "c"], "x": 1}}
+    now: Json = {"spec": {"l": ["mine", "b"]}}
+
+    made = copied(desired, now, [("spec", "l", "0"), ("spec", "l", "2"), ("spec", "x")])
+
+    assert made == {"spec": {"l": ["mine", "b"]}}
+
+
+def test_a_field_that_an_apply_would_change_has_moved() -> None:
+    now = {"spec": {"a": 1, "b": 1}}
+
+    assert moved(now, {"spec": {"a": 1}}, [("spec", "a"), ("spec", "b")]) == (
+        ("spec", "b"),
+    )
+
+
+def test_releasing_takes_a_field_out_of_our_entry_alone() -> None:
+    """Scenario 14, down to the patch."""
+    fields: Json = {"f:data": {"f:a": {}, "f:b": {}}}
+
+    operations = release(live(fields), manager="us", pointers=[("data", "a")])
+
+    assert operations == [
+        {"op": "test", "path": "/metadata/resourceVersion", "value": "7"},
+        {
+            "op": "replace",
+            "path": "/metadata/managedFields/1/fieldsV1",
+            "value": {"f:data": {"f:b": {}}},
+        },
+    ]
+
+
+def test_a_map_of_which_nothing_is_left_is_not_owned_as_a_whole() -> None:
+    fields: Json = {"f:data": {"f:a": {}}, "f:spec": {"f:x": {}}}
+
+    operations = release(live(fields), manager="us", pointers=[("data", "a")])
+
+    assert operations is not None
+    assert operations[1]["value"] == {"f:spec": {"f:x": {}}}
+
+
+def test_an_item_with_a_key_is_released_by_index_and_by_key() -> None:
+    rule: Json = {".": {}, "f:name": {}, "f:interval": {}}
+    fields = {"f:rules": {'k:{"name":"x"}': rule, 'k:{"name":"y"}': rule}}
+    obj = live(fields, rules=[{"name": "x"}, {"name": "y"}])
+
+    for step in ("1", "[name=y]"):
+        pointer = ("rules", step, "interval")
+        operations = release(obj, manager="us", pointers=[pointer])
+        assert operations is not None
+        assert operations[1]["value"]["f:rules"] == {
+            'k:{"name":"x"}': rule,
+            'k:{"name":"y"}': {".": {}, "f:name": {}},
+        }
+
+
+@pytest.mark.parametrize(
+    ("fields", "pointer"),
+    [
+        ({"f:spec": {"f:list": {}}}, ("spec", "list", "0")),
+        ({"f:spec": {"f:selector": {}}}, ("spec", "selector", "app")),
+        ({"f:spec": {"f:a": {}}}, ("spec", "b")),
+        ({}, ("spec",)),
+    ],
+    ids=["in an atomic list", "in an atomic map", "another's", "nothing"],
+)
+def test_what_cannot_be_let_go_of_is_not_released(
+    fields: Json, pointer: tuple[str, ...]
+) -> None:
+    obj = live(fields, spec={"list": ["x"], "selector": {"app": "x"}, "b": 1})
+
+    assert release(obj, manager="us", pointers=[pointer]) is None
+    assert owned(obj, manager="us", pointers=[pointer]) == ()
+    assert release(obj, manager="nobody", pointers=[pointer]) is None
