@@ -10,29 +10,23 @@ one that the user named stops the manager; one that runs because all do is switc
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from socket import gethostname
-import os
-from collections.abc import Callable, Mapping
 
-from api.apps.v1 import DaemonSet, Deployment, StatefulSet
-from api.batch.v1 import Job
-from api.bundle.v1alpha1 import WerfBundle
-from api.core.v1 import ConfigMap, Secret
-from api.release.v1alpha1 import ManagedRoost
 from controller_runtime import (
     CacheOptions,
     CertWatcher,
     Group,
     GroupVersionKind,
-    KubeObject,
     KindOptions,
+    KubeObject,
     LeaderElectionOptions,
     Manager,
     ManagerOptions,
     Metrics,
-    ObjectReference,
     NamespaceOptions,
+    ObjectReference,
     RestConfig,
     Scheme,
     Transport,
@@ -48,7 +42,9 @@ _POD = GroupVersionKind("", "v1", "Pod")
 def scheme(controllers: Iterable[str] = CONTROLLERS) -> Scheme:
     """Return the kinds that have a model, and that one of these controllers knows."""
     scheme = Scheme()
-    for model in (ConfigMap, Secret, Deployment, StatefulSet, DaemonSet):
+    for name in controllers:
+        for model in _MODELS[name]():
+            scheme.register(model)
     return scheme
 
 
@@ -68,7 +64,6 @@ def build(
         metrics: Where everything is counted.
         config: How the API server is reached, for those who reach it in their own way;
             may be left out for a manager that is looked at, and not started.
-        config: How the API server is reached, for those who reach it in their own way.
         lease_transport: For the Lease; `transport` by default.
 
     Raises:
@@ -90,13 +85,12 @@ def build(
             graceful_shutdown_timeout=settings.graceful_shutdown_timeout,
             leader_election=_election(settings),
             about=_about(config or _NOWHERE),
-            cache=_cache(settings),
         ),
     )
     if certificate is not None:
         manager.add(certificate, group=Group.HTTP)
     for name in settings.controllers:
-                with manager.part(name, required=settings.is_named(name)):
+        with manager.part(name, required=settings.is_named(name)):
             _SETUPS[name](manager, settings, config or _NOWHERE)
     return manager
 
@@ -124,21 +118,21 @@ def _election(settings: Settings) -> LeaderElectionOptions | None:
     )
 
 
+def _cache(settings: Settings) -> CacheOptions:
+    """Keep what controllers read by kind to the namespaces that they work in."""
+    places = dict.fromkeys(settings.release.namespaces, NamespaceOptions())
+    if not places or "release" not in settings.controllers:
+        return CacheOptions()
+    from api.release.v1alpha1 import ManagedRoost  # noqa: PLC0415 - lazy
+
+    return CacheOptions(by_object={ManagedRoost: KindOptions(namespaces=places)})
+
+
 def _reload_models() -> Iterable[type[KubeObject]]:
     from api.apps.v1 import DaemonSet, Deployment, StatefulSet  # noqa: PLC0415 - lazy
     from api.core.v1 import ConfigMap, Secret  # noqa: PLC0415 - lazy
 
     return ConfigMap, Secret, Deployment, StatefulSet, DaemonSet
-    )
-    setup(manager, options)
-
-
-def _cache(settings: Settings) -> CacheOptions:
-    """Keep what controllers read by kind to the namespaces that they work in."""
-    places = dict.fromkeys(settings.release.namespaces, NamespaceOptions())
-    if not places:
-        return CacheOptions()
-    return CacheOptions(by_object={ManagedRoost: KindOptions(namespaces=places)})
 
 
 def _reload(manager: Manager, settings: Settings, _: RestConfig) -> None:
@@ -180,7 +174,45 @@ def _bundle(manager: Manager, settings: Settings, _: RestConfig) -> None:
         watch_values=given.watch_values,
         max_active_jobs=given.max_active_jobs,
         bundle_max_size=given.max_size,
-def _autopilot(manager: Manager, settings: Settings) -> None:
+    )
+    setup(manager, options)
+
+
+def _release_models() -> Iterable[type[KubeObject]]:
+    from api.core.v1 import ConfigMap, Secret  # noqa: PLC0415 - lazy
+    from api.release.v1alpha1 import ManagedRoost  # noqa: PLC0415 - lazy
+
+    return ManagedRoost, ConfigMap, Secret
+
+
+def _release(manager: Manager, settings: Settings, config: RestConfig) -> None:
+    from controllers.release import setup  # noqa: PLC0415 - lazy
+    from controllers.release.options import ReleaseOptions  # noqa: PLC0415 - lazy
+    from controllers.release.parts import real_parts  # noqa: PLC0415 - lazy
+
+    said = settings.release
+    options = ReleaseOptions(
+        namespaces=said.namespaces,
+        workers=said.workers,
+        helm_workers=said.helm_workers,
+        default_service_account=said.default_service_account,
+        allow_cross_namespace_refs=said.allow_cross_namespace_refs,
+        allow_cross_namespace_target=said.allow_cross_namespace_target,
+        allow_plain_http=said.allow_plain_http,
+        registry_config=said.registry_config,
+        cache=said.cache,
+        cache_bytes=said.cache_bytes,
+        requeue_dependency=said.requeue_dependency,
+        leads=settings.leader_elect,
+    )
+    setup(manager, options, real_parts(manager, options, config))
+
+
+def _autopilot_models() -> Iterable[type[KubeObject]]:
+    return ()  # it follows kinds that a catalogue names
+
+
+def _autopilot(manager: Manager, settings: Settings, _: RestConfig) -> None:
     from controllers.autopilot import setup  # noqa: PLC0415 - lazy
     from controllers.autopilot.context import images_from  # noqa: PLC0415 - lazy
     from controllers.autopilot.loader import (  # noqa: PLC0415 - lazy
@@ -214,32 +246,9 @@ def _autopilot(manager: Manager, settings: Settings) -> None:
 _MODELS: Mapping[str, Callable[[], Iterable[type[KubeObject]]]] = {
     "reload": _reload_models,
     "bundle": _bundle_models,
+    "release": _release_models,
+    "autopilot": _autopilot_models,
 }
-def _release(manager: Manager, settings: Settings, config: RestConfig) -> None:
-    from controllers.release import setup  # noqa: PLC0415 - lazy
-    from controllers.release.options import ReleaseOptions  # noqa: PLC0415 - lazy
-    from controllers.release.parts import real_parts  # noqa: PLC0415 - lazy
-
-    said = settings.release
-    options = ReleaseOptions(
-        namespaces=said.namespaces,
-        workers=said.workers,
-        helm_workers=said.helm_workers,
-        default_service_account=said.default_service_account,
-        allow_cross_namespace_refs=said.allow_cross_namespace_refs,
-        allow_cross_namespace_target=said.allow_cross_namespace_target,
-        allow_plain_http=said.allow_plain_http,
-        registry_config=said.registry_config,
-        cache=said.cache,
-        cache_bytes=said.cache_bytes,
-        requeue_dependency=said.requeue_dependency,
-        leads=settings.leader_elect,
-    )
-    setup(manager, options, real_parts(manager, options, config))
-
-
-_NOWHERE = RestConfig(server="https://nowhere.invalid")
-"""For a manager that is made to be looked at, and not started."""
 
 _SETUPS: Mapping[str, Callable[[Manager, Settings, RestConfig], None]] = {
     "reload": _reload,

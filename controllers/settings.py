@@ -155,7 +155,7 @@ class ReleaseSettings(_Section):
     cache_bytes: int = Field(default=1 << 30, ge=1 << 20)
     """Bytes of charts to keep, and as many of indexes."""
 
-    requeue_dependency: timedelta = Field(
+    requeue_dependency: Seconds = Field(
         default=timedelta(seconds=30), ge=timedelta(seconds=1)
     )
     """Time between two looks at a dependency that is not ready."""
@@ -188,29 +188,29 @@ class AutopilotSettings(_Section):
     )
     """What the names of its metrics begin with."""
 
-    resync: timedelta = Field(default=timedelta(minutes=5), gt=timedelta())
+    resync: Seconds = Field(default=timedelta(minutes=5), gt=timedelta())
     """Look at everything again after this long, events or not."""
 
-    verdict_age: timedelta = Field(default=timedelta(minutes=30), ge=timedelta())
+    verdict_age: Seconds = Field(default=timedelta(minutes=30), ge=timedelta())
     """How long an object without drift is believed to have none while it and its kind
     do not change."""
 
-    retry_first: timedelta = Field(default=timedelta(seconds=1), gt=timedelta())
+    retry_first: Seconds = Field(default=timedelta(seconds=1), gt=timedelta())
     """Until an asset that failed is tried again; doubles with each failure."""
 
-    retry_longest: timedelta = Field(default=timedelta(minutes=5), gt=timedelta())
+    retry_longest: Seconds = Field(default=timedelta(minutes=5), gt=timedelta())
     """Longest of these waits."""
 
     throttle_capacity: int = Field(default=5, ge=1, le=1000)
     """Corrections of one object in a burst."""
 
-    throttle_window: timedelta = Field(default=timedelta(minutes=1), gt=timedelta())
+    throttle_window: Seconds = Field(default=timedelta(minutes=1), gt=timedelta())
     """In which that many corrections come back, evenly."""
 
     thrash_threshold: int = Field(default=3, ge=1)
     """How often an object may run out of corrections until it is paused."""
 
-    thrash_spacing: timedelta = Field(default=timedelta(seconds=20), ge=timedelta())
+    thrash_spacing: Seconds = Field(default=timedelta(seconds=20), ge=timedelta())
     """Between two times that count."""
 
 
@@ -261,9 +261,9 @@ class Settings(_Section):
     """What is logged: `debug`, `info`, `warning` or `error`, and what is worse."""
 
     reload: ReloadSettings = ReloadSettings()
-    autopilot: AutopilotSettings = AutopilotSettings()
     bundle: BundleSettings = BundleSettings()
     release: ReleaseSettings = ReleaseSettings()
+    autopilot: AutopilotSettings = AutopilotSettings()
 
     def is_named(self, controller: str) -> bool:
         """Tell whether the user asked for a controller, not for the default set."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from api.owned import OWNED
 from controller_runtime.testing.envtest import CrdSource
+from controllers.autopilot.platformcrds import platform_crds
 from controllers.up.autopilot import show_autopilot
 from controllers.up.bundle import show_bundle
 from controllers.up.release import show_release
@@ -26,5 +27,5 @@ def showcases(controllers: Iterable[str]) -> Mapping[str, Showcase]:
 
 
 def crds() -> Sequence[CrdSource]:
-    """Return the CRDs that controllers and samples need."""
-    return OWNED
+    """Return the CRDs that controllers and samples need. Blocks: it reads files."""
+    return (*OWNED, *platform_crds())
