@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import json
-import tarfile
 from collections.abc import Mapping
+
+from controllers.up.charts import archive
+
+__all__ = ["archive", "chart"]
 
 CONFIG_MAP = """\
 apiVersion: v1
@@ -80,18 +81,3 @@ def chart(
         **(files or {}),
     }
     return archive({f"{name}/{path}": data for path, data in content.items()})
-
-
-def archive(content: Mapping[str, str | bytes]) -> bytes:
-    """Return a gzipped tar of path → content."""
-    packed = io.BytesIO()
-    with (
-        gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as zipped,
-        tarfile.open(fileobj=zipped, mode="w") as tar,
-    ):
-        for path, data in content.items():
-            raw = data.encode() if isinstance(data, str) else data
-            entry = tarfile.TarInfo(path)
-            entry.size = len(raw)
-            tar.addfile(entry, io.BytesIO(raw))
-    return packed.getvalue()

@@ -13,6 +13,7 @@ import pytest
 
 from controller_runtime import (
     ConfigError,
+    ForbiddenError,
     HttpTransport,
     LeaderElectionOptions,
     Manager,
@@ -50,6 +51,48 @@ async def test_replicas_stand_for_the_lease_pilothouse(
     assert manager.options.leader_election == LeaderElectionOptions(
         name="pilothouse", namespace="platform"
     )
+
+
+QUIET = Settings(
+    metrics_bind_address="0", health_probe_bind_address="0", debug_bind_address="0"
+)
+
+
+@asynccontextmanager
+async def without_secrets() -> AsyncIterator[HttpTransport]:
+    """Reach a server that lets nobody read Secrets and has no CRD of ours."""
+    async with ApiServer() as server, HttpTransport(server.config()) as transport:
+        for verb in ("list", "watch"):
+            fault = server.faults.on(verb=verb, resource="secrets", times=None)
+            fault.answer(403, reason="Forbidden", message="secrets is forbidden")
+        yield transport
+
+
+async def test_one_of_all_that_may_not_read_is_switched_off_and_the_others_stay() -> (
+    None
+):
+    async with without_secrets() as transport:
+        manager = build(QUIET, transport, Metrics())
+        async with running(manager):
+            await asyncio.sleep(5)
+            ready = await manager.probes.readyz("", {"verbose": ("",)})
+
+    lines = ready.body.decode().splitlines()
+    assert ready.status == 200
+    assert "[+]reload ok: switched off" in next(it for it in lines if "reload" in it)
+    for name, kind in (("bundle", "WerfBundle"), ("release", "ManagedRoost")):
+        line = next(it for it in lines if f"]{name} " in it)
+        assert f"waits for {kind}" in line
+
+
+async def test_one_that_the_user_named_and_may_not_read_stops_the_manager() -> None:
+    named = load({"controllers": "reload,bundle"}, {}, None)
+    settings = QUIET.model_copy(update={"controllers": named.controllers})
+    async with without_secrets() as transport:
+        manager = build(settings, transport, Metrics())
+
+        with pytest.raises(ForbiddenError, match="secrets is forbidden"):
+            await manager.start()
 
 
 def certified(folder: Path) -> Settings:
