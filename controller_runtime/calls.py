@@ -11,7 +11,7 @@ it may have been done. What is only tried (`dry_run`) is told to nobody either.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, TypeAlias, TypedDict
 
@@ -77,7 +77,26 @@ class DeleteOptions(TypedDict, total=False):
 
     raw: Mapping[str, str]
     """Whatever else the query may have, such as
-    `ignoreStoreReadErrorWithClusterBreakingPotential`."""
+    `ignoreStoreReadErrorWithClusterBreakingPotential`, as text. What is of the options
+    is sent among them: a server that was sent options reads none of the query."""
+
+
+def _number(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text  # the server says what is wrong
+
+
+def _flag(text: str) -> bool:
+    # `Convert_Slice_string_To_bool` of k8s.io/apimachinery
+    return text.lower() not in {"false", "0"}
+
+
+_DELETE_OPTIONS: Mapping[str, Callable[[str], object]] = {
+    "gracePeriodSeconds": _number,
+    "propagationPolicy": str,
+    "orphanDependents": _flag,
+    "ignoreStoreReadErrorWithClusterBreakingPotential": _flag,
+}
+"""What a query may say of `metav1.DeleteOptions`, and how it is written as JSON."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,15 +263,18 @@ class Calls:
         preconditions: Mapping[str, str] | None = None,
     ) -> None:
         """Delete something, or all that the query selects."""
-        raw = options.get("raw", {})
+        raw = dict(options.get("raw", {}))
         dry_run = self._is_dry(options) or "dryRun" in raw
+        raw.pop("dryRun", None)
+        head: Json = {"apiVersion": "v1", "kind": "DeleteOptions"}
+        for name in [it for it in _DELETE_OPTIONS if it in raw]:
+            head[name] = _DELETE_OPTIONS[name](raw.pop(name))
         wanted = {
             "preconditions": preconditions or None,
             "gracePeriodSeconds": options.get("grace_period_seconds"),
             "propagationPolicy": options.get("propagation_policy"),
             "dryRun": ["All"] if dry_run else None,
         }
-        head = {"apiVersion": "v1", "kind": "DeleteOptions"}
         said = {name: value for name, value in wanted.items() if value is not None}
         body = msgspec.json.encode(head | said)
         answer = await self._send(

@@ -13,7 +13,7 @@ import pytest
 
 from conformance.cached import CONFIG_MAP, NAMESPACE, ConfigMap, Place, World
 from controller_runtime.client import Client
-from controller_runtime.errors import BadRequestError, NotFoundError
+from controller_runtime.errors import BadRequestError, InvalidError, NotFoundError
 from controller_runtime.meta import Json, ObjectMeta
 from controller_runtime.patch import merge_patch
 from controller_runtime.rawwatch import WatchEvent
@@ -146,6 +146,23 @@ async def test_a_client_of_one_namespace_refuses_what_is_elsewhere(
             await call
     with pytest.raises(BadRequestError, match="Namespace"):
         await here.get(NAMESPACE, place.namespace)
+
+
+async def test_raw_options_of_a_deletion_reach_the_server(
+    place: Place, client: Client
+) -> None:
+    await client.create(config_map(place, "a"))
+
+    with pytest.raises(InvalidError, match="propagationPolicy"):
+        await client.delete(
+            CONFIG_MAP, "a", place.namespace, raw={"propagationPolicy": "Nonsense"}
+        )
+    with pytest.raises(InvalidError, match="propagationPolicy"):
+        await client.delete_all_of(
+            CONFIG_MAP, place.namespace, raw={"propagationPolicy": "Nonsense"}
+        )
+    await client.delete(CONFIG_MAP, "a", place.namespace, raw={"dryRun": "All"})
+    assert await client.get(CONFIG_MAP, "a", place.namespace)
 
 
 async def test_a_client_that_only_tries_changes_nothing(

@@ -557,6 +557,19 @@ async def test_a_propagation_policy_may_leave_a_finalizer(api: Api) -> None:
     await api.patch(path, {"metadata": {"finalizers": None}})
 
 
+async def test_a_deletion_that_has_a_body_takes_no_options_from_its_query(
+    api: Api,
+) -> None:
+    path = f"{api.configmaps}/web"
+    await api.create(api.configmaps, config_map("web"))
+    body = {"apiVersion": "v1", "kind": "DeleteOptions"}
+
+    await api.delete(path, body, dryRun="All", propagationPolicy="Nonsense")
+
+    status, _ = await api.call("GET", path)
+    assert status == 404
+
+
 async def test_a_collection_is_deleted_by_selector(api: Api) -> None:
     for name, tier in (("a", "front"), ("b", "back"), ("c", "front")):
         labels = {"tier": tier}

@@ -92,12 +92,14 @@ def read_write_options(
 def read_delete_options(
     content_type: str, body: bytes, query: Mapping[str, str]
 ) -> DeleteOptions:
-    """Read `DeleteOptions` from the body and the query of a deletion.
+    """Read `DeleteOptions` from the body of a deletion or, without one, its query.
 
     Raises:
         StatusError: 415, 400, 422, as for other options and bodies.
     """
-    options = _delete_body(content_type, body)
+    if body:
+        return DeleteOptions.read(_delete_body(content_type, body))
+    options: Json = {}
     for name in ("propagationPolicy", "dryRun"):
         if name in query:
             options[name] = query[name]
@@ -109,8 +111,6 @@ def read_delete_options(
 
 
 def _delete_body(content_type: str, body: bytes) -> Json:
-    if not body:
-        return {}
     kind = media_type(content_type) or "application/json"
     if kind not in OBJECT_TYPES[:2]:
         raise status.unsupported_media_type(OBJECT_TYPES)

@@ -36,7 +36,7 @@ class DeleteOptions:
 
     @classmethod
     def read(cls, body: Json) -> DeleteOptions:
-        """Read the body of a request, into which its query was merged.
+        """Read the body of a request, or what its query says instead.
 
         Raises:
             StatusError: 422, there is no such propagation policy.

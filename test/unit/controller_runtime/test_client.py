@@ -323,6 +323,36 @@ class TestCreate:
 
 
 class TestUpdate:
+    async def test_raw_options_of_a_deletion_are_where_the_server_reads_them(
+        self,
+    ) -> None:
+        client, server = meeting({})
+        flag = "ignoreStoreReadErrorWithClusterBreakingPotential"
+
+        await client.delete(
+            Widget,
+            "a",
+            "ns",
+            grace_period_seconds=1,
+            raw={
+                flag: "true",
+                "orphanDependents": "0",
+                "gracePeriodSeconds": "9",
+                "propagationPolicy": "Orphan",
+                "pretty": "true",
+            },
+        )
+
+        assert server.asked[0].params == {"pretty": "true"}
+        assert server.asked[0].body == {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            flag: True,
+            "orphanDependents": False,
+            "gracePeriodSeconds": 1,
+            "propagationPolicy": "Orphan",
+        }
+
     async def test_a_raw_query_does_not_undo_what_the_client_is_held_to(self) -> None:
         client, server = meeting(stored())
         dry = client.with_defaults(dry_run=True)
