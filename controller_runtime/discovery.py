@@ -209,7 +209,11 @@ async def server_version(transport: Transport) -> tuple[int, int] | None:
         Such as (1, 36); (0, 0) for what is no Kubernetes, `None` without an answer.
     """
     try:
-        answer = await transport.request("GET", "/version", timeout=_VERSION_TIMEOUT)
+        # For all attempts: a busy server may ask for ten pauses between them.
+        async with asyncio.timeout(_VERSION_TIMEOUT):
+            answer = await transport.request(
+                "GET", "/version", timeout=_VERSION_TIMEOUT
+            )
         version = _decode_version(answer.body)
     except _NO_ANSWER:
         return None

@@ -19,7 +19,8 @@ from controller_runtime.errors import (
     NotFoundError,
 )
 from controller_runtime.meta import GroupVersionKind
-from controller_runtime.transport import Response
+from controller_runtime.testing.apiserver import ApiServer
+from controller_runtime.transport import HttpTransport, Response
 
 POD = GroupVersionKind("", "v1", "Pod")
 NODE = GroupVersionKind("", "v1", "Node")
@@ -414,3 +415,15 @@ async def test_a_server_that_does_not_tell_is_nothing_that_is_known() -> None:
     assert await discovery.server_version() == (0, 0)
     assert await discovery.server_version() == (0, 0)
     assert server.asked == ["/version"]
+
+
+@pytest.mark.behaviour("R9")
+async def test_a_busy_server_is_not_waited_for_to_say_which_kubernetes_it_is() -> None:
+    async with ApiServer() as server, HttpTransport(server.config()) as transport:
+        server.faults.on(times=None).answer(429, retry_after=3)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+
+        assert await Discovery(transport).server_version() == (0, 0)
+
+        assert 5 <= loop.time() - began < 6
