@@ -22,7 +22,7 @@ class List(NamedTuple):
     """0 asks for everything in one answer."""
     continue_token: str = ""
     grows: bool = False
-    """Pages after this one may have as many objects as fit in `PAGE_BYTES`."""
+    """Pages after this one may come to have as many objects as fit in `PAGE_BYTES`."""
 
 
 class Watch(NamedTuple):
@@ -32,7 +32,7 @@ class Watch(NamedTuple):
     timeout: float
     """Seconds after which the server is asked to close the stream."""
     patience: float | None = None
-    """Seconds for the server to open it, where a first fill waits for that."""
+    """Seconds for the server to open it, where the first list waits for that."""
 
 
 class WatchList(NamedTuple):
@@ -66,12 +66,17 @@ few thousand objects that there are, however few it has; two are held at a time.
 _PAGE_LIMIT = 10_000
 """Objects of a page, however small they are: what server and client do in one go."""
 
+_GROWTH = 4
+"""Times that a page may have more objects than the one before: those that come next may
+be far larger, as the Secrets of releases are among small ones."""
+
 
 def page_after(ask: List, count: int, size: int, continue_token: str) -> List:
     """Return the question for what comes after `count` objects in `size` bytes."""
     limit = ask.limit
     if ask.grows and count and size:
-        limit = min(max(PAGE_BYTES * count // size, 1), _PAGE_LIMIT)
+        fitting = max(PAGE_BYTES * count // size, 1)
+        limit = min(fitting, ask.limit * _GROWTH, _PAGE_LIMIT)
     return List("", limit, continue_token, ask.grows)
 
 

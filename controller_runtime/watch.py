@@ -159,6 +159,9 @@ class Listing:
     ask: List
     objects: list[RawObject] = field(default_factory=list)
     """What the pages so far held; grows in place, since nobody else has it."""
+    version: str = ""
+    """Of the first page. The API server says the same on every page; of one that reads
+    each page when it is asked for, only this is followed by all that was missed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +208,9 @@ class Memory:
 
     refused: bool = False
     """It said that it would not stream."""
+
+    losses: int = 0
+    """Times in a row that a watch lost its version before it told anything."""
 
     failures: int = 0
     failed_at: float = float("-inf")
@@ -306,23 +312,23 @@ class Stepper:
 
     def _page(self, state: Listing, memory: Memory, page: Page) -> Step:
         state.objects.extend(page.objects)
+        version = state.version or page.resource_version
         if page.continue_token:
             if state.ask.resource_version == _ANY_VERSION:
                 memory = replace(memory, pages=True)
             ask = page_after(
                 state.ask, len(page.objects), page.size, page.continue_token
             )
-            return Step(Listing(ask, state.objects), memory, stays=True)
+            return Step(Listing(ask, state.objects, version), memory, stays=True)
         if memory.doubts:
             self._server.cannot_stream(self._kind, refused=memory.refused)
-        memory = replace(memory, last_version=page.resource_version, doubts=False)
-        full = Replace(state.objects, page.resource_version)
-        watch = self._watch(page.resource_version)
-        if state.ask.grows:
+        watch = self._watch(version)
+        if not memory.last_version and self._fills_by_pages():
             # Who may list and not watch shall hear of it before the store is full.
             patience = self._options.patience
             watch = Watching(watch.ask._replace(patience=patience))
-        return Step(watch, memory, (full,))
+        memory = replace(memory, last_version=version, doubts=False)
+        return Step(watch, memory, (Replace(state.objects, version),))
 
     def _list_failed(
         self, state: Listing, memory: Memory, error: Exception, now: float
@@ -348,7 +354,9 @@ class Stepper:
 
     def _watch_failed(self, memory: Memory, error: Exception, now: float) -> Step:
         if _is_version_lost(error):
-            return Step(self._newest(), memory)
+            # A server that loses what it has just told must not be asked in a loop.
+            memory, pause = self._loss(memory)
+            return Step(self._newest(), memory, (), pause)
         if isinstance(error, StalledError):
             # The connection died without a word; the version is as good as ever.
             return Step(self._watch(memory.last_version), memory)
@@ -381,13 +389,20 @@ class Stepper:
     def _failure(
         self, memory: Memory, now: float, error: Exception | None = None
     ) -> tuple[Memory, float]:
-        options = self._options
-        rested = now - memory.failed_at >= options.backoff_reset
+        rested = now - memory.failed_at >= self._options.backoff_reset
         failures = 0 if rested else memory.failures
-        pause = min(options.backoff * 2.0 ** min(failures, 16), options.backoff_ceiling)
-        pause *= 1 + self._random.random()
+        pause = self._backoff(failures)
         memory = replace(memory, failures=failures + 1, failed_at=now)
         return memory, max(pause, _asked_pause(error))
+
+    def _loss(self, memory: Memory) -> tuple[Memory, float]:
+        pause = self._backoff(memory.losses - 1) if memory.losses else 0.0
+        return replace(memory, losses=memory.losses + 1), pause
+
+    def _backoff(self, failures: int) -> float:
+        options = self._options
+        pause = min(options.backoff * 2.0 ** min(failures, 16), options.backoff_ceiling)
+        return pause * (1 + self._random.random())
 
 
 _NO_STREAM = (BadRequestError, InvalidError, StalledError)
@@ -421,7 +436,7 @@ def _streamed(state: Streaming, memory: Memory, version: str) -> Step:
 
 def _changed(state: Watching, memory: Memory, answer: Changes) -> Step:
     apply = Apply(answer.changes, answer.resource_version)
-    memory = replace(memory, last_version=answer.resource_version)
+    memory = replace(memory, last_version=answer.resource_version, losses=0)
     return Step(replace(state, spoke=True), memory, (apply,), stays=True)
 
 

@@ -141,9 +141,9 @@ def test_a_server_with_pages_in_memory_is_first_asked_for_pages_of_the_newest() 
 
 
 def test_the_page_that_follows_a_page_is_as_large_as_its_bytes_allow() -> None:
-    step = paging(Page([POD] * 500, "10", "next", 500_000))
+    step = paging(Page([POD] * 500, "10", "next", 2_500_000))
 
-    assert step.state.ask == List("", 8000, "next", grows=True)
+    assert step.state.ask == List("", 1600, "next", grows=True)
     assert step.stays
     assert step.deltas == ()
 
@@ -151,7 +151,7 @@ def test_the_page_that_follows_a_page_is_as_large_as_its_bytes_allow() -> None:
 @pytest.mark.parametrize(
     ("count", "size", "limit"),
     [
-        pytest.param(500, 5_000, 10_000, id="tiny"),
+        pytest.param(500, 5_000, 4 * PAGE_SIZE, id="tiny-but-the-next-may-be-fat"),
         pytest.param(500, 40_000_000, 100, id="fat"),
         pytest.param(2, 80_000_000, 1, id="fattest"),
         pytest.param(0, 5_000, PAGE_SIZE, id="filtered-away"),
@@ -164,6 +164,16 @@ def test_pages_are_bounded_in_bytes_and_objects(
     step = paging(Page([POD] * count, "10", "next", size))
 
     assert step.state.ask == List("", limit, "next", grows=True)
+
+
+def test_pages_of_tiny_objects_grow_up_to_ten_thousand_of_them() -> None:
+    step, limits = paging(), list[int]()
+    for _ in range(4):
+        step = PAGER.step(step, Page([POD] * 500, "10", "next", 5_000), now=0)
+        assert isinstance(step.state.ask, List)
+        limits.append(step.state.ask.limit)
+
+    assert limits == [2_000, 8_000, 10_000, 10_000]
 
 
 @pytest.mark.behaviour("R2")
@@ -224,6 +234,58 @@ def test_a_lost_version_leads_to_pages_of_the_newest_at_once() -> None:
 
     assert step.state == Listing(List("", PAGE_SIZE, grows=True))
     assert step.pause == 0
+
+
+@pytest.mark.behaviour("R14")
+def test_what_happens_between_pages_of_different_versions_is_watched_for() -> None:
+    # So answers a server, of an aggregated API, that reads each page when it is asked.
+    step = paging(Page([POD], "10", "next", 100), Page([], "20", "", 100))
+
+    assert step.deltas == (Replace([POD], "10"),)
+    assert step.state.ask.resource_version == "10"
+
+
+@pytest.mark.behaviour("R3")
+def test_a_version_that_is_lost_again_and_again_is_listed_less_and_less_often() -> None:
+    page, pauses = Page([POD], "10", "", 100), list[float]()
+    step = paging(page)
+    for _ in range(8):
+        step = PAGER.step(step, Failed(EXPIRED), now=1000)
+        pauses.append(step.pause)
+        step = PAGER.step(step, page, now=1000)
+
+    assert pauses == [0, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30]
+
+
+@pytest.mark.behaviour("R7")
+def test_a_version_that_is_lost_after_news_is_listed_at_once() -> None:
+    page = Page([POD], "10", "", 100)
+    step = paging(page, Failed(EXPIRED), page, Bookmark("20"), Failed(EXPIRED))
+
+    assert step.pause == 0
+
+
+@pytest.mark.behaviour("R12")
+@pytest.mark.parametrize(
+    "answers",
+    [
+        pytest.param([Page([POD], "10", "", 100)], id="pages"),
+        pytest.param(
+            [Page([], "1", "next", 100), Failed(EXPIRED), Page([POD], "10")],
+            id="one-piece-after-pages",
+        ),
+    ],
+)
+def test_what_is_first_in_a_store_waits_for_the_watch(answers: list[object]) -> None:
+    assert paging(*answers).state == Watching(Watch("10", 300, patience=30))
+
+
+def test_what_replaces_a_store_waits_for_no_watch() -> None:
+    page = Page([POD], "10", "", 100)
+
+    step = paging(page, Failed(EXPIRED), page)
+
+    assert step.state == Watching(Watch("10", 300))
 
 
 @pytest.mark.behaviour("R9")
