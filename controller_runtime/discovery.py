@@ -36,6 +36,7 @@ from controller_runtime.errors import (
     BadRequestError,
     ControllerRuntimeError,
     DecodeError,
+    ForbiddenError,
     NoKindMatchError,
     NotFoundError,
 )
@@ -206,7 +207,8 @@ async def server_version(transport: Transport) -> tuple[int, int] | None:
     """Ask a server which Kubernetes it is.
 
     Returns:
-        Such as (1, 36); (0, 0) for what is no Kubernetes, `None` without an answer.
+        Such as (1, 36); (0, 0) for what is no Kubernetes or does not tell whoever we
+        are; `None` without an answer.
     """
     try:
         # For all attempts: a busy server may ask for ten pauses between them.
@@ -215,6 +217,8 @@ async def server_version(transport: Transport) -> tuple[int, int] | None:
                 "GET", "/version", timeout=_VERSION_TIMEOUT
             )
         version = _decode_version(answer.body)
+    except ForbiddenError:
+        return 0, 0  # a role without /version: who asks again, asks for nothing
     except _NO_ANSWER:
         return None
     minor = version.minor.rstrip("+")

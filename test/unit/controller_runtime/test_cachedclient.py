@@ -12,16 +12,18 @@ from controller_runtime.cachedclient import CachedClient
 from controller_runtime.errors import (
     BadRequestError,
     CacheNotStartedError,
+    ForbiddenError,
     NotCachedError,
     NotFoundError,
     NotIndexedError,
     ServerError,
 )
+from controller_runtime.interceptor import Call, InterceptedTransport, Proceed
 from controller_runtime.meta import GroupVersionKind
 from controller_runtime.reflector import ReflectorOptions
 from controller_runtime.scheme import Scheme
 from controller_runtime.testing.apiserver import ApiServer
-from controller_runtime.transport import HttpTransport
+from controller_runtime.transport import HttpTransport, Response
 
 pytest.register_assert_rewrite("conformance.cached")
 
@@ -74,6 +76,30 @@ async def test_a_read_waits_as_long_as_the_watch_lags_and_asks_nobody(
 
     assert 2.9 <= waited <= 3.2
     assert asked == ["/version"]  # once, to know whether versions can be compared
+
+
+@pytest.mark.behaviour("K4")
+async def test_who_may_not_know_which_kubernetes_it_is_is_asked_no_second_time(
+    server: ApiServer, place: Place
+) -> None:
+    asked = list[str]()
+
+    async def refuse(call: Call, proceed: Proceed) -> Response:
+        if call.path != "/version":
+            return await proceed()
+        asked.append(call.path)
+        raise ForbiddenError("no", status=403)
+
+    transport = InterceptedTransport(place.transport, {"*": refuse})
+    lag(server, 1)
+    async with reading(Place(transport, place.namespace)) as world:
+        await asyncio.sleep(1)  # the watch is open
+        asked.clear()
+        for name in ("a", "b", "c"):
+            await world.create(name)
+            await world.get(name)
+
+    assert asked == ["/version"]
 
 
 @pytest.mark.behaviour("K4")

@@ -486,7 +486,7 @@ def raising(error: Exception) -> Callable[[], bytes]:
         pytest.param(saying("1", "new"), False, id="1.new"),
         pytest.param(saying("one", "35"), False, id="one.35"),
         pytest.param(lambda: b"garbage", None, id="garbage"),
-        pytest.param(raising(ForbiddenError("no", status=403)), None, id="refused"),
+        pytest.param(raising(ForbiddenError("no", status=403)), False, id="refused"),
         pytest.param(raising(ConnectionResetError()), None, id="away"),
         pytest.param(raising(TimeoutError()), None, id="silent"),
     ],
