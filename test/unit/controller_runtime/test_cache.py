@@ -75,6 +75,14 @@ class World:
             force=True,
         )
 
+    def fill(self, count: int) -> None:
+        """Have that many objects from the beginning; a request for each would cost."""
+        head = {"apiVersion": "v1", "kind": "ConfigMap"}
+        for n in range(count):
+            self.server.create(
+                {**head, "metadata": {"name": f"c{n}", "namespace": "n"}}
+            )
+
     async def delete(self, name: str) -> None:
         await self.client.delete(CONFIG_MAP, name, "n")
 
@@ -384,8 +392,7 @@ async def test_the_transform_reduces_what_is_kept(world: World) -> None:
 
 @pytest.mark.behaviour("S3")
 async def test_who_subscribes_late_is_told_of_everything_once(world: World) -> None:
-    for n in range(600):
-        await world.put(f"c{n}")
+    world.fill(600)
     reflector, log = world.cache.declare(CONFIG_MAP), Log()
 
     async with world.running():
@@ -415,8 +422,7 @@ async def test_who_has_stopped_is_told_nothing(world: World) -> None:
 
 
 async def test_a_large_first_list_comes_whole_and_in_batches(world: World) -> None:
-    for n in range(600):
-        await world.put(f"c{n}")
+    world.fill(600)
     reflector, log = world.cache.declare(CONFIG_MAP), Log()
     reflector.subscribe(log)
 
