@@ -3,7 +3,8 @@
     intention  spec → what is wanted (pure)       registry   look at it; is it a bundle?
     versions   which tag is the candidate (pure)  artifact   bytes → chart (pure)
     sources    ConfigMaps, Secrets: find, read    values     documents → one (pure)
-    access     may the Job run there?             job        apply → Job, Secrets (pure)
+    documents  YAML of strangers, bounded (pure)  job        apply → Job, Secrets (pure)
+    access     may the Job run there?
     jobs       make, follow and remove Jobs       logs       log → why it ended (pure)
     schedule   all waits (pure)                   fingerprint  hashes (pure)
     polling    when to ask, and what for          applying   is a Job due? start it

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import tarfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import PurePosixPath
@@ -22,6 +22,7 @@ from typing import IO, NamedTuple
 
 import yaml
 
+from controllers.bundle.documents import BoundsError, read
 from controllers.bundle.errors import BlockedError
 from controllers.oci import (
     HELM_CHART,
@@ -43,6 +44,10 @@ _ENTRIES_MAX = 10_000
 _UNPACKED_MAX = 100 << 20
 _FILE_MAX = 20 << 20
 """Largest file that is read; `values.yaml` among them."""
+
+_READ_MAX = 1 << 20
+"""Largest file in bytes that is parsed: a thread does not help while a node is built.
+A larger `values.yaml` is left for werf to judge."""
 
 _TYPES = (WERF_CHART, HELM_CHART)
 
@@ -126,14 +131,14 @@ def read_chart(parts: Parts, config: bytes, layer: bytes) -> Chart:
 def _chart(files: Mapping[str, bytes]) -> Chart:
     if "Chart.yaml" not in files:
         raise _invalid("InvalidChart", "the bundle has no Chart.yaml")
-    about = _object("Chart.yaml", files["Chart.yaml"], _yaml)
+    about = _object("Chart.yaml", files["Chart.yaml"], read)
     if about.get("apiVersion") not in {"v1", "v2"}:
         raise _invalid("InvalidChart", "the apiVersion of Chart.yaml is not v1 or v2")
     name, version = about.get("name"), about.get("version")
     if not (isinstance(name, str) and name and isinstance(version, str) and version):
         raise _invalid("InvalidChart", "Chart.yaml has no name or no version")
-    if files.get("values.yaml", b"").strip():
-        _object("values.yaml", files["values.yaml"], _yaml, is_empty_fine=True)
+    if 0 < len(files.get("values.yaml", b"").strip()) <= _READ_MAX:
+        _object("values.yaml", files["values.yaml"], read, is_empty_fine=True)
     for extra in _EXTRAS:
         if extra in files:
             texts = _object(extra, files[extra], json.loads)
@@ -199,15 +204,19 @@ def _text(path: str, content: IO[bytes]) -> bytes:
     return b"" if path.startswith("templates/") else data
 
 
-def _yaml(text: bytes) -> object:
-    return yaml.load(text, Loader=yaml.CSafeLoader)
-
-
 def _object(
-    what: str, text: bytes, read: object, *, is_empty_fine: bool = False
+    what: str,
+    text: bytes,
+    parse: Callable[[bytes], object],
+    *,
+    is_empty_fine: bool = False,
 ) -> Mapping[str, object]:
+    if len(text) > _READ_MAX:
+        raise _invalid("TooLarge", f"{what} is larger than {_READ_MAX >> 20} MiB")
     try:
-        value = read(text) if callable(read) else None
+        value = parse(text)
+    except BoundsError as error:
+        raise _invalid("InvalidChart", f"{what} is too much: {error}") from None
     except (ValueError, yaml.YAMLError, RecursionError):
         raise _invalid("InvalidChart", f"{what} cannot be read") from None
     if value is None and is_empty_fine:

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from controller_runtime import Json
+from controllers.bundle.documents import NODES_MAX, BoundedLoader, BoundsError, read
 from controllers.bundle.errors import BlockedError
 from controllers.bundle.fingerprint import canonical, digest
 
@@ -30,8 +31,6 @@ RESOLVED = "ValuesResolved"
 _BYTES_MAX = 512 << 10
 """Largest values in bytes: they travel in a Secret."""
 
-_ANCHORS_MAX = 100
-_NODES_MAX = 100_000
 _INDEX_MAX = 1000
 """Longest list that a dotted path may make."""
 
@@ -148,7 +147,7 @@ def _text(source: Source, key: str) -> str:
         raise _unreadable(source, f"the key {key!r} is no UTF-8") from None
 
 
-class _Loader(yaml.CSafeLoader):
+class _Loader(BoundedLoader):
     """YAML as JSON can hold it: no dates, no keys twice, no tags."""
 
 
@@ -187,17 +186,9 @@ def _key(value: object) -> str:
 def _document(source: Source, key: str) -> Json:
     text = _text(source, key)
     try:
-        anchors = sum(
-            isinstance(token, yaml.AnchorToken | yaml.AliasToken)
-            for token in (
-                yaml.scan(text, Loader=yaml.CSafeLoader) if "&" in text else ()
-            )
-        )
-        if anchors > _ANCHORS_MAX:
-            raise _unreadable(
-                source, f"the key {key!r} has over {_ANCHORS_MAX} anchors"
-            )
-        loaded = yaml.load(text, Loader=_Loader)  # noqa: S506 - derived from a safe one
+        loaded = read(text, _Loader)
+    except BoundsError as error:
+        raise _unreadable(source, f"the key {key!r} is too much: {error}") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f" (line {mark.line + 1})" if mark is not None else ""
@@ -219,7 +210,7 @@ def _document(source: Source, key: str) -> Json:
 def _is_json(value: object) -> bool:
     """Tell whether a document is one, and not a bomb of aliases."""
     left = [value]
-    for count in range(_NODES_MAX):
+    for count in range(NODES_MAX):
         if not left:
             return True
         node = left.pop()
@@ -229,7 +220,7 @@ def _is_json(value: object) -> bool:
             left.extend(node)
         elif not _is_scalar(node):
             return False
-        if len(left) + count > _NODES_MAX:
+        if len(left) + count > NODES_MAX:
             return False
     return False
 

@@ -141,6 +141,9 @@ def files(**changed: bytes) -> BundleContent:
         ),
         pytest.param(files(chart=b"- x"), "no mapping", id="Chart.yaml list"),
         pytest.param(files(chart=b"a: ["), "cannot be read", id="Chart.yaml broken"),
+        pytest.param(
+            files(values=b"a: " + b"[" * 60_000), "over 100 levels", id="values deep"
+        ),
         pytest.param(files(chart=b"apiVersion: v3"), "apiVersion", id="v3"),
         pytest.param(files(chart=b"apiVersion: v2"), "no name", id="no name"),
         pytest.param(files(values=b"- x"), "values.yaml is no mapping", id="values"),

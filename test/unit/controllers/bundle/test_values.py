@@ -10,6 +10,11 @@ import pytest
 from controllers.bundle.errors import BlockedError
 from controllers.bundle.values import Source, merge, read_source, typed
 
+MERGES = "a0: &a0 {k: 1}\n" + "\n".join(
+    f"a{n}: &a{n} {{<<: [{','.join([f'*a{n - 1}'] * 9)}]}}" for n in range(1, 9)
+)
+"""Each mapping has nine times the keys of the one before."""
+
 
 def source(key: str | None = None, *, secret: bool = False, **data: str) -> Source:
     encoded = {name: text.encode() for name, text in data.items()}
@@ -149,6 +154,9 @@ def test_anchors_and_merge_keys_work() -> None:
             ),
             "far too much",
         ),
+        pytest.param("a: " + "[" * 60_000, "over 100 levels", id="deep"),
+        pytest.param(MERGES, "over 10000 keys", id="merge keys of merge keys"),
+        pytest.param("a: [" + "1," * 100_001 + "]", "over 100000 values", id="many"),
     ],
 )
 def test_what_is_no_document_is_refused_without_quoting_it(text: str, why: str) -> None:
