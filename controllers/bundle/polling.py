@@ -19,7 +19,14 @@ from controllers.bundle.artifact import VALID
 from controllers.bundle.errors import BlockedError
 from controllers.bundle.intention import RECONCILE_REQUESTED, Intention
 from controllers.bundle.options import BundleOptions
-from controllers.bundle.registry import Login, Poller, Seen, login, scope_of
+from controllers.bundle.registry import (
+    REACHABLE,
+    Login,
+    Poller,
+    Seen,
+    login,
+    scope_of,
+)
 from controllers.bundle.schedule import (
     FAILED_FROM,
     after_failure,
@@ -99,6 +106,8 @@ class Polling:
             if seen is not None:
                 draft.set(last_e_tag=seen.etag)
                 await self._take(draft, intention, known, seen, fresh=fresh)
+            # Not before all of it was fetched: failures are counted until then.
+            status.reached(draft, is_unchanged=seen is not None and seen.is_unchanged)
         except RegistryError as error:
             draft.set(etag_scope=scope, last_e_tag="")
             status.unreached(draft, error, counts=counts(error.reason))
@@ -111,8 +120,10 @@ class Polling:
                 retry_after=error.retry_after,
             )
             draft.set(next_poll_time=whole(draft.now + wait))
-        except BlockedError:
+        except BlockedError as error:
             draft.set(etag_scope=scope)
+            if error.condition != REACHABLE:
+                status.reached(draft, is_unchanged=False)
             raise
 
     async def _look(
@@ -122,24 +133,21 @@ class Polling:
         poller = self._poller
         try:
             try:
-                seen = await poller.look(intention, known, draft.status, fresh=fresh)
+                return await poller.look(intention, known, draft.status, fresh=fresh)
             except AuthenticationFailedError:
                 # The token may be old, or the Secret new: once more, and no more.
                 poller.forget(intention, known)
                 known = await login(
                     draft.bundle, intention, self._sources, self._options
                 )
-                seen = await poller.look(intention, known, draft.status, fresh=True)
+                return await poller.look(intention, known, draft.status, fresh=True)
         except BlockedError as error:
-            status.reached(draft, is_unchanged=False)
             if error.reason != "DowngradeBlocked":
                 raise
             if draft.is_true(VERSION_RESOLVED):
                 draft.warn("DowngradeBlocked", "Poll", str(error))
             draft.condition(VERSION_RESOLVED, "False", error.reason, str(error))
             return None
-        status.reached(draft, is_unchanged=seen.is_unchanged)
-        return seen
 
     async def _take(
         self,
