@@ -57,7 +57,7 @@ from controllers.bundle.logs import IN_STATUS, Verdict
 from controllers.bundle.options import BundleOptions
 from controllers.bundle.polling import Polling, take_request
 from controllers.bundle.registry import Poller, login
-from controllers.bundle.schedule import after_apply, sooner
+from controllers.bundle.schedule import after_apply, after_block
 from controllers.bundle.sources import Sources, resolve
 from controllers.bundle.status import Draft
 from controllers.bundle.values import RESOLVED as VALUES_RESOLVED
@@ -138,7 +138,12 @@ class BundleReconciler:
             after = await self._advance(draft)
         except BlockedError as error:
             status.blocked(draft, error)
-            after = sooner(error.retry_after, draft.until_poll)
+            after = after_block(
+                error.retry_after,
+                None if draft.is_overdue else draft.until_poll,
+                is_stalled=error.is_stalled,
+                otherwise=self._options.preflight_retry * 4,
+            )
         await self._write(draft)
         return after
 

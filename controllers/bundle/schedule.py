@@ -5,6 +5,7 @@ poll failed  30 s, 1, 2, 4, 8, 16, 30 min, …  ± 10 %  Failed is said from the
 401, 403     5, 10, 20, 30 min: no account is locked by asking
 429          as the host says; it is not the bundle's failure
 apply failed 1, 5, 15, 15, … min ± 10 %
+blocked      as the fault asks for, and never because a poll is overdue
 """
 
 from __future__ import annotations
@@ -90,6 +91,26 @@ def after_apply(
         randomness: For the jitter.
     """
     return _jittered(waits[min(attempt, len(waits)) - 1], randomness)
+
+
+def after_block(
+    retry_after: timedelta | None,
+    until_poll: timedelta | None,
+    *,
+    is_stalled: bool,
+    otherwise: timedelta,
+) -> timedelta | None:
+    """Return the time until the next look at what could not go on.
+
+    Args:
+        retry_after: What the fault itself asks for.
+        until_poll: `None` if none is planned, or one is overdue: it waits for the fault
+            to be mended, and must not have it looked at all the time.
+        is_stalled: Whether it takes another spec, which is an event.
+        otherwise: For a fault that is mended where nobody watches.
+    """
+    after = sooner(retry_after, until_poll)
+    return otherwise if after is None and not is_stalled else after
 
 
 def whole(at: datetime) -> datetime:

@@ -93,6 +93,12 @@ class Draft:
         at = self.status.next_poll_time
         return None if at is None else max(at - self.now, _SOON)
 
+    @property
+    def is_overdue(self) -> bool:
+        """Whether the time to ask the registry has come and it was not asked."""
+        at = self.status.next_poll_time
+        return at is not None and at <= self.now
+
     def set(self, **changes: object) -> None:
         """Change fields of the status."""
         self.status = self.status.model_copy(update=changes)
@@ -202,7 +208,9 @@ def unreached(draft: Draft, error: RegistryError, *, counts: bool) -> None:
     """The registry has not answered, or not with what was asked for."""
     failures = draft.status.consecutive_failures + counts
     message = str(error)[:MESSAGE_MAX]
-    if failures in {1, FAILED_FROM} or not counts:
+    known = draft.find(REACHABLE)
+    is_another = known is None or known.reason != error.reason
+    if failures in {1, FAILED_FROM} if counts else is_another:
         draft.warn(_event_of(error), "Poll", message)
     draft.set(
         consecutive_failures=failures,
@@ -227,16 +235,10 @@ def _event_of(error: RegistryError) -> str:
 def blocked(draft: Draft, error: BlockedError) -> None:
     """A pass has ended early."""
     message = str(error)[:MESSAGE_MAX]
+    known = draft.find(error.condition or READY)
+    is_news = known is None or (known.reason, known.message) != (error.reason, message)
     if error.condition:
-        known = draft.find(error.condition)
-        is_news = known is None or (known.reason, known.message) != (
-            error.reason,
-            message,
-        )
         draft.condition(error.condition, "False", error.reason, message)
-    else:
-        stalled = draft.find(STALLED)
-        is_news = stalled is None or stalled.message != message
     if error.is_stalled:
         draft.stalled(error.reason, message)
     else:

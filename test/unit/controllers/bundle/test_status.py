@@ -198,3 +198,27 @@ def test_the_cause_is_what_differs_from_what_was_applied(
     it.status = applied
 
     assert status.cause(it, tag="v1", digest="d", values_hash="h") == trigger
+
+
+def test_a_refusal_that_has_no_condition_of_its_own_is_told_once() -> None:
+    """Section 5.2: a role that lacks a verb lacks it for days."""
+
+    def outcome(it: Draft) -> Draft:
+        status.blocked(it, BlockedError("no verb create", reason="ManagerForbidden"))
+        return it
+
+    first = outcome(draft())
+    again = outcome(written(first))
+
+    assert [it.reason for it in first.told] == ["ManagerForbidden"]
+    assert again.told == []
+    assert again.patch() is None
+
+
+def test_a_host_that_wants_to_be_left_alone_is_told_of_once() -> None:
+    """Section 5.2."""
+    it = draft()
+    for _ in range(3):
+        status.unreached(it, RateLimitedError("later"), counts=False)
+
+    assert [told.reason for told in it.told] == ["RateLimited"]
