@@ -47,7 +47,7 @@ from controller_runtime import (
 from controllers.bundle.access import NAMESPACE, SERVICE_ACCOUNT, release_key
 from controllers.bundle.controller import BY_RELEASE, BundleReconciler, World
 from controllers.bundle.job import BUNDLE, OURS
-from controllers.bundle.jobs import BY_UID, POD, Jobs, uid_of
+from controllers.bundle.jobs import BY_LIFE, BY_UID, POD, Jobs, life_of, uid_of
 from controllers.bundle.options import BundleOptions
 from controllers.bundle.registry import Poller, Registries
 from controllers.bundle.sources import (
@@ -119,6 +119,7 @@ def _sources(
     )
     jobs = ours.declare(Job)
     jobs.add_index(BY_UID, uid_of)
+    jobs.add_index(BY_LIFE, index_by_body(life_of))
     watched: dict[type[KubeObject], Fed] = {}
     for kind in (ConfigMap, Secret) if options.watch_values else ():
         view = manager.cache.view(

@@ -122,7 +122,12 @@ class Applying:
             # No await since `running` was looked at: nobody else takes the place.
             self._jobs.begin(apply.name, apply.intention.namespace)
             status.intended(draft, apply)
-            await self._write(draft)
+            try:
+                await self._write(draft)
+            except BaseException:
+                # Perhaps another one is wanted next, and nobody asks for this again.
+                self._jobs.drop(apply.name, apply.intention.namespace)
+                raise
         job = await self._guarded(self._jobs.make, apply)
         if job is None:  # the name is taken: the next attempt has another
             draft.set(active_job=None, active_job_name="")
@@ -142,7 +147,7 @@ class Applying:
         elif seen.next_retry_time is not None and draft.now < seen.next_retry_time:
             status.retrying(draft)
             return seen.next_retry_time - draft.now
-        if apply.trigger is Trigger.VALUES_CHANGED and seen.apply_attempts == 0:
+        if apply.trigger is Trigger.VALUES_CHANGED and draft.status.apply_attempts == 0:
             wait = self._unsettled(draft.bundle.key, apply.values.hash)
             if wait > timedelta():
                 status.waiting(draft, "Settling", "values have changed a moment ago")

@@ -11,6 +11,7 @@ pod is replaced.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from base64 import b64decode
@@ -58,6 +59,11 @@ POD = GroupVersionKind("", "v1", "Pod")
 BY_UID = "bundle-uid"
 """Index of Jobs by the bundle that they are for."""
 
+BY_LIFE = "life"
+"""Index of Jobs by whether they have ended; there may be thousands that have."""
+
+_ALIVE = "alive"
+
 _POD_OF = "batch.kubernetes.io/job-name"
 
 _LOG_TIMEOUT = 10.0
@@ -98,6 +104,11 @@ def uid_of(entry: RawObject) -> Iterable[str]:
     """Return the bundle that an object is for, to index by."""
     uid = entry.meta.labels.get(BUNDLE_UID, "")
     return (uid,) if uid else ()
+
+
+def life_of(body: Json) -> Iterable[str]:
+    """Return whether a Job has not ended, for `index_by_body`."""
+    return () if is_over(Job.model_validate(body)) else (_ALIVE,)
 
 
 def is_over(job: Job) -> bool:
@@ -141,22 +152,32 @@ class Jobs:
     def running(self) -> int:
         """How many have not ended, of all bundles, those that are begun included."""
         self._begun = {key for key in self._begun if self._informer.get(key) is None}
-        jobs = (self._scheme.decode(Job, it.raw) for it in self._informer.list())
-        return sum(not is_over(job) for job in jobs) + len(self._begun)
+        alive = sum(1 for _ in self._informer.by_index(BY_LIFE, _ALIVE))
+        return alive + len(self._begun)
 
     def begin(self, name: str, namespace: str) -> None:
         """Count a Job that is about to be made."""
         self._begun.add(NamespacedName(namespace, name))
 
+    def drop(self, name: str, namespace: str) -> None:
+        """Count a Job no more that will not be made."""
+        self._begun.discard(NamespacedName(namespace, name))
+
     async def find(self, name: str, namespace: str) -> Job | None:
-        """Return a Job; `None` only if the server says that there is none."""
+        """Return a Job; `None` only if the server says that there is none.
+
+        One that the cache has suspended may have been let go since, and what runs must
+        not be taken for something to be made, or removed.
+        """
         entry = self._informer.get(NamespacedName(namespace, name))
         if entry is not None:
-            return self._scheme.decode(Job, entry.raw)
+            job = self._scheme.decode(Job, entry.raw)
+            if not job.spec.suspend:
+                return job
         try:
             return await self._client.get(Job, name, namespace)
         except NotFoundError:
-            self._begun.discard(NamespacedName(namespace, name))
+            self.drop(name, namespace)
             return None
 
     async def make(self, apply: Apply) -> Job | None:
@@ -175,6 +196,7 @@ class Jobs:
                 return None
         job = self._scheme.decode(Job, made)
         if _mark(made) != _mark(wanted):
+            self.drop(apply.name, _place(wanted))
             return None
         if is_over(job) or not job.spec.suspend:
             return job
@@ -194,7 +216,7 @@ class Jobs:
 
     async def remove(self, name: str, namespace: str) -> None:
         """Delete a Job with its pods and Secrets, if it is there."""
-        self._begun.discard(NamespacedName(namespace, name))
+        self.drop(name, namespace)
         await self._delete(Job.gvk, name, namespace)
 
     async def remove_all(self, uid: str) -> int:
@@ -218,10 +240,7 @@ class Jobs:
         assert final is not None  # noqa: S101 - the caller has asked `is_over`
         pod = await self._newest_pod(job)
         terminated = _terminated(pod)
-        text = await self._log(job, pod)
-        if not text:
-            said = str(terminated.get("message") or "")
-            text = tail(said.encode(), await self._masked(job) or ())
+        text = await self._shown(job, pod, str(terminated.get("message") or ""))
         exit_code = _exit_code(terminated, final.message)
         is_success = final.type == "Complete"
         verdict = judge(text, exit_code=exit_code, job_reason=final.reason)
@@ -264,13 +283,21 @@ class Jobs:
             default=None,
         )
 
-    async def _log(self, job: Job, pod: Json | None) -> str:
-        """Return the end of the log; empty if there is none to be had."""
-        if pod is None or not pod.get("spec", {}).get("nodeName"):
+    async def _shown(self, job: Job, pod: Json | None, said: str) -> str:
+        """Return the end of the log, or else of what the pod said, without secrets."""
+        if pod is None:
             return ""
         masked = await self._masked(job)
         if masked is None:
             return ""  # what must not be seen is not known any more
+        raw = await self._log(job, pod) or said.encode()
+        # Megabytes of log, and as many texts to hide as a Secret has.
+        return await asyncio.to_thread(tail, raw, masked)
+
+    async def _log(self, job: Job, pod: Json) -> bytes:
+        """Return the end of the log; empty if there is none to be had."""
+        if not pod.get("spec", {}).get("nodeName"):
+            return b""
         metadata = pod["metadata"]
         path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/log"
         try:
@@ -283,8 +310,8 @@ class Jobs:
             )
         except _NO_LOG as error:
             log.debug("no log of a job", job=job.metadata.name, error=str(error))
-            return ""
-        return tail(answer.body, masked)
+            return b""
+        return answer.body
 
     async def _masked(self, job: Job) -> tuple[str, ...] | None:
         """Return what the Job's Secrets have to hide; `None` if they cannot be read."""
@@ -369,9 +396,10 @@ def _states(pod: Json) -> Iterator[Json]:
 
 
 def _terminated(pod: Json | None) -> Json:
-    for state in _states(pod or {}):
-        if state.get("terminated"):
-            return dict(state["terminated"])
+    """Return how werf ended, whatever was put into the pod beside it."""
+    for status in (pod or {}).get("status", {}).get("containerStatuses", ()):
+        if status.get("name") == CONTAINER:
+            return (status.get("state") or {}).get("terminated") or {}
     return {}
 
 
