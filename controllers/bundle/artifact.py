@@ -11,14 +11,16 @@ bounded before it is unpacked, and nothing is written to disk.
 
 from __future__ import annotations
 
+import gzip
 import json
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import islice
 from pathlib import PurePosixPath
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, cast
 
 import yaml
 
@@ -42,6 +44,10 @@ CONFIG_MAX = 1 << 20
 
 _ENTRIES_MAX = 10_000
 _UNPACKED_MAX = 100 << 20
+_PLAIN_MAX = _UNPACKED_MAX + (16 << 20)
+"""Bytes of an archive, with its headers."""
+_AT_ONCE = 1 << 20
+"""Bytes that are read at once; what asks for more is a header that says so."""
 _FILE_MAX = 20 << 20
 """Largest file that is read; `values.yaml` among them."""
 
@@ -53,7 +59,17 @@ _TYPES = (WERF_CHART, HELM_CHART)
 
 _EXTRAS = ("extra_annotations.json", "extra_labels.json")
 
-_BROKEN = (tarfile.TarError, OSError, EOFError, zlib.error)
+_BROKEN = (
+    tarfile.TarError,
+    OSError,
+    EOFError,
+    zlib.error,
+    # Headers that name odd numbers, or go on in headers without end.
+    ValueError,
+    IndexError,
+    OverflowError,
+    RecursionError,
+)
 """What reading a damaged archive may raise."""
 
 
@@ -151,7 +167,8 @@ def _unpacked(layer: bytes) -> Mapping[str, bytes]:
     """Return the files that are read, by their path below the chart's folder."""
     files: dict[str, bytes] = {}
     tops: set[str] = set()
-    with tarfile.open(fileobj=BytesIO(layer), mode="r:gz") as archive:
+    plain = cast(IO[bytes], _Plain(layer))
+    with tarfile.open(fileobj=plain, mode="r:") as archive:
         for member in _bounded(archive):
             top, _, path = str(PurePosixPath(member.name)).partition("/")
             tops.add(top)
@@ -163,6 +180,29 @@ def _unpacked(layer: bytes) -> Mapping[str, bytes]:
     return files
 
 
+class _Plain:
+    """What is packed, as far as `tarfile` may read it.
+
+    Headers, too, say themselves how long they are, and are read whole.
+    """
+
+    def __init__(self, packed: bytes) -> None:
+        self._file = gzip.GzipFile(fileobj=BytesIO(packed), mode="rb")
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def seek(self, position: int) -> int:
+        if position > _PLAIN_MAX:
+            raise _too_large()
+        return self._file.seek(position)
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= _AT_ONCE or self.tell() + size > _PLAIN_MAX:
+            raise _too_large()
+        return self._file.read(size)
+
+
 def _bounded(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     """Yield the entries; refuse what no chart has."""
     total = 0
@@ -170,11 +210,7 @@ def _bounded(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
         # The end of a header says how much follows: nothing is inflated before this.
         total += max(member.size, 0)
         if number >= _ENTRIES_MAX or total > _UNPACKED_MAX:
-            raise _invalid(
-                "TooLarge",
-                f"unpacked it has more than {_ENTRIES_MAX} files or "
-                f"{_UNPACKED_MAX >> 20} MiB",
-            )
+            raise _too_large()
         path = PurePosixPath(member.name)
         if path.is_absolute() or ".." in path.parts:
             raise _invalid("InvalidChart", f"an entry leads elsewhere: {path}")
@@ -186,6 +222,14 @@ def _bounded(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
             yield member
 
 
+def _too_large() -> BlockedError:
+    return _invalid(
+        "TooLarge",
+        f"unpacked it has more than {_ENTRIES_MAX} files or "
+        f"{_UNPACKED_MAX >> 20} MiB, or a header of more than {_AT_ONCE >> 20} MiB",
+    )
+
+
 def _is_read(path: str) -> bool:
     if path.startswith("templates/"):
         return path.endswith((".yaml", ".yml", ".tpl"))
@@ -193,7 +237,8 @@ def _is_read(path: str) -> bool:
 
 
 def _text(path: str, content: IO[bytes]) -> bytes:
-    data = content.read(_FILE_MAX + 1)
+    chunks = iter(lambda: content.read(_AT_ONCE // 2), b"")
+    data = b"".join(islice(chunks, 2 * _FILE_MAX // _AT_ONCE + 1))
     if len(data) > _FILE_MAX:
         raise _invalid("TooLarge", f"{path} is larger than {_FILE_MAX >> 20} MiB")
     try:

@@ -168,6 +168,28 @@ def test_a_bomb_is_not_unpacked() -> None:
     assert refusal(lambda: chart_of(swarm)).reason == "TooLarge"
 
 
+def headers(*sizes: int) -> bytes:
+    """Return extended headers that say they have so many bytes, and have one block."""
+    plain = io.BytesIO()
+    for size in sizes:
+        header = entry("x", type=tarfile.XHDTYPE, size=size)
+        plain.write(header.tobuf(tarfile.USTAR_FORMAT))
+        plain.write(b"9 a=bcde\n".ljust(512, b"\0"))
+    return gzip.compress(plain.getvalue())
+
+
+def test_a_header_is_not_read_that_is_longer_than_any() -> None:
+    """Scenario 76: it is read whole, so four gigabytes would end the process."""
+    assert refusal(lambda: chart_of(layered(headers(4 << 30)))).reason == "TooLarge"
+
+
+def test_headers_that_go_on_in_headers_are_no_chart() -> None:
+    """Scenario 76: and no bug of the controller, which would be tried again."""
+    error = refusal(lambda: chart_of(layered(headers(*[512] * 3000))))
+
+    assert error.reason == "InvalidChart"
+
+
 def test_a_config_of_another_type_is_not_read() -> None:
     odd = BundleContent(Content("application/x", b"\xff"), GOOD.layer)
     broken = BundleContent(Content(HELM_CONFIG, b"[]"), GOOD.layer)
