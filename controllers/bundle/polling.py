@@ -36,6 +36,7 @@ from controllers.bundle.schedule import (
 )
 from controllers.bundle.sources import Sources
 from controllers.bundle.status import Draft
+from controllers.bundle.versions import GONE
 from controllers.bundle.versions import RESOLVED as VERSION_RESOLVED
 from controllers.oci import AuthenticationFailedError, RegistryError
 
@@ -186,6 +187,11 @@ class Polling:
             return False
         if draft.status.consecutive_failures >= FAILED_FROM:
             return False
+        missing = draft.find(VERSION_RESOLVED)
+        if missing is not None and missing.reason in GONE:
+            raise BlockedError(
+                missing.message, condition=VERSION_RESOLVED, reason=missing.reason
+            )
         if observed.validated_at is None:
             refusal = draft.find(VALID)
             if refusal is not None and _is_refused(draft):

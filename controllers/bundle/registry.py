@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from api.bundle.status import BundleStatus, Observed
@@ -44,6 +45,9 @@ from controllers.oci import (
 from controllers.web import Http, HttpOptions, Tls, TlsSettingsError, tls_from_secrets
 
 REACHABLE = "RegistryReachable"
+
+_MANY = 1000
+"""Tags from which on a thread chooses among them: 5 ms."""
 
 
 class Registries:
@@ -255,13 +259,17 @@ class Poller:
             return Choice(registry.tag, False, "", 0, 0)
         found = await repository.tags(fresh=fresh)
         assert not isinstance(found, NotModified)  # noqa: S101 - no ETag was sent
-        return choose(
+        chosen = partial(
+            choose,
             found.tags,
             registry=registry,
             constraint=intention.constraint,
             keeps=intention.keeps,
             status=status,
         )
+        if len(found.tags) <= _MANY:
+            return chosen()
+        return await asyncio.to_thread(chosen)
 
     def _repository(self, intention: Intention, login: Login) -> RemoteRepository:
         return self._registries.repository(intention.repository, login.access)

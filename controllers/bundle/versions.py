@@ -17,9 +17,13 @@ from api.bundle.status import BundleStatus
 from api.bundle.v1alpha1 import RegistrySpec
 from controllers.bundle.errors import BlockedError
 from controllers.bundle.fingerprint import digest
+from controllers.oci import is_tag
 from controllers.versions import Constraint, TagFilter, Version, parse_tag, select
 
 RESOLVED = "VersionResolved"
+
+GONE = frozenset({"NoTags", "NoMatchingVersion", "TagNotFound"})
+"""Why there is no candidate, until the registry is asked again."""
 
 
 class Choice(NamedTuple):
@@ -60,6 +64,8 @@ def choose(
     Raises:
         BlockedError: There is none, or it is older than what runs.
     """
+    # A registry may list what it could not be asked for.
+    tags = [tag for tag in tags if is_tag(tag)]
     if not tags:
         raise BlockedError(
             f"{registry.url} has no tags; publish a bundle there",

@@ -10,6 +10,7 @@ import pytest
 from api.bundle.status import BundleStatus, Observed
 from api.bundle.v1alpha1 import WerfBundle
 from controller_runtime.testing.clock import FakeClock
+from controllers.bundle import status
 from controllers.bundle.artifact import Chart
 from controllers.bundle.errors import BlockedError
 from controllers.bundle.intention import Intention, read_intention
@@ -97,4 +98,27 @@ async def test_a_bundle_that_is_seen_and_cannot_be_fetched_is_asked_for_ever_les
     await polling.poll(draft, intention, LOGIN, fresh=True)
     assert draft.status.consecutive_failures == 0
     assert draft.is_true("RegistryReachable")
+    assert polling.has_candidate(draft, intention)
+
+
+async def test_a_version_that_is_gone_is_gone_until_the_registry_is_asked_again(
+    registry: Registry, polling: Polling
+) -> None:
+    """Section 1.3: a change of values in between does not make the bundle ready."""
+    draft = Draft(bundle(), NOW)
+    intention = read_intention(draft.bundle, OPTIONS)
+    await polling.poll(draft, intention, LOGIN, fresh=True)
+    registry.missing = BlockedError(
+        "no such tag", condition="VersionResolved", reason="TagNotFound"
+    )
+    with pytest.raises(BlockedError) as first:
+        await polling.poll(draft, intention, LOGIN, fresh=True)
+    status.blocked(draft, first.value)
+
+    with pytest.raises(BlockedError, match="no such tag") as again:
+        polling.has_candidate(draft, intention)
+    assert again.value.reason == "TagNotFound"
+
+    registry.missing = None
+    await polling.poll(draft, intention, LOGIN, fresh=True)
     assert polling.has_candidate(draft, intention)
