@@ -3,7 +3,7 @@
     Namespace       there, and not on its way out
     ServiceAccount  there, and named if the target is another namespace
     policy          Allow; Annotated: account or namespace name the bundle; Deny
-    release         belongs to the oldest bundle that names it
+    release         belongs to the oldest bundle that names it and may
 
 Whoever may write a bundle decides what runs as the account it names: the policy keeps
 that from being anybody's account in any namespace. What the account may do is found
@@ -21,8 +21,8 @@ from controller_runtime import (
     ForbiddenError,
     GroupVersionKind,
     Json,
-    Meta,
     NotFoundError,
+    find_condition,
 )
 from controllers.bundle.errors import BlockedError
 from controllers.bundle.intention import Intention, release_name, target_namespace
@@ -32,6 +32,9 @@ PASSED = "PreflightPassed"
 
 NAMESPACE = GroupVersionKind("", "v1", "Namespace")
 SERVICE_ACCOUNT = GroupVersionKind("", "v1", "ServiceAccount")
+
+_REFUSED = frozenset({"CrossNamespaceForbidden", "ServiceAccountRequired"})
+"""Why a bundle may not deploy to another namespace."""
 
 ALLOW_FROM = "werf.io/allow-bundles-from"
 """On a ServiceAccount or Namespace: `namespace`, `namespace/name` or `*`, with commas
@@ -45,9 +48,12 @@ def release_key(body: Json) -> tuple[str, ...]:
 
 
 def check_release(
-    bundle: WerfBundle, claims: Iterable[Meta], options: BundleOptions
+    bundle: WerfBundle, claims: Iterable[WerfBundle], options: BundleOptions
 ) -> None:
     """Refuse a release that an older bundle has.
+
+    One that may not deploy there has none: or whoever may write bundles anywhere could
+    keep others from their own releases.
 
     Args:
         bundle: Who wants it.
@@ -57,16 +63,16 @@ def check_release(
     Raises:
         BlockedError: It belongs to another one.
     """
-    mine = (bundle.metadata.creation_timestamp or "", bundle.metadata.uid)
     older = [
-        meta
-        for meta in claims
-        if meta.uid != bundle.metadata.uid
-        and (meta.creation_timestamp, meta.uid) < mine
+        claim
+        for claim in claims
+        if claim.metadata.uid != bundle.metadata.uid
+        and _age(claim) < _age(bundle)
+        and not _is_refused(claim)
     ]
     if not older:
         return
-    owner = min(older, key=lambda meta: (meta.creation_timestamp, meta.uid))
+    owner = min(older, key=_age)
     raise BlockedError(
         f"the release {release_name(bundle)} in {target_namespace(bundle)} belongs to "
         f"WerfBundle {owner.key}, which is older: choose another "
@@ -76,6 +82,17 @@ def check_release(
         is_stalled=True,
         retry_after=options.preflight_retry * 2,
     )
+
+
+def _age(bundle: WerfBundle) -> tuple[str, str]:
+    """Sort the oldest first; times have whole seconds."""
+    return bundle.metadata.creation_timestamp or "", bundle.metadata.uid
+
+
+def _is_refused(bundle: WerfBundle) -> bool:
+    """Tell whether a bundle was found to have no business where it wants to deploy."""
+    passed = find_condition(bundle.status.conditions, PASSED)
+    return passed is not None and passed.status == "False" and passed.reason in _REFUSED
 
 
 async def check_target(

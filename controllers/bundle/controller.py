@@ -180,8 +180,11 @@ class BundleReconciler:
             draft.set(next_poll_time=None)  # it waits for another spec, not for a time
             raise
         claim = f"{intention.namespace}/{intention.release}"
-        claims = self._world.bundles.by_index(BY_RELEASE, claim)
-        access.check_release(bundle, [entry.meta for entry in claims], options)
+        claims = [
+            self._world.scheme.decode(WerfBundle, entry.raw)
+            for entry in self._world.bundles.by_index(BY_RELEASE, claim)
+        ]
+        access.check_release(bundle, claims, options)
         await access.check_target(self._world.client, bundle, intention, options)
         draft.condition(access.PASSED, "True", "Passed")
         return intention
