@@ -205,11 +205,13 @@ def secrets_for(apply: Apply, job: Json) -> Iterator[Json]:
     if apply.values.document:
         data = {
             "values.yaml": apply.values.text,
-            MASKED: json.dumps(apply.values.secrets),
+            MASKED: apply.values.masked,
         }
         yield _secret(apply, job, "values", data)
     if login.tls.ca:
-        yield _secret(apply, job, "ca", {"ca.crt": login.tls.ca.decode("ascii")})
+        yield _secret(
+            apply, job, "ca", {"ca.crt": login.tls.ca.decode(errors="replace")}
+        )
 
 
 def labels(apply: Apply) -> dict[str, str]:

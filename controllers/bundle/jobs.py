@@ -50,7 +50,7 @@ from controllers.bundle.job import (
     label,
     secrets_for,
 )
-from controllers.bundle.logs import LINES, Verdict, judge, tail
+from controllers.bundle.logs import LINES, Verdict, judge, lines_too, tail
 
 log = structlog.get_logger(__name__)
 
@@ -322,7 +322,7 @@ class Jobs:
             except ApiError:
                 return None
             hidden.update(_hidden(secret))
-        return tuple(sorted(hidden, key=lambda it: (-len(it), it)))
+        return lines_too(hidden)
 
     async def keep_log(
         self, bundle: WerfBundle, job_name: str, text: str, now: datetime

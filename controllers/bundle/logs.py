@@ -21,6 +21,10 @@ KEPT = 100 << 10
 IN_STATUS = 10 << 10
 """Bytes that may be in a status."""
 
+MASKED_FROM = 6
+"""Shortest text of a Secret in characters that is looked for: shorter ones are
+everywhere."""
+
 _ESCAPES = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-_])"
 )
@@ -82,6 +86,14 @@ def tail(raw: bytes, secrets: Iterable[str] = ()) -> str:
         return text
     # A character that the cut went through is left out.
     return kept[-KEPT:].decode(errors="ignore")
+
+
+def lines_too(texts: Iterable[str]) -> tuple[str, ...]:
+    """Return texts with their lines, which a log may have apart; the longest first."""
+    found = set(texts)
+    for text in tuple(found):
+        found.update(line for line in text.splitlines() if len(line) >= MASKED_FROM)
+    return tuple(sorted(found, key=lambda it: (-len(it), it)))
 
 
 def judge(log: str, *, exit_code: int | None, job_reason: str) -> Verdict:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import isfinite
 from typing import Any, NamedTuple
 
@@ -25,18 +26,18 @@ from controller_runtime import Json
 from controllers.bundle.documents import NODES_MAX, BoundedLoader, BoundsError, read
 from controllers.bundle.errors import BlockedError
 from controllers.bundle.fingerprint import canonical, digest
+from controllers.bundle.logs import MASKED_FROM
 
 RESOLVED = "ValuesResolved"
 
 _BYTES_MAX = 512 << 10
 """Largest values in bytes: they travel in a Secret."""
 
+_SECRET_MAX = (1 << 20) - 1024
+"""Largest content of a Secret in bytes, but for its keys."""
+
 _INDEX_MAX = 1000
 """Longest list that a dotted path may make."""
-
-_MASKED_FROM = 6
-"""Shortest text of a Secret in characters that is looked for in logs: shorter ones are
-everywhere."""
 
 _DOCUMENTS = (".yaml", ".yml", ".json")
 
@@ -56,21 +57,26 @@ class Source(NamedTuple):
     is_secret: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Values:
-    """What a release is given."""
+    """What a release is given. What follows from it is found out once."""
 
     document: Json = field(repr=False)
 
     secrets: tuple[str, ...] = field(default=(), repr=False)
-    """Texts that came from Secrets, the longest first, to be hidden in logs."""
+    """Texts that came from Secrets, to be hidden in logs."""
 
-    @property
+    @cached_property
     def text(self) -> str:
         """The document as JSON, which is YAML."""
         return canonical(self.document)
 
-    @property
+    @cached_property
+    def masked(self) -> str:
+        """What is to be hidden, as JSON."""
+        return canonical(self.secrets)
+
+    @cached_property
     def hash(self) -> str:
         """Equal for equal values, whatever they were written like."""
         return digest(self.document)
@@ -82,6 +88,17 @@ def merge(inline: Mapping[str, object], sources: Iterable[Source]) -> Values:
     Raises:
         BlockedError: Some of them cannot be read, or there are too many.
     """
+    try:
+        return _merge(inline, sources)
+    except RecursionError:
+        raise BlockedError(
+            "spec.converge.values has more levels than can be written",
+            condition=RESOLVED,
+            reason="InvalidYAML",
+        ) from None
+
+
+def _merge(inline: Mapping[str, object], sources: Iterable[Source]) -> Values:
     merged: Json = dict(inline)
     secrets: set[str] = set()
     for source in sources:
@@ -89,11 +106,15 @@ def merge(inline: Mapping[str, object], sources: Iterable[Source]) -> Values:
         if source.is_secret:
             secrets.update(_texts(document))
         merged = _over(merged, document)
-    values = Values(merged, tuple(sorted(secrets, key=lambda it: (-len(it), it))))
-    size = len(values.text.encode())
-    if size > _BYTES_MAX:
+    # Of the others werf is told nothing, and they may be many times as much.
+    secrets.intersection_update(_texts(merged))
+    values = Values(merged, tuple(sorted(secrets)))
+    size, hidden = len(values.text.encode()), len(values.masked.encode())
+    if size > _BYTES_MAX or size + hidden > _SECRET_MAX:
         raise BlockedError(
-            f"the merged values have {size} bytes; at most {_BYTES_MAX} are taken",
+            f"the merged values have {size} bytes, and what of them is to be hidden "
+            f"in logs has {hidden}; at most {_BYTES_MAX} are taken, {_SECRET_MAX} with "
+            "both",
             condition=RESOLVED,
             reason="TooLarge",
         )
@@ -274,11 +295,8 @@ def _texts(value: object) -> Iterator[str]:
             for each in value:
                 yield from _texts(each)
         case str() | int() | float() if not isinstance(value, bool):
-            if len(str(value)) >= _MASKED_FROM:
+            if len(str(value)) >= MASKED_FROM:
                 yield str(value)
-                yield from (
-                    it for it in str(value).splitlines() if len(it) >= _MASKED_FROM
-                )
         case _:
             return
 

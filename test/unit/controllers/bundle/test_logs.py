@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from controllers.bundle.logs import KEPT, judge, tail
+from controllers.bundle.logs import KEPT, judge, lines_too, tail
 
 
 def test_the_end_of_a_long_log_is_kept_as_valid_utf8() -> None:
@@ -34,6 +34,15 @@ def test_secrets_are_hidden_the_longest_first() -> None:
     log = tail(b"password=hunter22 and hunter22-more", ["hunter22-more", "hunter22"])
 
     assert log == "password=*** and ***"
+
+
+def test_a_secret_of_several_lines_is_hidden_whole_and_line_by_line() -> None:
+    hidden = lines_too(["first line\nshort\nsecond line"])
+
+    assert tail(b"a first line\nshort\nsecond line b", hidden) == "a *** b"
+    assert tail(b"| first line\n| short\n| second line", hidden) == (
+        "| ***\n| short\n| ***"
+    )
 
 
 @pytest.mark.parametrize(

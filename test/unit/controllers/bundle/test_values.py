@@ -192,10 +192,33 @@ def test_texts_of_secrets_are_remembered_to_be_hidden() -> None:
         ],
     )
 
-    assert set(values.secrets) == {
-        "hunter22",
-        "first line\nsecond line",
-        "first line",
-        "second line",
-    }
+    assert set(values.secrets) == {"hunter22", "first line\nsecond line"}
     assert "hunter22" not in repr(values)
+
+
+def test_large_values_of_secrets_fit_with_what_is_to_be_hidden() -> None:
+    """They travel together, in a Secret that has room for one MiB."""
+    lines = "\n".join(f"line {number} über" for number in range(27_000))
+    large = {"values.yaml": json.dumps({"key": lines})}
+    overridden = {"values.yaml": json.dumps({"key": lines.replace("line", "LINE")})}
+    values = merge({}, [of(overridden, secret=True), of(large, secret=True)])
+
+    assert values.secrets == (lines,)
+    assert len(values.text.encode()) > 450_000
+    assert len((values.text + values.masked).encode()) < 1 << 20
+
+
+def test_values_that_do_not_fit_with_what_is_to_be_hidden_are_refused() -> None:
+    numbers = {"values.yaml": json.dumps(list(range(1_000_000, 1_060_000)))}
+    secret = {"values.yaml": '{"a": ' + numbers["values.yaml"] + "}"}
+    with pytest.raises(BlockedError) as caught:
+        merge({}, [of(secret, secret=True)])
+    assert caught.value.reason == "TooLarge"
+
+
+def test_inline_values_of_too_many_levels_are_refused() -> None:
+    deep: object = 1
+    for _ in range(2000):
+        deep = {"a": deep}
+    with pytest.raises(BlockedError, match=r"spec\.converge\.values"):
+        merge({"a": deep}, [])
