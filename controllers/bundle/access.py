@@ -25,7 +25,12 @@ from controller_runtime import (
     find_condition,
 )
 from controllers.bundle.errors import BlockedError
-from controllers.bundle.intention import Intention, release_name, target_namespace
+from controllers.bundle.intention import (
+    Intention,
+    readable,
+    release_name,
+    target_namespace,
+)
 from controllers.bundle.options import BundleOptions, CrossNamespacePolicy
 
 PASSED = "PreflightPassed"
@@ -43,7 +48,9 @@ between them."""
 
 def release_key(body: Json) -> tuple[str, ...]:
     """Return whose release a bundle claims, for `index_by_body`."""
-    bundle = WerfBundle.model_validate(body)
+    bundle = readable(body)
+    if bundle is None:
+        return ()
     return (f"{target_namespace(bundle)}/{release_name(bundle)}",)
 
 

@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
 from api.bundle.v1alpha1 import (
     BundleSpec,
     DeletionPolicy,
@@ -22,6 +24,7 @@ from api.bundle.v1alpha1 import (
     ValuesMode,
     WerfBundle,
 )
+from controller_runtime import Json
 from controllers.bundle.errors import BlockedError
 from controllers.bundle.fingerprint import tag_hash
 from controllers.bundle.options import BundleOptions
@@ -61,6 +64,18 @@ class Intention:
     image: str
     selection: str
     """See `selection_hash`."""
+
+
+def readable(body: Json) -> WerfBundle | None:
+    """Return a bundle as the server has it; `None` for one that cannot be read.
+
+    For indexes, where an error would end the controller for all bundles: a field may
+    have a value that only another version knows.
+    """
+    try:
+        return WerfBundle.model_validate(body)
+    except ValidationError:
+        return None
 
 
 def target_namespace(bundle: WerfBundle) -> str:

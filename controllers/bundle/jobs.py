@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
+from pydantic import ValidationError
 
 from api.batch.v1 import Job
 from api.bundle.status import ActiveJob
@@ -108,7 +109,11 @@ def uid_of(entry: RawObject) -> Iterable[str]:
 
 def life_of(body: Json) -> Iterable[str]:
     """Return whether a Job has not ended, for `index_by_body`."""
-    return () if is_over(Job.model_validate(body)) else (_ALIVE,)
+    try:
+        job = Job.model_validate(body)
+    except ValidationError:  # an index must not fail
+        return ()
+    return () if is_over(job) else (_ALIVE,)
 
 
 def is_over(job: Job) -> bool:

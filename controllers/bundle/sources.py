@@ -29,7 +29,7 @@ from controller_runtime import (
     NotFoundError,
 )
 from controllers.bundle.errors import BlockedError
-from controllers.bundle.intention import target_namespace
+from controllers.bundle.intention import readable, target_namespace
 from controllers.bundle.options import BundleOptions
 from controllers.bundle.values import RESOLVED, Source, Values, merge
 
@@ -96,7 +96,9 @@ def index_value(kind: type[KubeObject], key: NamespacedName) -> str:
 
 def index_values(body: Json) -> Iterator[str]:
     """Return the index values of a bundle, for `index_by_body`."""
-    bundle = WerfBundle.model_validate(body)
+    bundle = readable(body)
+    if bundle is None:
+        return
     for kind, name in names_of(bundle):
         for namespace in places_of(bundle):
             yield index_value(kind, NamespacedName(namespace, name))

@@ -29,7 +29,12 @@ class World:
         self.client = client
 
     def bundle(
-        self, *, converge: Json | None = None, status: Json | None = None
+        self,
+        name: str = "app",
+        *,
+        converge: Json | None = None,
+        status: Json | None = None,
+        **spec: object,
     ) -> None:
         registry = {"url": "registry.invalid/app", "digest": f"sha256:{'a' * 64}"}
         self.server.create(
@@ -37,11 +42,11 @@ class World:
                 "apiVersion": WerfBundle.gvk.api_version,
                 "kind": WerfBundle.gvk.kind,
                 "metadata": {
-                    "name": "app",
+                    "name": name,
                     "namespace": "shop",
                     "finalizers": ["werf.io/finalizer"],
                 },
-                "spec": {"registry": registry, "converge": converge or {}},
+                "spec": {"registry": registry, "converge": converge or {}, **spec},
                 "status": status or {},
             }
         )
@@ -93,3 +98,13 @@ async def test_a_bundle_that_may_not_go_on_is_not_looked_at_all_the_time(
 
     assert 3 <= len(looks) <= 5
     assert writes == []
+
+
+async def test_a_bundle_that_this_version_cannot_read_is_no_fault_of_the_others(
+    world: World,
+) -> None:
+    """After a downgrade: the schema has let in what only the later version knows."""
+    world.bundle("odd", deletionPolicy="Orphan")
+    world.bundle(converge={"serviceAccountName": "deployer"})
+    async with world.manager():
+        assert (await world.read()).status.phase == "Failed"
