@@ -4,8 +4,8 @@
     versions   which tag is the candidate (pure)  artifact   bytes → chart (pure)
     sources    ConfigMaps, Secrets: find, read    values     documents → one (pure)
     documents  YAML of strangers, bounded (pure)  job        apply → Job, Secrets (pure)
-    access     may the Job run there?
-    jobs       make, follow and remove Jobs       logs       log → why it ended (pure)
+    access     may the Job run there?             jobs       find, make and remove Jobs
+    outcomes   how a Job ended                    logs       log → why it ended (pure)
     schedule   all waits (pure)                   fingerprint  hashes (pure)
     polling    when to ask, and what for          applying   is a Job due? start it
     status     outcome → status, Events (pure)    controller one pass over one bundle
@@ -47,8 +47,9 @@ from controller_runtime import (
 from controllers.bundle.access import NAMESPACE, SERVICE_ACCOUNT, release_key
 from controllers.bundle.controller import BY_RELEASE, BundleReconciler, World
 from controllers.bundle.job import BUNDLE, OURS
-from controllers.bundle.jobs import BY_LIFE, BY_UID, POD, Jobs, life_of, uid_of
+from controllers.bundle.jobs import BY_LIFE, BY_UID, Jobs, life_of, uid_of
 from controllers.bundle.options import BundleOptions
+from controllers.bundle.outcomes import POD, Outcomes
 from controllers.bundle.registry import Poller, Registries
 from controllers.bundle.sources import (
     NO_HELM_RELEASES,
@@ -78,6 +79,7 @@ def setup(manager: Manager, options: BundleOptions) -> None:
         bundles=bundles[1],
         sources=Sources(manager.api_reader, sources),
         jobs=Jobs(manager.api_reader, jobs[1], manager.scheme),
+        outcomes=Outcomes(manager.api_reader),
         poller=Poller(registries.client, options),
         clock=manager.clock,
         randomness=manager.random,

@@ -28,8 +28,9 @@ from controllers.bundle import status
 from controllers.bundle.errors import BlockedError
 from controllers.bundle.intention import Intention
 from controllers.bundle.job import Apply
-from controllers.bundle.jobs import Jobs, created_at, is_over
+from controllers.bundle.jobs import Jobs, created_at
 from controllers.bundle.options import BundleOptions
+from controllers.bundle.outcomes import is_over
 from controllers.bundle.registry import Login
 from controllers.bundle.schedule import sooner
 from controllers.bundle.status import Draft

@@ -52,9 +52,10 @@ from controllers.bundle.intention import (
     target_namespace,
     unsupported,
 )
-from controllers.bundle.jobs import End, Jobs, created_at, is_for, is_over
+from controllers.bundle.jobs import Jobs, created_at, is_for
 from controllers.bundle.logs import IN_STATUS, Verdict
 from controllers.bundle.options import BundleOptions
+from controllers.bundle.outcomes import End, Outcomes, is_over
 from controllers.bundle.polling import Polling, take_request
 from controllers.bundle.registry import Poller, login
 from controllers.bundle.schedule import after_apply, after_block
@@ -84,6 +85,7 @@ class World:
     bundles: Informer
     sources: Sources
     jobs: Jobs
+    outcomes: Outcomes
     poller: Poller
     clock: Clock
     randomness: Random
@@ -205,7 +207,7 @@ class BundleReconciler:
             draft.set(active_job=None, active_job_name="")
             return False
         if is_over(job):
-            await self._take_end(draft, active, await self._world.jobs.end(job))
+            await self._take_end(draft, active, await self._world.outcomes.end(job))
             return False
         if job.spec.suspend:
             return False  # the Secrets may be missing: `make` goes on with it
@@ -216,7 +218,7 @@ class BundleReconciler:
         created = created_at(job, draft.now)
         trouble = ""
         if draft.now - created > _STARTS:
-            trouble = await self._world.jobs.trouble(job)
+            trouble = await self._world.outcomes.trouble(job)
         status.running(draft, created, trouble)
 
     async def _take_end(self, draft: Draft, active: ActiveJob, end: End) -> None:
@@ -234,7 +236,7 @@ class BundleReconciler:
         if len(end.log.encode()) <= IN_STATUS:
             return
         try:
-            place = await self._world.jobs.keep_log(
+            place = await self._world.outcomes.keep_log(
                 draft.bundle, active.name, end.log, draft.now
             )
         except ApiError as error:

@@ -46,8 +46,8 @@ from controller_runtime.conditions import Condition, ConditionStatus
 from controller_runtime.recorder import EventType
 from controllers.bundle.errors import BlockedError
 from controllers.bundle.job import Apply
-from controllers.bundle.jobs import End
 from controllers.bundle.logs import IN_STATUS
+from controllers.bundle.outcomes import End
 from controllers.bundle.registry import REACHABLE
 from controllers.bundle.schedule import FAILED_FROM
 from controllers.oci import RegistryError

@@ -22,7 +22,6 @@ from controller_runtime import (
     Call,
     HttpTransport,
     InterceptedTransport,
-    Manager,
     Proceed,
     Response,
     SystemClock,
@@ -30,7 +29,7 @@ from controller_runtime import (
     has_owner_reference,
 )
 from controller_runtime.testing.eventually import eventually_gone, eventually_list
-from controllers.bundle.jobs import Jobs
+from controllers.bundle.outcomes import Outcomes
 
 
 async def test_the_newest_version_is_applied_by_one_job_and_the_status_says_so(
@@ -294,31 +293,29 @@ async def test_long_logs_are_kept_beside_the_bundle_and_the_oldest_go(
 ) -> None:
     """Scenario 26."""
     bundle = await (await yard.bundle()).when(lambda _: True)
-    async with HttpTransport(yard.config) as transport:
-        informer = Manager(transport).cache.declare(Job)
-        jobs = Jobs(yard.client, informer, yard.client.scheme)
-        now, place = SystemClock().now(), ""
-        for number in range(7):
-            place = await jobs.keep_log(bundle, f"job-{number}", "x" * 50_000, now)
-        kept = await yard.client.list(
-            ConfigMap,
-            yard.namespace,
-            label_selector=f"werf.io/bundle-uid={bundle.metadata.uid}",
-        )
-        names = {it.metadata.name for it in kept.items}
-        assert place == f"{yard.namespace}/job-6-logs"
-        assert len(names) == 5
-        assert "job-6-logs" in names
-        assert all(has_owner_reference(bundle, it) for it in kept.items)
+    outcomes = Outcomes(yard.client)
+    now, place = SystemClock().now(), ""
+    for number in range(7):
+        place = await outcomes.keep_log(bundle, f"job-{number}", "x" * 50_000, now)
+    kept = await yard.client.list(
+        ConfigMap,
+        yard.namespace,
+        label_selector=f"werf.io/bundle-uid={bundle.metadata.uid}",
+    )
+    names = {it.metadata.name for it in kept.items}
+    assert place == f"{yard.namespace}/job-6-logs"
+    assert len(names) == 5
+    assert "job-6-logs" in names
+    assert all(has_owner_reference(bundle, it) for it in kept.items)
 
-        later = now + timedelta(days=8)
-        await jobs.keep_log(bundle, "job-7", "y", later)
-        kept = await yard.client.list(
-            ConfigMap,
-            yard.namespace,
-            label_selector=f"werf.io/bundle-uid={bundle.metadata.uid}",
-        )
-        assert [it.metadata.name for it in kept.items] == ["job-7-logs"]
+    later = now + timedelta(days=8)
+    await outcomes.keep_log(bundle, "job-7", "y", later)
+    kept = await yard.client.list(
+        ConfigMap,
+        yard.namespace,
+        label_selector=f"werf.io/bundle-uid={bundle.metadata.uid}",
+    )
+    assert [it.metadata.name for it in kept.items] == ["job-7-logs"]
 
 
 @asynccontextmanager

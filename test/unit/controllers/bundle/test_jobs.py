@@ -27,6 +27,7 @@ from controllers.bundle.applying import Applying
 from controllers.bundle.intention import read_intention
 from controllers.bundle.jobs import BY_LIFE, BY_UID, Jobs, life_of, uid_of
 from controllers.bundle.options import BundleOptions
+from controllers.bundle.outcomes import Outcomes
 from controllers.bundle.registry import Login
 from controllers.bundle.status import Draft
 from controllers.bundle.values import Values
@@ -47,6 +48,7 @@ class World:
         informer.add_index(BY_UID, uid_of)
         informer.add_index(BY_LIFE, index_by_body(life_of))
         self.jobs = Jobs(client, informer, client.scheme)
+        self.outcomes = Outcomes(client)
 
     def job(self, name: str = "job", *, over: bool = False, **spec: object) -> None:
         volumes = [{"name": "v", "secret": {"secretName": f"{name}-values"}}]
@@ -123,12 +125,12 @@ async def test_what_a_pod_said_is_not_shown_while_what_to_hide_is_not_known(
     """Scenario 34: the Secret that says it was deleted, or cannot be read."""
     world.job(over=True)
     world.pod(("werf", 1, "Error: password hunter22 refused"))
-    end = await world.jobs.end(await world.read())
+    end = await world.outcomes.end(await world.read())
     assert end.log == ""
     assert "hunter22" not in str(end)
 
     world.hidden("hunter22")
-    end = await world.jobs.end(await world.read())
+    end = await world.outcomes.end(await world.read())
     assert end.log == "Error: password *** refused"
 
 
@@ -139,7 +141,7 @@ async def test_the_exit_code_is_that_of_werf_whatever_was_put_beside_it(
     world.job(over=True)
     world.hidden()
     world.pod(("istio-proxy", 0, "drained"), ("werf", 1, "Error: no"))
-    end = await world.jobs.end(await world.read())
+    end = await world.outcomes.end(await world.read())
 
     assert end.exit_code == 1
     assert end.log == "Error: no"

@@ -12,8 +12,8 @@ from api.bundle.v1alpha1 import WerfBundle
 from controller_runtime.testing.clock import FakeClock
 from controllers.bundle import status
 from controllers.bundle.errors import BlockedError
-from controllers.bundle.jobs import End
 from controllers.bundle.logs import Verdict
+from controllers.bundle.outcomes import End
 from controllers.bundle.status import Draft
 from controllers.oci import RateLimitedError, RegistryServerError
 
