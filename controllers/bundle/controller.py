@@ -34,6 +34,7 @@ from controller_runtime import (
     ConflictError,
     EventRecorder,
     Finalizers,
+    ForbiddenError,
     Informer,
     NamespacedName,
     NotFoundError,
@@ -249,14 +250,22 @@ class BundleReconciler:
     async def _clean_up(self, bundle: WerfBundle) -> Unfinished[WerfBundle] | None:
         """Delete the Jobs, whose Secrets go with them; the release stays."""
         jobs, active = self._world.jobs, bundle.status.active_job
-        left = await jobs.remove_all(bundle.metadata.uid)
-        if active is not None:
-            await jobs.remove(active.name, active.namespace)
-        if not left:
-            return None
-        deleting = bundle.status.model_copy(update={"phase": Phase.DELETING})
-        told = bundle.model_copy(update={"status": deleting})
-        return Unfinished(obj=told, after=timedelta(seconds=1))
+        draft = Draft(bundle, self._world.clock.now())
+        try:
+            left = await jobs.remove_all(bundle.metadata.uid)
+            if active is not None:
+                await jobs.remove(active.name, active.namespace)
+        except ForbiddenError as error:
+            status.held(draft, error)
+            self._tell(draft)
+            after = self._options.preflight_retry * 4
+        else:
+            if not left:
+                return None
+            draft.set(phase=Phase.DELETING)
+            after = timedelta(seconds=1)
+        told = bundle.model_copy(update={"status": draft.status})
+        return Unfinished(obj=told, after=after)
 
     async def _write(self, draft: Draft) -> None:
         """Write the status if it has changed, then tell."""
@@ -271,6 +280,9 @@ class BundleReconciler:
             )
             self._remember(before, written)
             draft.bundle, draft.status = written, written.status
+        self._tell(draft)
+
+    def _tell(self, draft: Draft) -> None:
         for told in draft.told:
             self._recorder.event(
                 draft.bundle,

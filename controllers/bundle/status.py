@@ -32,6 +32,7 @@ from controller_runtime import (
     READY,
     RECONCILING,
     STALLED,
+    ForbiddenError,
     Json,
     Patch,
     find_condition,
@@ -392,6 +393,19 @@ def suspended(draft: Draft) -> None:
     draft.drop(STALLED)
     if draft.status.active_job is None:
         draft.drop(RECONCILING)
+
+
+def held(draft: Draft, error: ForbiddenError) -> None:
+    """A bundle that is deleted cannot go: its Jobs may not be deleted."""
+    message = (
+        f"the manager may not delete the bundle's Jobs: {error}; give its account the "
+        "verb delete on jobs there (pilothouse rbac)"
+    )[:MESSAGE_MAX]
+    if draft.status.last_error_message != message:
+        draft.warn("DeletionBlocked", "CleanUp", message)
+        draft.set(last_error_message=message, last_error_time=draft.now)
+    draft.set(phase=Phase.DELETING)
+    _ready(draft, "False", "DeletionBlocked", message)
 
 
 def synced(draft: Draft) -> None:

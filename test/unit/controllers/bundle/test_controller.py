@@ -12,11 +12,21 @@ from contextlib import asynccontextmanager
 import pytest
 
 from api.bundle.v1alpha1 import WerfBundle
-from controller_runtime import Client, HttpTransport, Json, Manager, ManagerOptions
+from controller_runtime import (
+    Client,
+    GroupVersionKind,
+    HttpTransport,
+    Json,
+    Manager,
+    ManagerOptions,
+    NotFoundError,
+)
 from controller_runtime.testing.apiserver import ApiServer, Resource
 from controllers.bundle import setup
 from controllers.bundle.options import BundleOptions
 from controllers.manager import scheme
+
+EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")
 
 LONG_AGO = "2020-01-01T00:00:00Z"
 
@@ -108,3 +118,27 @@ async def test_a_bundle_that_this_version_cannot_read_is_no_fault_of_the_others(
     world.bundle(converge={"serviceAccountName": "deployer"})
     async with world.manager():
         assert (await world.read()).status.phase == "Failed"
+
+
+async def test_a_bundle_whose_jobs_may_not_be_deleted_says_so_and_goes_when_they_may(
+    world: World,
+) -> None:
+    """Scenario 79: its namespace is none of the manager's any more."""
+    active = {"name": "job", "namespace": "elsewhere"}
+    world.bundle(status={"phase": "Syncing", "activeJob": active})
+    fault = world.server.faults.on(verb="delete", resource="jobs", times=None)
+    fault.answer(403)
+    async with world.manager():
+        await world.client.delete(WerfBundle, "app", "shop")
+        await asyncio.sleep(200)
+        status = (await world.read()).status
+        assert status.phase == "Deleting"
+        assert "verb delete on jobs" in status.last_error_message
+        assert len(world.server.requests.of("delete", "jobs")) <= 5
+        events = await world.client.list(EVENT, "shop")
+        assert [it["reason"] for it in events.items].count("DeletionBlocked") == 1
+
+        world.server.faults.clear()
+        await asyncio.sleep(70)
+        with pytest.raises(NotFoundError):
+            await world.read()
