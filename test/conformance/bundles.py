@@ -110,7 +110,7 @@ class Yard:
                 options=ManagerOptions(
                     metrics_bind_address="0",
                     health_probe_bind_address="0",
-                    graceful_shutdown_timeout=timedelta(seconds=1),
+                    graceful_shutdown_timeout=timedelta(seconds=10),
                 ),
             )
             places = (self.namespace, *namespaces)
