@@ -5,6 +5,7 @@
     rbac      the roles that the manager needs
     crds      the CRDs of our kinds, and a page about each
     render    what the autopilot would apply, from files or a cluster
+    lint-patch  what a user's patch makes of it
     version   what this is
 
 Whatever goes wrong for a reason that a user can mend ends with one sentence on
@@ -185,12 +186,15 @@ def render(
     explain: Annotated[
         bool, typer.Option("--explain", help="Show conditions, and what was asked.")
     ] = False,
+    diff: Annotated[
+        bool, typer.Option("--diff", help="Ask the cluster what would change.")
+    ] = False,
     validate: Annotated[
         bool, typer.Option("--validate", help="Check objects against their CRDs.")
     ] = False,
     output: Annotated[str, typer.Option(help="yaml, json or status.")] = "yaml",
 ) -> None:
-    """Show what the autopilot would apply; 2 if something of it cannot be made."""
+    """Show what the autopilot would apply; 2 for errors, 3 if --diff finds changes."""
     from controllers.autopilot.command import read_options  # noqa: PLC0415 - lazy
     from controllers.autopilot.command import render as show  # noqa: PLC0415 - lazy
 
@@ -208,10 +212,63 @@ def render(
         "asset": asset,
         "show_excluded": show_excluded,
         "explain": explain,
+        "diff": diff,
         "validate": validate,
         "output": output,
     }
     _sentence_on_error(lambda: show(read_options(**given)))
+
+
+@app.command()
+def lint_patch(
+    *,
+    asset: Annotated[str, typer.Option(help="What is to be patched.")],
+    hco_file: Annotated[
+        Path | None,
+        typer.Option(help="YAML of the HyperConverged.", show_default=False),
+    ] = None,
+    kubeconfig: Annotated[
+        Path | None,
+        typer.Option(help="Read a cluster instead of files.", show_default=False),
+    ] = None,
+    context: Annotated[
+        str | None, typer.Option(help="Context of the kubeconfig.")
+    ] = None,
+    namespace: Annotated[
+        str, typer.Option(help="Of the HyperConverged. [openshift-cnv]")
+    ] = "",
+    crds: Annotated[
+        Path | None,
+        typer.Option(help="Folder of all CRDs that there are.", show_default=False),
+    ] = None,
+    catalog: Annotated[
+        Path | None,
+        typer.Option(help="Folder of another catalogue. [kubevirt's]"),
+    ] = None,
+    patch: Annotated[
+        Path | None,
+        typer.Option(help="File of a JSON patch; - is stdin.", show_default=False),
+    ] = None,
+    ignore_fields: Annotated[
+        str, typer.Option(help="Pointers, such as /spec/a,/spec/b.")
+    ] = "",
+) -> None:
+    """Show what a patch makes of an asset; 2 if it would not be in force."""
+    from controllers.autopilot.command import read_options  # noqa: PLC0415 - lazy
+    from controllers.autopilot.patchlint import lint_patch as lint  # noqa: PLC0415
+
+    given: dict[str, Any] = {
+        "hco_file": hco_file,
+        "kubeconfig": kubeconfig,
+        "context": context,
+        "namespace": namespace,
+        "crds": crds,
+        "catalog": catalog,
+        "asset": asset,
+    }
+    _sentence_on_error(
+        lambda: lint(read_options(**given), patch=patch, ignore_fields=ignore_fields)
+    )
 
 
 @app.command()

@@ -3,7 +3,7 @@
     files or a cluster ──▶ context ──▶ Previewer ──▶ items ──▶ yaml, json or a table
 
 Exit codes: 0 all well, 1 the command cannot do what is asked, 2 an asset cannot be
-made.
+made, 3 `--diff` found changes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,7 @@ from controller_runtime import (
 )
 from controllers.autopilot.assets import Asset, Catalog
 from controllers.autopilot.context import RenderContext, images_from
+from controllers.autopilot.exclusion import read_exclusions
 from controllers.autopilot.gates import Scope
 from controllers.autopilot.listing import as_json, as_status, as_yaml
 from controllers.autopilot.loader import CATALOGS, load_catalog
@@ -37,6 +38,7 @@ from controllers.autopilot.online import OnlineCluster
 from controllers.autopilot.platformcrds import FILE, platform_crds
 from controllers.autopilot.preview import Item, Previewer, SchemaOf, Status, shown
 from controllers.autopilot.schemas import Schema, schema_of
+from controllers.autopilot.standing import LiveStandings, StandingOf, baseline
 
 _METRICS_PREFIX = "virt_platform"
 
@@ -67,6 +69,9 @@ class RenderOptions:
     explain: bool = False
     """Show every condition, and what templates asked."""
 
+    diff: bool = False
+    """Ask the cluster what an apply would change."""
+
     validate: bool = False
     """Check objects against the CRDs of the cluster, or of the catalogue."""
 
@@ -76,14 +81,14 @@ class RenderOptions:
 def read_options(
     *,
     hco_file: Path | None,
-    nodes: Path | None,
-    facts: Path | None,
-    objects: Path | None,
-    crds: Path | None,
-    image: Sequence[str],
-    catalog: Path | None,
-    output: str,
     kubeconfig: Path | None,
+    nodes: Path | None = None,
+    facts: Path | None = None,
+    objects: Path | None = None,
+    crds: Path | None = None,
+    image: Sequence[str] = (),
+    catalog: Path | None = None,
+    output: str = "yaml",
     **others: Any,
 ) -> RenderOptions:
     """Read the flags of the command line.
@@ -97,6 +102,8 @@ def read_options(
     given = [name for name, value in of_files.items() if value is not None]
     if hco_file is None and given:
         raise ConfigError(f"--{given[0]} goes with --hco-file; a cluster has its own")
+    if others.get("diff") and kubeconfig is None:
+        raise ConfigError("--diff compares with a cluster: give --kubeconfig")
     if output not in _OUTPUTS:
         raise ConfigError(f"--output is {output}; it can be {', '.join(_OUTPUTS)}")
     images = dict(each.split("=", 1) for each in image if "=" in each)
@@ -119,22 +126,50 @@ async def render(options: RenderOptions) -> int:
         ControllerRuntimeError: With a sentence for the user.
     """
     catalog = await asyncio.to_thread(load_catalog, options.catalog)
-    if options.asset and catalog.asset(options.asset) is None:
-        known = ", ".join(asset.name for asset in catalog.assets)
-        raise ConfigError(f"no asset is named {options.asset}; there are {known}")
-    async with _cluster(catalog, options) as (context, resolve):
-        schemas = await _schemas(options, catalog, resolve)
+    if options.asset:
+        asset_of(catalog, options.asset)
+    async with cluster(catalog, options) as (context, resolve, standing_of):
         previewer = Previewer(
             catalog=catalog,
             context=context,
             scope=_scope(catalog, context),
             resolve=resolve,
-            schema_of=schemas,
+            is_disabled=_disabled(context),
+            standing_of=standing_of,
+            schema_of=await schemas(options, catalog, resolve),
         )
         items = await previewer.items(options.asset)
     everything = options.show_excluded or bool(options.asset)
     sys.stdout.write(_text(items, options, everything=everything))
-    return 2 if any(item.status is Status.ERROR for item in items) else 0
+    if any(item.status is Status.ERROR for item in items):
+        return 2
+    return 3 if any(item.changes for item in items) else 0
+
+
+def asset_of(catalog: Catalog, name: str) -> Asset:
+    """Return the asset of that name.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    asset = catalog.asset(name)
+    if asset is None:
+        known = ", ".join(each.name for each in catalog.assets)
+        raise ConfigError(f"no asset is named {name}; there are {known}")
+    return asset
+
+
+def _disabled(context: RenderContext) -> Callable[[Mapping[str, Any]], bool]:
+    key = context.identity.key("disabled-resources")
+    read = read_exclusions(context.source.annotations.get(key, ""))
+    for problem in read.problems:
+        sys.stderr.write(f"pilothouse: {key}: {problem}\n")
+
+    def is_disabled(obj: Mapping[str, Any]) -> bool:
+        metadata = obj["metadata"]
+        return read.covers(obj["kind"], metadata.get("namespace", ""), metadata["name"])
+
+    return is_disabled
 
 
 def _text(items: list[Item], options: RenderOptions, *, everything: bool) -> str:
@@ -164,19 +199,20 @@ def _scope(catalog: Catalog, context: RenderContext) -> Scope:
 
 
 @asynccontextmanager
-async def _cluster(
+async def cluster(
     catalog: Catalog, options: RenderOptions
-) -> AsyncIterator[tuple[RenderContext, Resolve]]:
+) -> AsyncIterator[tuple[RenderContext, Resolve, StandingOf]]:
+    """Read files or a cluster, for as long as the `with` lasts."""
     now = SystemClock().now()
     images = {**images_from(os.environ), **options.images}
     if options.files is not None:
         files = options.files
-        cluster = await asyncio.to_thread(
+        offline = await asyncio.to_thread(
             lambda: read_cluster(
                 catalog, files, now=now, images=images, metrics_prefix=_METRICS_PREFIX
             )
         )
-        yield cluster.context, cluster.resolve
+        yield offline.context, offline.resolve, baseline
         return
     config = await asyncio.to_thread(
         load_restconfig,
@@ -186,7 +222,8 @@ async def _cluster(
         home=Path.home(),
     )
     async with HttpTransport(config) as transport:
-        online = OnlineCluster(Client(transport, scheme=Scheme()))
+        client = Client(transport, scheme=Scheme())
+        online = OnlineCluster(client)
         context = await online.context(
             catalog,
             namespace=options.namespace or catalog.source.namespace,
@@ -194,13 +231,18 @@ async def _cluster(
             now=now,
             metrics_prefix=_METRICS_PREFIX,
         )
-        yield context, online.resolve
+        standings = LiveStandings(client, catalog.identity, compare=options.diff)
+        yield context, online.resolve, standings.of
 
 
-async def _schemas(
+async def schemas(
     options: RenderOptions, catalog: Catalog, resolve: Resolve
 ) -> SchemaOf | None:
-    """Gather the schemas to check against: the cluster's, else the catalogue's."""
+    """Gather the schemas to check against: the cluster's, else the catalogue's.
+
+    Returns:
+        `None` if nothing is to be checked.
+    """
     if not options.validate:
         return None
     own: dict[str, Json] = {}

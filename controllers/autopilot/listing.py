@@ -43,6 +43,10 @@ def _document(item: Item, *, explain: bool) -> Iterator[str]:
             yield f"# Condition: {condition}: {_MET[met]}, {_one_line(actual)}"
         for question in item.inputs:
             yield f"# Input: {question}"
+    for remark in item.remarks:
+        yield f"# Warning: {_one_line(remark)}"
+    for change in item.changes:
+        yield f"# Change: {change}"
     for question in item.unknown:
         yield f"# Warning: not known here, so it may differ: {_one_line(question)}"
     if item.object is not None and item.status is Status.INCLUDED:
@@ -62,6 +66,8 @@ def _record(item: Item) -> Json:
         "status": item.status,
         "reason": item.reason,
         "conditions": [check._asdict() for check in item.checks],
+        "remarks": list(item.remarks),
+        "changes": list(item.changes),
         "inputs": list(item.inputs),
         "unknown": list(item.unknown),
         "object": item.object,
@@ -76,7 +82,7 @@ def as_status(items: Sequence[Item], all_items: Sequence[Item]) -> str:
             item.asset.name,
             str(item.status),
             item.asset.kind.kind,
-            _one_line(item.reason) + _differs(item),
+            _one_line("; ".join([item.reason, *_notes(item)])),
         )
         for item in items
     ]
@@ -91,8 +97,12 @@ def as_status(items: Sequence[Item], all_items: Sequence[Item]) -> str:
     return "\n".join([*lines, "", summary])
 
 
-def _differs(item: Item) -> str:
-    return f"; not known: {', '.join(item.unknown)}" if item.unknown else ""
+def _notes(item: Item) -> Iterator[str]:
+    yield from item.remarks
+    if item.changes:
+        yield f"changes {', '.join(item.changes)}"
+    if item.unknown:
+        yield f"not known: {', '.join(item.unknown)}"
 
 
 def _row(asset: str, status: str, component: str, reason: str) -> str:

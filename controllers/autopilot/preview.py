@@ -3,14 +3,14 @@
     context ──gates──▶ Verdict ──render──▶ Item: INCLUDED, EXCLUDED, FILTERED, …
 
 The gates and the renderer are those of the controller, so what is shown is what would
-be done; only what users say on the objects themselves (patches, ignored fields) is not
-in it, since there may be no cluster that has them.
+be done. What users say on the objects themselves (patches, ignored fields) is in it
+where there is a cluster that has the objects (`standing`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, TypeAlias
 
@@ -24,6 +24,7 @@ from controllers.autopilot.lookups import Resolve
 from controllers.autopilot.metadata import Identity
 from controllers.autopilot.render import Renderer
 from controllers.autopilot.schemas import Schema, object_misfits
+from controllers.autopilot.standing import StandingOf, baseline
 
 SchemaOf: TypeAlias = Callable[[Asset], Schema | None]
 """Returns the schema of an asset's kind; `None` if it is not known."""
@@ -37,7 +38,8 @@ class Status(StrEnum):
     EXCLUDED = "EXCLUDED"
     """It is not wanted here."""
     FILTERED = "FILTERED"
-    """It is wanted, and the source object disables it."""
+    """It is wanted, and left alone: the source object disables it, or its own
+    annotations do."""
     UNKNOWN = "UNKNOWN"
     """Whether it is wanted depends on what is not known here."""
     ERROR = "ERROR"
@@ -59,6 +61,12 @@ class Item:
     """What the template asked and could not be told: where it is known, the object may
     be another."""
 
+    remarks: tuple[str, ...] = ()
+    """What of the users' wishes cannot be used, and why."""
+
+    changes: tuple[str, ...] = ()
+    """Places that an apply would change; none where that was not asked for."""
+
     inputs: tuple[str, ...] = ()
     """Everything that the template asked of the cluster."""
 
@@ -73,6 +81,9 @@ class Previewer:
     resolve: Resolve
     is_disabled: Callable[[Mapping[str, Any]], bool] = lambda obj: False
     """Tells whether the source object disables an object."""
+
+    standing_of: StandingOf = baseline
+    """Tells what users say of an object, where there is a cluster."""
 
     schema_of: SchemaOf | None = None
     """Check objects against these."""
@@ -97,26 +108,41 @@ class Previewer:
             return Item(
                 asset=asset, status=Status.ERROR, reason=str(error), checks=checks
             )
-        if rendered.object is None:
-            status, message = Status.EXCLUDED, "the template makes nothing here"
-        else:
-            status, message = self._judge(asset, rendered.object, message)
-        made = status is Status.INCLUDED or status is Status.ERROR
-        labelled = _labelled(rendered.object, self.context.identity)
-        return Item(
+        item = Item(
             asset=asset,
-            status=status,
-            reason=message,
+            status=Status.EXCLUDED,
+            reason="the template makes nothing here",
             checks=checks,
-            object=labelled if made else None,
             unknown=rendered.unknown,
             inputs=tuple(map(str, sorted(rendered.inputs))),
         )
+        if rendered.object is None:
+            return item
+        if self.is_disabled(rendered.object):
+            key = self.context.identity.key("disabled-resources")
+            reason = f"the annotation {key} disables it"
+            return replace(item, status=Status.FILTERED, reason=reason)
+        return await self._of_users(item, rendered.object, message)
+
+    async def _of_users(self, item: Item, obj: Json, message: str) -> Item:
+        ours = labelled(obj, self.context.identity)
+        standing = await self.standing_of(item.asset, ours)
+        if standing.left_alone:
+            reason = standing.left_alone
+            return replace(item, status=Status.FILTERED, reason=reason)
+        status, reason = self._judge(item.asset, standing.object, message)
+        if standing.problem:
+            status, reason = Status.ERROR, standing.problem
+        return replace(
+            item,
+            status=status,
+            reason=reason,
+            object=standing.object,
+            remarks=standing.remarks,
+            changes=standing.changes,
+        )
 
     def _judge(self, asset: Asset, obj: Json, message: str) -> tuple[Status, str]:
-        if self.is_disabled(obj):
-            key = self.context.identity.key("disabled-resources")
-            return Status.FILTERED, f"the annotation {key} disables it"
         if self.schema_of is not None:
             problems = _problems(obj, self.schema_of(asset), asset)
             if problems:
@@ -138,9 +164,8 @@ def _problems(obj: Json, schema: Schema | None, asset: Asset) -> list[str]:
     return []
 
 
-def _labelled(obj: Json | None, identity: Identity) -> Json | None:
-    if obj is None:
-        return None
+def labelled(obj: Json, identity: Identity) -> Json:
+    """Return an object with the label of what is managed."""
     metadata = dict(obj["metadata"])
     labels = metadata.get("labels") or {}
     metadata["labels"] = labels | {identity.managed_by_label: identity.managed_by_value}

@@ -15,7 +15,14 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from controller_runtime import ApiError, Client, ConfigError, Json
+from controller_runtime import (
+    ApiError,
+    Client,
+    ConfigError,
+    GroupVersionKind,
+    Json,
+    merge_patch,
+)
 from controller_runtime.testing.envtest import (
     AssetsOptions,
     ControlPlane,
@@ -128,6 +135,8 @@ async def test_what_is_shown_is_taken_by_the_server(
     assert descheduler["spec"]["evictionLimits"] == {"total": 7, "node": 1}
     assert "Warning" not in text
 
+    await _what_would_change_is_shown(cluster, capsys)
+
     for variant, profile in (
         ("4.19", "DevKubeVirtRelieveAndMigrate"),
         ("4.17", "LongLifecycle"),
@@ -137,6 +146,35 @@ async def test_what_is_shown_is_taken_by_the_server(
         item = (await cluster.items(capsys))["descheduler-loadaware"]
         assert item["object"]["spec"]["profiles"] == [profile]
         await _applied_in_time(cluster.client, item["object"])
+
+
+async def _what_would_change_is_shown(
+    cluster: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--diff`, with what users say on the objects (scenarios 3, 4, 12 and 18)."""
+    gvk = GroupVersionKind("operator.openshift.io", "v1", "KubeDescheduler")
+    options = RenderOptions(
+        kubeconfig=cluster.kubeconfig, diff=True, asset="descheduler-loadaware"
+    )
+
+    async def shown(code: int, mode: str, annotation: str = "x", text: str = "") -> str:
+        said = dict.fromkeys(("patch", "ignore-fields", "mode")) | {annotation: text}
+        keys = {f"platform.kubevirt.io/{key}": value for key, value in said.items()}
+        patch = merge_patch({"metadata": {"annotations": keys}, "spec": {"mode": mode}})
+        await cluster.client.patch(gvk, "cluster", NAMESPACES[1], patch=patch)
+        capsys.readouterr()
+        assert await render(options) == code
+        return capsys.readouterr().out
+
+    replaced = '[{"op": "replace", "path": "/spec/mode", "value": "Predictive"}]'
+    assert "# Change" not in await shown(0, "Automatic")
+    assert "# Change: /spec/mode\n" in await shown(3, "Predictive")
+    assert "mode: Predictive" in await shown(0, "Predictive", "patch", replaced)
+    assert "/patch: the patch is not JSON" in await shown(0, "Automatic", "patch", "[")
+    assert "mode" not in await shown(0, "Predictive", "ignore-fields", "/spec/mode")
+    alone = await shown(0, "Predictive", "mode", "unmanaged")
+    assert "# Status: FILTERED\n# Reason: its annotation" in alone
+    assert "# Status: INCLUDED" in await shown(0, "Automatic")
 
 
 async def _applied_in_time(client: Client, obj: Json) -> None:

@@ -14,6 +14,7 @@ from controller_runtime import ConfigError, Json
 from controllers.autopilot.command import RenderOptions, read_options, render
 from controllers.autopilot.errors import CatalogError
 from controllers.autopilot.offline import Files
+from controllers.autopilot.patchlint import lint_patch
 from controllers.autopilot.platformcrds import platform_crd, platform_crds
 
 HCO = """\
@@ -291,6 +292,88 @@ async def test_the_source_object_says_what_it_wants(
     assert "so nothing would be applied" in err
 
 
+async def test_what_the_source_object_disables_is_filtered(
+    capsys: pytest.CaptureFixture[str], hco: Path
+) -> None:
+    """Scenarios 30 and 62: the same rules as the controller's."""
+    disabled = (
+        '\n    platform.kubevirt.io/disabled-resources: "[{kind: Machine*, name: x},'
+    )
+    rules = disabled + " {kind: KubeDescheduler, name: 'clus*'}, {kind: Node}]\""
+    text = HCO.replace("{platform", "\n    platform").replace('"true"}', '"true"')
+    written(hco, text.replace('autopilot: "true"', 'autopilot: "true"' + rules))
+
+    out = await shown(capsys, hco, output="status", show_excluded=True)
+
+    assert "2 included, 3 excluded, 1 filtered, 0 errors" in out
+    assert "the annotation platform.kubevirt.io/disabled-resources disables it" in out
+
+
+@pytest.mark.parametrize(
+    ("asset", "patch", "ignored", "code", "said"),
+    [
+        (
+            "descheduler-loadaware",
+            '[{"op": "replace", "path": "/spec/mode", "value": "Predictive"}]',
+            "",
+            0,
+            "mode: Predictive",
+        ),
+        ("descheduler-loadaware", "", "/spec/mode, /spec/profiles", 0, "total: 8"),
+        ("descheduler-loadaware", "[", "", 2, "the patch is not JSON"),
+        (
+            "descheduler-loadaware",
+            '[{"op": "replace", "path": "/metadata/name", "value": "x"}]',
+            "",
+            2,
+            "forbidden",
+        ),
+        (
+            "descheduler-loadaware",
+            '[{"op": "replace", "path": "/spec/mode", "value": "Sometimes"}]',
+            "",
+            2,
+            ".spec.mode must be one of Automatic, Predictive",
+        ),
+        (
+            "mtv-operator",
+            '[{"op": "replace", "path": "/spec/feature_validation", "value": true}]',
+            "",
+            2,
+            ".spec.feature_validation must be of type string, not the boolean True",
+        ),
+        (
+            "swap-enable",
+            '[{"op": "remove", "path": "/spec"}]',
+            "",
+            2,
+            "MachineConfig is sensitive",
+        ),
+        ("mtv-operator", "", "spec", 2, "ignore-fields: "),
+    ],
+)
+async def test_a_patch_is_judged_before_it_is_written(
+    capsys: pytest.CaptureFixture[str],
+    hco: Path,
+    asset: str,
+    patch: str,
+    ignored: str,
+    code: int,
+    said: str,
+) -> None:
+    """Scenarios 6, 8, 9, 17, without a cluster."""
+    file = written(hco.parent / "patch.json", patch)
+    options = RenderOptions(files=Files(source=hco), asset=asset)
+
+    assert await lint_patch(options, patch=file, ignore_fields=ignored) == code
+
+    out, err = capsys.readouterr()
+    assert said in (err if code else out)
+    made = yaml.safe_load(out)
+    assert made["metadata"]["labels"]
+    assert not ignored.startswith("/spec/mode") or "mode" not in made["spec"]
+
+
 FLAGS: dict[str, Any] = {
     "hco_file": None,
     "nodes": None,
@@ -311,6 +394,7 @@ FILE = Path("some")
         ({}, "give either --hco-file or --kubeconfig, and not both"),
         ({"hco_file": FILE, "kubeconfig": FILE}, "and not both"),
         ({"kubeconfig": FILE, "nodes": FILE}, "--nodes goes with --hco-file"),
+        ({"hco_file": FILE, "diff": True}, "--diff compares with a cluster"),
         ({"hco_file": FILE, "output": "xml"}, "it can be yaml, json, status"),
         ({"hco_file": FILE, "image": ["x"]}, "given as name=reference"),
         ({"hco_file": FILE, "image": ["x=a", "x=b"]}, "each name once"),
