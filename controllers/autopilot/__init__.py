@@ -18,6 +18,11 @@ what is done
     drift        is it so? (pure)                   throttle  how often, and wars (pure)
     tombstones   what to remove                     rbac      what all of this takes
     bulletin, voice, notices, gauges                what is told of it
+what is shown beforehand
+    preview      assets, and what becomes of them   standing  with what users say (dry)
+    offline      a cluster out of files             online    one as it is, read once
+    listing      YAML, JSON, a table                lint      what is wrong with assets
+    command, patchlint   `pilothouse render` and `lint-patch`
 """
 
 from __future__ import annotations

@@ -168,8 +168,11 @@ class Renderer:
         except TemplateSyntaxError as error:
             place = f"{error.filename or asset.path}:{error.lineno}"
             raise RenderError(f"{place}: {error.message}") from None
-        except RecursionError:
-            raise RenderError(f"{asset.path}: a macro calls itself too often") from None
+        except (RecursionError, SyntaxError, MemoryError):
+            # The last two are the compiler's, of what Jinja makes of the template.
+            raise RenderError(
+                f"{asset.path} is nested too deeply, or a macro calls itself too often"
+            ) from None
         except (
             TemplateError,
             TooMuchError,

@@ -212,6 +212,11 @@ GROWING = (
         "{% set a = 'aaaa' %}" + "{% set a %}{{ a }}{{ a }}{% endset %}" * 60,
         "{% for i in range(99999) %}" + "x" * 999 + "{% endfor %}",
         "{{ range(999999999) }}",
+        "{% for x in [1] %}" * 200 + "{% endfor %}" * 200,
+        "{% if true %}" * 200 + "{% endif %}" * 200,
+        "{{ " + "(" * 2000 + ")" * 2000 + " }}",
+        "{{ " + "[" * 150 + "]" * 150 + " | length | int - 1 or nobody }}",
+        "{{ '" + "a' ~ 'b" * 3000 + "' ~ nobody }}",
     ],
 )
 async def test_every_template_ends(text: str) -> None:
