@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from controllers.autopilot.documents import (
     MAX_BYTES,
@@ -20,18 +18,6 @@ from controllers.autopilot.errors import CatalogError
 LAUGHS = "\n".join(
     f"{name}: &{name} [{', '.join([f'*{below}'] * 10) if below else 'x, x'}]"
     for below, name in zip(["", *"abcdefgh"], "abcdefghi", strict=True)
-)
-
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**63), 2**63)
-    | st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from("\n\t"))
-    | st.sampled_from(["yes", "y", "1e3", "0644", "2024-01-01", "~", "0x1f", "1:30"]),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text("ab:#- "), inner)
-    ),
-    max_leaves=8,
 )
 
 
@@ -98,14 +84,6 @@ def test_one_object_is_wanted_and_none_is_fine() -> None:
         read_object("a: 1\n---\nb: 2", origin="it.yaml")
     with pytest.raises(CatalogError, match="must be a map, and is a list"):
         read_object("[a]", origin="it.yaml")
-
-
-@settings(max_examples=50)
-@given(JSON)
-def test_what_is_written_is_read_back(value: object) -> None:
-    text = write_yaml(value)
-
-    assert next(iter(read_documents(text, origin="it")), None) == value
 
 
 @pytest.mark.parametrize("text", ["1e3", "y", "No", "0644", "1:30", "null", "2024-1-1"])

@@ -8,8 +8,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from conformance.catalogs import CONFIG_MAP, asset, catalog, context, source
 from controller_runtime import ForbiddenError, GroupVersionKind, Json
@@ -17,7 +15,6 @@ from controllers.autopilot.context import RenderContext
 from controllers.autopilot.documents import read_object
 from controllers.autopilot.errors import RenderError
 from controllers.autopilot.facts import Fact, Facts
-from controllers.autopilot.functions import q
 from controllers.autopilot.lookups import Answer, Lookup
 from controllers.autopilot.render import Rendered, Renderer
 
@@ -129,14 +126,6 @@ async def test_a_template_reads_the_source_object_and_its_own_parameters() -> No
 )
 async def test_functions_of_templates(expression: str, value: object) -> None:
     assert await data("{{ (" + expression + ") | q }}") == value
-
-
-@given(st.text() | st.dictionaries(st.text(), st.text()))
-def test_what_is_quoted_is_one_value_whatever_is_in_it(value: Any) -> None:
-    """No value of the source object can add a field: scenario 58, by injection."""
-    text = f"data: {q(value)}\nother: 1\n"
-
-    assert read_object(text, origin="it") == {"data": value, "other": 1}
 
 
 @pytest.mark.parametrize(
