@@ -18,11 +18,15 @@ from jinja2 import Undefined
 from controller_runtime import GroupVersionKind
 from controllers.autopilot.documents import read_documents, write_yaml
 from controllers.autopilot.lookups import CRD, Inquiry, Lookup
-from controllers.autopilot.sandbox import bounded, printed
+from controllers.autopilot.sandbox import bounded, measured, printed
 from controllers.autopilot.schemas import enum_of, field_of, schema_of
 
 _NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff\ufffe\uffff]")
 """What JSON may have as it is in a string, and YAML may not or reads as a line end."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,252}")
+"""What an object may be called, of any kind. A selector takes a comma for another of
+its terms, and an empty name for every object."""
 
 _CONFIG_MAP = GroupVersionKind("", "v1", "ConfigMap")
 _PROMETHEUS_RULE = GroupVersionKind("monitoring.coreos.com", "v1", "PrometheusRule")
@@ -65,6 +69,23 @@ def _plain(value: object) -> object:
 def _default(value: object, other: object) -> object:
     """Return something else for what is undefined or null; empty is a value."""
     return other if value is None or isinstance(value, Undefined) else value
+
+
+def _batch(values: Iterable[object], size: int) -> list[list[object]]:
+    """Cut a list into lists of that many items; the last may have fewer."""
+    items = list(values)
+    return [items[at : at + size] for at in range(0, len(items), size)]
+
+
+def _sum(values: Iterable[object]) -> float:
+    """Add numbers; lists would take longer with each."""
+    return sum(_number(each) for each in values)
+
+
+def _number(value: object) -> float:
+    if not isinstance(value, int | float):
+        raise TypeError(f"sum adds numbers, and {type(value).__name__} is none")
+    return value
 
 
 def _is_empty(value: object) -> bool:
@@ -160,6 +181,7 @@ def _omit(value: Mapping[str, object], *names: str) -> dict[str, object]:
 
 def merge(first: Mapping[str, Any], *others: Mapping[str, Any]) -> dict[str, Any]:
     """Merge maps deeply into a new one; what comes first wins."""
+    measured([first, *others])
     merged: dict[str, Any] = {}
     for other in (*reversed(others), first):
         merged = merge_overwrite(merged, other)
@@ -170,6 +192,7 @@ def merge_overwrite(
     first: Mapping[str, Any], *others: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Merge maps deeply into a new one; what comes last wins."""
+    measured([first, *others])
     merged = dict(first)
     for other in others:
         for key, value in other.items():
@@ -184,6 +207,7 @@ def merge_overwrite(
 FILTERS: Mapping[str, Callable[..., Any]] = {
     "b64dec": _b64dec,
     "b64enc": _b64enc,
+    "batch": _batch,
     "ceil": math.ceil,
     "contains": _contains,
     "default": _default,
@@ -204,6 +228,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "quote": q,
     "replace": _replace,
     "split_list": _split_list,
+    "sum": _sum,
     "ternary": _ternary,
     "to_json": q,
     "to_yaml": _to_yaml,
@@ -240,8 +265,13 @@ ASKED_KINDS: Mapping[str, GroupVersionKind] = {
 def inquiring(inquiry: Inquiry) -> Mapping[str, Callable[..., Any]]:
     """Return the functions that ask the cluster."""
 
+    def one(kind: GroupVersionKind, ns: str, name: str) -> Mapping[str, Any] | None:
+        if not _NAME.fullmatch(name) or not (ns == "" or _NAME.fullmatch(ns)):
+            return None  # nothing is called so
+        return inquiry.one(Lookup(kind, ns, name))
+
     def schema(crd: str) -> Mapping[str, Any] | None:
-        found = inquiry.one(Lookup(CRD, name=crd))
+        found = one(CRD, "", crd)
         return schema_of(found) if found else None
 
     def crd_enum(crd: str, path: str) -> Sequence[Any]:
@@ -255,10 +285,10 @@ def inquiring(inquiry: Inquiry) -> Mapping[str, Callable[..., Any]]:
 
     def object_exists(api_version: str, kind: str, ns: str, name: str) -> bool:
         gvk = GroupVersionKind.parse(api_version, kind)
-        return inquiry.one(Lookup(gvk, ns, name)) is not None
+        return one(gvk, ns, name) is not None
 
     def prometheus_rule_has_recording_rule(ns: str, name: str, record: str) -> bool:
-        rule = inquiry.one(Lookup(_PROMETHEUS_RULE, ns, name)) or {}
+        rule = one(_PROMETHEUS_RULE, ns, name) or {}
         return any(
             each.get("record") == record
             for group in dig(rule, "spec", "groups", default=[]) or []  # type: ignore[attr-defined]  # as its CRD says
@@ -266,7 +296,7 @@ def inquiring(inquiry: Inquiry) -> Mapping[str, Callable[..., Any]]:
         )
 
     def get_config_map_data(ns: str, name: str, key: str) -> str:
-        found = inquiry.one(Lookup(_CONFIG_MAP, ns, name)) or {}
+        found = one(_CONFIG_MAP, ns, name) or {}
         return str(dig(found, "data", key, default=""))
 
     def storage_profile_rwx_class() -> str:

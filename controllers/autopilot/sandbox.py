@@ -2,8 +2,13 @@
 
 A template is written by the author of a catalogue and fed by whoever may edit the
 source object. It can reach data and the functions that it is given, no attribute of a
-Python object but a few methods; its loops, calls and output are counted, so it ends
-within a time and a size; and there is nothing in reach that differs between two runs.
+Python object but a few methods; its loops, calls, values and output are counted, so it
+ends within a time and a size; and there is nothing in reach that differs between two
+runs.
+
+A value that holds another one twice doubles with each turn of a loop, at no cost until
+it is printed or compared, which nothing can end. So what is put together is measured
+when it is put together.
 """
 
 from __future__ import annotations
@@ -14,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any
 
 from jinja2 import BaseLoader, StrictUndefined, Template, TemplateNotFound, nodes
@@ -26,7 +32,6 @@ from controllers.autopilot.documents import MAX_BYTES
 
 _FILTERS = (
     "abs",
-    "batch",
     "capitalize",
     "count",
     "dictsort",
@@ -48,7 +53,6 @@ _FILTERS = (
     "selectattr",
     "sort",
     "string",
-    "sum",
     "title",
     "trim",
     "unique",
@@ -76,6 +80,15 @@ _METHODS: Mapping[type, frozenset[str]] = {
 }
 
 _STEPS_BETWEEN_LOOKS = 64
+_MAX_MADE = 4 * MAX_BYTES
+"""Most that the values of one run may take, together and about, in bytes."""
+
+_ITEM_BYTES = 32
+"""What an item of a list or map takes, at the least."""
+
+_MAX_ITEMS = 100_000
+"""Most items in a value, those of what it holds included."""
+
 _MAX_BITS = 4096
 """Longest integer that arithmetic may make."""
 
@@ -95,6 +108,7 @@ class Budget:
         self._end = clock() + seconds
         self._steps = 0
         self._printed = 0
+        self._made = 0
         self._output = 0
 
     def step(self) -> None:
@@ -107,6 +121,16 @@ class Budget:
         self._steps += 1
         if self._steps % _STEPS_BETWEEN_LOOKS == 0 and self._clock() > self._end:
             raise TooMuchError(f"it takes longer than {self._seconds:g} s")
+
+    def make(self, size: int) -> None:
+        """Count what a value takes, be it thrown away at once.
+
+        Raises:
+            TooMuchError: All of them take more than a template has use for.
+        """
+        self._made += size
+        if self._made > _MAX_MADE:
+            raise TooMuchError(f"it makes values of more than {_MAX_MADE} bytes")
 
     def print(self, characters: int) -> None:
         """Count what expressions print, be it into a variable.
@@ -153,7 +177,10 @@ class Sandbox(ImmutableSandboxedEnvironment):
         )
         self._running = threading.local()
         kept: dict[str, Any] = {name: self.filters[name] for name in _FILTERS}
-        self.filters = kept | dict(filters)
+        self.filters = {
+            name: self._counted(function)
+            for name, function in (kept | dict(filters)).items()
+        }
         self.tests |= tests
         for name in ("lipsum", "cycler", "joiner"):
             del self.globals[name]
@@ -174,6 +201,26 @@ class Sandbox(ImmutableSandboxedEnvironment):
         if budget is not None:
             budget.step()
         return ""
+
+    def get_template(self, *args: Any, **kwargs: Any) -> Template:
+        """Count an `include`, `import` or `extends` like a turn of a loop."""
+        self.tick()
+        return super().get_template(*args, **kwargs)
+
+    def get_or_select_template(self, *args: Any, **kwargs: Any) -> Template:
+        """Count it, as `get_template` does."""
+        self.tick()
+        return super().get_or_select_template(*args, **kwargs)
+
+    def select_template(self, *args: Any, **kwargs: Any) -> Template:
+        """Count it, as `get_template` does."""
+        self.tick()
+        return super().select_template(*args, **kwargs)
+
+    def collection(self, value: Any) -> Any:
+        """Return a list or map that a template has put together, if it is no bomb."""
+        self._make(_ITEM_BYTES * measured(value))
+        return value
 
     def concatenate(self, *parts: object) -> str:
         """Do what `~` does."""
@@ -205,7 +252,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
         **kwargs: Any,
     ) -> Any:
         self.tick()
-        return super().call(context, obj, *args, **kwargs)
+        made = super().call(context, obj, *args, **kwargs)
+        return self.collection(made) if obj is dict else self._sized(made)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         self.tick()
@@ -213,16 +261,37 @@ class Sandbox(ImmutableSandboxedEnvironment):
             case "%" if isinstance(left, str):
                 raise TooMuchError("% does not format strings here: use ~")
             case "+" if isinstance(left, Sequence) and isinstance(right, Sequence):
-                bounded(len(left) + len(right))
+                self._make(_size(left) + _size(right))
             case "*" if isinstance(left, Sequence) or isinstance(right, Sequence):
-                bounded(math.prod(_amount(each) for each in (left, right)))
+                amounts = [_amount(each) for each in (left, right)]
+                is_text = isinstance(left, str) or isinstance(right, str)
+                self._make(math.prod(amounts) * (1 if is_text else _ITEM_BYTES))
             case "*" if _bits(left) + _bits(right) > _MAX_BITS:
                 raise TooMuchError("a number is too large")
             case "**" if _bits(left) * abs(right) > _MAX_BITS:
                 raise TooMuchError("a number is too large")
             case _:
                 pass
-        return super().call_binop(context, operator, left, right)
+        made = super().call_binop(context, operator, left, right)
+        return self.collection(made) if isinstance(made, list | tuple) else made
+
+    def _counted(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            return self._sized(function(*args, **kwargs))
+
+        return counted
+
+    def _sized(self, value: Any) -> Any:
+        if isinstance(value, str | list | tuple | Mapping):
+            self._make(_size(value))
+        return value
+
+    def _make(self, size: int) -> None:
+        bounded(size)
+        budget: Budget | None = getattr(self._running, "budget", None)
+        if budget is not None:
+            budget.make(size)
 
     def _print(self, value: object) -> str:
         """Write a value as YAML has it: `true`, `null`, and maps as JSON."""
@@ -257,6 +326,30 @@ def bounded(length: int) -> int:
     return length
 
 
+def measured(value: object) -> int:
+    """Count the items of a value and of what it holds, as often as it holds it.
+
+    Raises:
+        TooMuchError: There are more than a template has use for.
+    """
+    left: list[object] = [value]
+    items = 0
+    while left:
+        each = left.pop()
+        if isinstance(each, Mapping):
+            left.extend(each.values())
+        elif isinstance(each, list | tuple):
+            left.extend(each)
+        items += 1
+        if items + len(left) > _MAX_ITEMS:
+            raise TooMuchError(f"it makes a value of more than {_MAX_ITEMS} items")
+    return items
+
+
+def _size(value: Any) -> int:
+    return len(value) * (1 if isinstance(value, str) else _ITEM_BYTES)
+
+
 class _CatalogLoader(BaseLoader):
     """Loads templates from a catalogue alone, with every loop counted."""
 
@@ -281,31 +374,46 @@ class _CatalogLoader(BaseLoader):
 
 
 def _count(tree: nodes.Template) -> None:
-    """Have every turn of a loop, and every `~`, go through the sandbox."""
+    """Have loops, `~`, and lists and maps of values, go through the sandbox."""
     for loop in list(tree.find_all(nodes.For)):
-        line = loop.lineno
-        tick = nodes.EnvironmentAttribute("tick", lineno=line)
-        call = nodes.Call(tick, [], [], None, None, lineno=line)
-        loop.body.insert(0, nodes.ExprStmt(call, lineno=line))
-    _replace_concatenations(tree)
+        tick = _through("tick", loop.lineno)
+        loop.body.insert(0, nodes.ExprStmt(tick, lineno=loop.lineno))
+    _rewrite(tree)
 
 
-def _replace_concatenations(node: nodes.Node) -> None:
+def _rewrite(node: nodes.Node) -> None:
+    for child in node.iter_child_nodes():
+        _rewrite(child)
     for field, value in node.iter_fields():
-        if isinstance(value, nodes.Concat):
-            setattr(node, field, _concatenation(value))
+        if isinstance(value, nodes.Node):
+            setattr(node, field, _counting(value))
         elif isinstance(value, list):
             value[:] = [
-                _concatenation(each) if isinstance(each, nodes.Concat) else each
+                _counting(each) if isinstance(each, nodes.Node) else each
                 for each in value
             ]
-    for child in node.iter_child_nodes():
-        _replace_concatenations(child)
 
 
-def _concatenation(node: nodes.Concat) -> nodes.Call:
-    function = nodes.EnvironmentAttribute("concatenate", lineno=node.lineno)
-    return nodes.Call(function, node.nodes, [], None, None, lineno=node.lineno)
+def _counting(node: nodes.Node) -> nodes.Node:
+    match node:
+        case nodes.Concat():
+            return _through("concatenate", node.lineno, *node.nodes)
+        case nodes.Tuple(ctx=ctx) if ctx != "load":
+            return node  # names that are assigned to
+        case nodes.List() | nodes.Tuple() | nodes.Dict() if not _is_constant(node):
+            return _through("collection", node.lineno, node)
+        case _:
+            return node
+
+
+def _is_constant(node: nodes.Expr) -> bool:
+    names = node.find_all((nodes.Name, nodes.Call, nodes.Filter, nodes.BinExpr))
+    return next(iter(names), None) is None
+
+
+def _through(function: str, line: int, *arguments: nodes.Expr) -> nodes.Call:
+    named = nodes.EnvironmentAttribute(function, lineno=line)
+    return nodes.Call(named, list(arguments), [], None, None, lineno=line)
 
 
 def _amount(value: object) -> int:

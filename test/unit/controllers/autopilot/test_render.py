@@ -183,6 +183,12 @@ GROWING = (
 )
 
 
+KEEPING = (
+    "{% set n = namespace(all=[]) %}"
+    "{% for i in range(500) %}{% set n.all = n.all + [MORE] %}{% endfor %}"
+)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -198,6 +204,19 @@ GROWING = (
         GROWING.replace("MORE", "n.s + n.s"),
         GROWING.replace("MORE", "n.s | replace('a', n.s)"),
         GROWING.replace("MORE", "[n.s, n.s] | join(n.s)"),
+        GROWING.replace("MORE", "[n.s, n.s]") + "{{ n.s }}",
+        GROWING.replace("MORE", "{'a': n.s, 'b': n.s}") + "{{ n.s | q }}",
+        GROWING.replace("MORE", "dict(a=n.s, b=n.s)") + "{{ n.s | to_yaml }}",
+        GROWING.replace("MORE", "[n.s] + [n.s]") + "{{ n.s == [] }}",
+        GROWING.replace("MORE", "[n.s] * 2") + "{{ n.s | string }}",
+        GROWING.replace("MORE", "{'a': n.s} | merge({'b': n.s})") + "{{ n.s | q }}",
+        KEEPING.replace("MORE", "'x' * 1000000"),
+        KEEPING.replace("MORE", "range(100000) | list"),
+        KEEPING.replace("MORE", "(i ~ 'x') | indent(1000000)"),
+        "{{ [1] | batch(1000000000, 'x') | list }}",
+        "{{ [[1], [2]] | sum(start=[]) }}",
+        "{{ [[1], [2]] | sum }}",
+        "{% include 'active/made.yaml.j2' %}",
         "{% set a = 'aaaa' %}" + "{% set a %}{{ a }}{{ a }}{% endset %}" * 60,
         "{% for i in range(99999) %}" + "x" * 999 + "{% endfor %}",
         "{{ range(999999999) }}",
@@ -211,6 +230,15 @@ GROWING = (
 async def test_every_template_ends(text: str) -> None:
     with pytest.raises(RenderError, match=r"^active/made\.yaml\.j2"):
         await rendered(text)
+
+
+async def test_files_that_include_each_other_twice_end() -> None:
+    files = {
+        f"active/{n}": f"{{% include 'active/{n + 1}' %}}" * 2 for n in range(60)
+    } | {"active/60": ""}
+
+    with pytest.raises(RenderError, match="takes longer"):
+        await rendered("{% include 'active/0' %}", files=files)
 
 
 async def test_a_template_that_is_slow_does_not_hold_up_the_others() -> None:
@@ -341,6 +369,22 @@ async def test_what_nobody_can_tell_is_named() -> None:
     made = await rendered("data: {{ get_config_map_data('ns', 'first', 'a') | q }}")
 
     assert made.unknown == ("ConfigMap (v1) ns/first",)
+
+
+@pytest.mark.parametrize("name", ["", "a,metadata.namespace!=ns", "a/../b", "a b"])
+async def test_a_name_that_no_object_can_have_is_asked_about_nowhere(name: str) -> None:
+    """Such a name comes from the source object, and would select others."""
+    text = (
+        f"data: {{{{ get_config_map_data('ns', '{name}', 'a') | q }}}}\n"
+        f"more: {{{{ get_config_map_data('{name}', '{name}', 'a') | q }}}}\n"
+        f"there: {{{{ object_exists('v1', 'Secret', 'ns', '{name}') }}}}"
+    )
+
+    made = await rendered(text)
+
+    assert made.object is not None
+    assert (made.object["data"], made.object["there"]) == ("", False)
+    assert made.inputs == frozenset()
 
 
 async def test_an_error_of_a_look_up_is_the_assets() -> None:
