@@ -15,7 +15,7 @@ from controllers.autopilot.assets import Asset, Catalog
 from controllers.autopilot.errors import RenderError
 from controllers.autopilot.gates import Verdict, Why
 from controllers.autopilot.gauges import AutopilotMetrics, Target
-from controllers.autopilot.notices import Notices, Reason
+from controllers.autopilot.notices import Notices, Reason, first_few
 from controllers.autopilot.round import Report
 
 log = structlog.get_logger(__name__)
@@ -51,7 +51,7 @@ class Bulletin:
     def bad_exclusions(self, problems: Iterable[str]) -> None:
         """Rules of the source object cannot be read."""
         key = self._keys.disabled_resources
-        for problem in problems:
+        for problem in first_few(problems):
             self._notices.tell(Reason.INVALID_EXCLUSION, f"{key}: {problem}", what=key)
 
     def verdicts(self, verdicts: Iterable[Verdict], crds: Collection[str]) -> None:

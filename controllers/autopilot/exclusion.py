@@ -21,7 +21,8 @@ from typing import NamedTuple, TypeAlias
 
 import yaml
 
-from controllers.autopilot.errors import AutopilotError
+from controllers.autopilot.documents import check_limits
+from controllers.autopilot.errors import AutopilotError, CatalogError
 
 _Element: TypeAlias = tuple[bool, tuple[tuple[str, str], ...]] | None
 """What one character may be: negated or not, and ranges; `None` is `*`."""
@@ -92,7 +93,11 @@ def read_exclusions(text: str) -> Exclusions:
     if not text.strip():
         return Exclusions()
     try:
+        # Before anything is built: a few merged aliases stand for more than memory holds.
+        check_limits(text)
         rules = yaml.load(text, Loader=yaml.CSafeLoader)
+    except CatalogError as error:
+        return Exclusions(problems=(f"{error}; nothing is excluded",))
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark is not None else ""

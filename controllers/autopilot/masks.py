@@ -36,6 +36,9 @@ from controllers.autopilot.pointers import (
     without,
 )
 
+MAX_POINTERS = 256
+"""Fields that an object leaves to others. An annotation has room for thousands."""
+
 
 class Masks(NamedTuple):
     """The fields of an `ignore-fields` annotation."""
@@ -57,7 +60,9 @@ def read_masks(text: str, *, protected: Iterable[Pointer]) -> Masks:
     forbidden = tuple(protected)
     pointers: dict[Pointer, None] = {}
     problems: list[str] = []
-    for word in words:
+    if len(words) > MAX_POINTERS:
+        problems.append(f"{len(words)} pointers are too many: {MAX_POINTERS} count")
+    for word in words[:MAX_POINTERS]:
         try:
             pointer = parse_pointer(word)
         except PointerError as error:

@@ -10,7 +10,7 @@ the soonest, however often the reason for it comes up.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from hashlib import blake2b
 
@@ -18,6 +18,9 @@ from controller_runtime import EventRecorder, ObjectReference
 
 _QUIET = 600.0
 """Seconds until the same is told again."""
+
+_MOST = 5
+"""Problems of one annotation that are told one by one."""
 
 _NOTE_BYTES = 1000
 """Longest note; the API server takes 1024."""
@@ -136,6 +139,13 @@ class Notices:
             for key, at in self._told.items()
             if key[1] != what or key[0] not in reasons
         }
+
+
+def first_few(problems: Iterable[str]) -> Sequence[str]:
+    """Return the first of many problems: an annotation has room for thousands."""
+    every = list(problems)
+    more = len(every) - _MOST
+    return every if more <= 0 else [*every[:_MOST], f"and {more} more problems"]
 
 
 def cut_note(note: str) -> str:

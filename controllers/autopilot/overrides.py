@@ -17,6 +17,7 @@ says what is wrong with it), not an error.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -225,14 +226,18 @@ def apply_patch_to(
     kind = baseline.get("kind")
     if sensitive or kind in rules.sensitive_kinds:
         raise OverrideError(f"{kind} is sensitive and cannot be patched by annotation")
-    result = _roomy(baseline)
+    copied = 0
+    result = deepcopy(_roomy(baseline))
     for number, operation in enumerate(operations):
         try:
-            result = jsonpatch.JsonPatch([dict(operation)]).apply(result)
+            if operation["op"] == "copy":  # a chain of copies doubles with each
+                copied += _size(jsonpointer.resolve_pointer(result, operation["from"]))
+                _check_bytes(copied)
+            # In place: a copy of everything for each operation takes minutes.
+            patch = jsonpatch.JsonPatch([deepcopy(dict(operation))])
+            result = patch.apply(result, in_place=True)
         except _FAILURES as error:
             raise OverrideError(f"{_named(number, operation)}: {error}") from error
-        if operation["op"] == "copy":  # a chain of copies doubles with each
-            _check_size(result)
     _check_result(baseline, result, rules)
     return _tidy(result)
 
@@ -318,13 +323,20 @@ def _identity(obj: Json, rules: PatchRules) -> Sequence[object]:
     )
 
 
-def _check_size(obj: object) -> None:
+def _size(obj: object) -> int:
     try:
-        size = len(msgspec.json.encode(obj))
+        return len(msgspec.json.encode(obj))
     except (RecursionError, msgspec.MsgspecError, TypeError) as error:
         raise OverrideError(f"the patch makes no JSON object: {error}") from error
+
+
+def _check_bytes(size: int) -> None:
     if size > MAX_BYTES:
         raise OverrideError(f"the patch makes {size} bytes; {MAX_BYTES} is the most")
+
+
+def _check_size(obj: object) -> None:
+    _check_bytes(_size(obj))
     if _depth(obj) > MAX_DEPTH:
         raise OverrideError(f"the patch nests deeper than {MAX_DEPTH} levels")
 

@@ -109,5 +109,16 @@ def test_a_rule_that_cannot_be_read_leaves_the_others(rule: str) -> None:
     assert "rule 0" in read.problems[0]
 
 
+def test_aliases_that_stand_for_millions_are_not_followed() -> None:
+    doubled = "".join(
+        f"  b{i + 1}: &b{i + 1} {{<<: [*b{i}, *b{i}]}}\n" for i in range(40)
+    )
+
+    read = read_exclusions(f"- b0: &b0 {{x: 1}}\n{doubled}")
+
+    assert read.rules == ()
+    assert "aliases" in read.problems[0]
+
+
 def test_no_annotation_is_no_rule() -> None:
     assert read_exclusions(" ") == ((), ())

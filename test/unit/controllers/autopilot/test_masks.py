@@ -45,6 +45,13 @@ def test_a_pointer_that_cannot_be_used_is_told_and_the_others_hold(text: str) ->
     assert text in masks.problems[0]
 
 
+def test_more_fields_than_anybody_writes_down_are_not_followed() -> None:
+    masks = read_masks(",".join(f"/spec/{n}" for n in range(9999)), protected=())
+
+    assert len(masks.pointers) == 256
+    assert "9999 pointers are too many" in masks.problems[0]
+
+
 def test_an_array_that_is_none_is_told() -> None:
     assert read_masks('["/a"', protected=()).problems
     assert read_masks("[1]", protected=()).problems

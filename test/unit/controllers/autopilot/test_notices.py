@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from controller_runtime import GroupVersionKind, ObjectReference
-from controllers.autopilot.notices import Notices, Reason, cut_note
+from controllers.autopilot.notices import Notices, Reason, cut_note, first_few
 from controllers.autopilot.round import Round
 
 SOURCE = ObjectReference(GroupVersionKind("", "v1", "X"), "shop", "source", "u", "7")
@@ -101,6 +101,13 @@ def test_an_action_fits_however_long_a_name_is(
     actions = [event["action"] for event in recorder.events]
     assert all(len(action.encode()) <= 128 for action in actions)
     assert len(set(actions)) == 2
+
+
+def test_of_an_annotation_full_of_mistakes_a_few_are_told() -> None:
+    problems = [f"problem {n}" for n in range(1000)]
+
+    assert first_few(problems[:5]) == problems[:5]
+    assert first_few(problems) == [*problems[:5], "and 995 more problems"]
 
 
 def test_a_round_is_told_when_its_last_asset_has_been_tried() -> None:

@@ -234,6 +234,28 @@ def test_copies_of_copies_end_before_they_fill_the_memory() -> None:
     assert "bytes" in made(big, *copies).problem
 
 
+def test_what_a_patch_may_copy_is_limited_and_not_just_what_it_leaves() -> None:
+    """Copies over copies: the object stays small, and the loop would stand still."""
+    big = op("add", "/spec/0", value=["x"] * 20_000)
+    copies = [op("copy", "/spec/1", **{"from": "/spec/0"}) for _ in range(200)]
+
+    assert "bytes" in made(big, *copies).problem
+
+
+def test_applying_a_patch_changes_neither_patch_nor_baseline() -> None:
+    operations = [
+        op("add", "/spec/new", value={"a": 1}),
+        op("add", "/spec/new/b", value=2),
+        op("add", "/spec/hosts/-", value="z"),
+    ]
+
+    first = made(*operations)
+    second = made(*operations)
+
+    assert first == second
+    assert first.object["spec"]["new"] == {"a": 1, "b": 2}
+
+
 def test_a_patch_nests_no_deeper_than_objects_may() -> None:
     value: Any = 1
     for _ in range(101):
