@@ -27,7 +27,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
+from functools import cached_property, partial
 from typing import Generic, TypeVar, assert_never, cast
 
 import structlog
@@ -138,13 +138,13 @@ class Controller(Generic[R]):
             randomness: Where reconcile ids come from.
             tracer: Makes a span of each reconcile; by default none is made.
             permissions: What it asks of the API server besides its watches; see
-                `Manager.grants`.
+                `Manager.grants`, which is the first to iterate over them.
         """
         measured = metrics or Metrics()
         self.name = name
         self.options = options or ControllerOptions()
         self.kind = kind_of(kind) if kind is not None else None
-        self.permissions = tuple(permissions)
+        self._declared = permissions
         # Go's controllers name an object by its kind, so one search finds both.
         self._noun = self.kind.kind if self.kind is not None else "object"
         self.queue: WorkQueue[R] = WorkQueue(
@@ -185,6 +185,11 @@ class Controller(Generic[R]):
         Of a bug only the class is told: its text may quote what an object contains.
         """
         return dict(self._last_errors)
+
+    @cached_property
+    def permissions(self) -> tuple[Permission, ...]:
+        """What it asks of the API server besides its watches."""
+        return tuple(self._declared)
 
     async def watch(self, source: Source[R]) -> Watching:
         """Add a source; once the others were started, start it too, and let it sync.

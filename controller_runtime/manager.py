@@ -34,6 +34,7 @@ import os
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -174,6 +175,7 @@ class Manager:
             randomness=self.random,
         )
         self._permissions: set[Permission] = set(self._servers.permissions)
+        self._claimants: list[object] = []
         self._events = EventBroadcaster(
             self.api_reader,
             clock=self.clock,
@@ -219,7 +221,7 @@ class Manager:
         """
         if self._stop.is_set():
             raise AlreadyStartedError(f"cannot add {runnable!r}: the manager stops")
-        self._permissions.update(getattr(runnable, "permissions", ()))
+        self._claimants.append(runnable)
         if group is None:
             group = _default_group(runnable)
         if isinstance(runnable, Controller):
@@ -276,9 +278,10 @@ class Manager:
         that give it.
         """
         election = self._elector.permissions if self._elector else ()
+        claims = (getattr(it, "permissions", ()) for it in self._claimants)
         return needed(
             self.cache.watched,
-            (*self._permissions, *election),
+            (*self._permissions, *election, *chain.from_iterable(claims)),
             model_for=self.scheme.model_for,
         )
 

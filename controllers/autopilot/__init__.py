@@ -93,6 +93,7 @@ def _autopilot(manager: Manager, options: AutopilotOptions) -> Autopilot:
         manager,
         label_selector=f"{identity.managed_by_label}={identity.managed_by_value}",
         timeout=options.watch_timeout,
+        node_delay=options.node_delay,
     )
     keeper = Keeper(
         watches,
@@ -109,20 +110,27 @@ def _autopilot(manager: Manager, options: AutopilotOptions) -> Autopilot:
         now=_now,
         verdict_age=options.verdict_age,
     )
+    scene = Scene(
+        options.catalog,
+        watches,
+        manager.api_reader,
+        clock=manager.clock,
+        images=options.images,
+        metrics_prefix=options.metrics_prefix,
+    )
     return Autopilot(
         options,
         watches=watches,
-        scene=Scene(
-            options.catalog,
-            watches,
-            manager.api_reader,
-            clock=manager.clock,
-            images=options.images,
-            metrics_prefix=options.metrics_prefix,
-        ),
+        scene=scene,
         keeper=keeper,
         gravedigger=Gravedigger(
-            manager.api_reader, identity=identity, notices=notices, metrics=metrics
+            manager.api_reader,
+            identity=identity,
+            notices=notices,
+            metrics=metrics,
+            epoch=scene.epoch,
+            now=_now,
+            age=options.verdict_age,
         ),
         notices=notices,
         metrics=metrics,

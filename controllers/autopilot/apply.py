@@ -80,14 +80,20 @@ class Applier:
         self._metrics.request("patch", str(effective["kind"]), dry_run=True)
         return await self._client.apply(effective, force=True, dry_run=True)
 
-    async def apply(self, effective: Json) -> Json:
+    async def apply(self, effective: Json, *, live: Json | None) -> Json:
         """Create the object, or make its fields what they should be.
 
+        Args:
+            effective: What is applied.
+            live: The object as it was looked at: just that one is changed, and none is
+                created in its place. `None` creates one.
+
         Raises:
+            ConflictError: The object is gone, or another one is there.
             ApiError: The server refuses.
         """
         self._metrics.request("patch", str(effective["kind"]))
-        return await self._client.apply(effective, force=True)
+        return await self._client.apply(_just(effective, live), force=True)
 
     async def release(self, live: Json, operations: Sequence[Json]) -> Json:
         """Give up fields, as `masks.release` says.
@@ -108,6 +114,11 @@ class Applier:
             live, {self._keys.paused: "true", self._keys.paused_reason: text}
         )
 
+    def has_paused(self, live: Json) -> bool:
+        """Whether our mark is on an object, or what a user has left of it."""
+        entries = live["metadata"].get("managedFields") or ()
+        return any(entry.get("manager") == self._pauser for entry in entries)
+
     async def resume(self, live: Json) -> Json:
         """Take away what is left of our mark, when a user has taken the rest."""
         return await self._mark(live, {})
@@ -124,8 +135,19 @@ class Applier:
             "metadata": metadata,
         }
         return await self._client.apply(
-            mark, force=True, field_owner=f"{self.field_manager}-pause"
+            _just(mark, live), force=True, field_owner=self._pauser
         )
+
+    @property
+    def _pauser(self) -> str:
+        return f"{self.field_manager}-pause"
+
+
+def _just(obj: Json, live: Json | None) -> Json:
+    """Mean one object alone, and not another that has its name meanwhile."""
+    if live is None:
+        return obj
+    return {**obj, "metadata": {**obj["metadata"], "uid": live["metadata"]["uid"]}}
 
 
 def identify(obj: Mapping[str, Any]) -> tuple[GroupVersionKind, NamespacedName]:

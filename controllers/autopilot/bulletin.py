@@ -72,7 +72,10 @@ class Bulletin:
                         self._missing_crd(crd, verdict.asset)
                 case Why.ERROR | Why.UNKNOWN:
                     self._skipped(verdict)
-                case Why.WANTED | Why.SCOPE | Why.CONDITIONS | Why.VERSION:
+                case Why.VERSION:
+                    kinds.add(verdict.asset.kind)
+                    self._skipped(verdict)
+                case Why.WANTED | Why.SCOPE | Why.CONDITIONS:
                     pass
         self._discovered(crds)
         self._missing = missing

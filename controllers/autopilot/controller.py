@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
@@ -50,12 +50,14 @@ from controllers.autopilot.keeper import Keeper
 from controllers.autopilot.lookups import Lookup
 from controllers.autopilot.notices import Notices
 from controllers.autopilot.options import AutopilotOptions
-from controllers.autopilot.render import Rendered, Renderer
 from controllers.autopilot.round import Round
 from controllers.autopilot.scene import Scene
 from controllers.autopilot.tombstones import Gravedigger
 from controllers.autopilot.wanted import Became, Kept, Wanted
 from controllers.autopilot.watches import SWEEP, Key, Watches
+
+if TYPE_CHECKING:
+    from controllers.autopilot.render import Rendered, Renderer
 
 log = structlog.get_logger(__name__)
 
@@ -102,7 +104,8 @@ class Autopilot:
         self._options = options
         self._catalog: Catalog = options.catalog
         self._keys = AnnotationKeys(self._catalog.identity.domain)
-        self._renderer = Renderer(self._catalog)
+        self._renderer: Renderer | None = None
+        """Made with the first asset: Jinja takes megabytes, and idle clusters none."""
         self.watches = watches
         self._scene = scene
         self._keeper = keeper
@@ -159,7 +162,7 @@ class Autopilot:
             self._rest(f"waits for the CRD {kind.crd} ({' or '.join(kind.versions)})")
             return fades
         lookup = self._source_lookup(gvk)
-        found = await self.watches.single(lookup)
+        found = await self.watches.single(lookup, minds_status=False)
         if not found:
             self._rest(f"waits for {kind.kind} {lookup.namespace}/{lookup.name}", gvk)
             return fades
@@ -170,9 +173,9 @@ class Autopilot:
             self._rest(f"is off: {self._keys.autopilot} is not set on {kind.kind}", gvk)
             return fades
         await self._gravedigger.bury(self._catalog.tombstones)
-        plan = await self._applied_source(gvk, source, scope)
+        plan, again = await self._applied_source(gvk, source, scope)
         self._begin(plan)
-        return fades
+        return min(filter(None, (fades, again)), default=None)
 
     def _source_kind(self) -> GroupVersionKind | None:
         kind = self._catalog.source
@@ -190,17 +193,22 @@ class Autopilot:
 
     async def _applied_source(
         self, gvk: GroupVersionKind, source: Json, scope: Scope
-    ) -> Plan:
-        """Apply what configures the source object, and plan with what that makes."""
-        plan = await self._planned(gvk, source, scope)
+    ) -> tuple[Plan, timedelta | None]:
+        """Apply what configures the source object, and plan with what that makes.
+
+        Returns:
+            The plan, and when to look again.
+        """
+        plan, again = await self._planned(gvk, source, scope), None
         for name, verdict in plan.verdicts.items():
             # One for another version of the source object is for another cluster.
             is_meant = verdict.asset.kind == gvk and verdict.asset.is_source_config
             if verdict.active and is_meant:
                 kept = await self._keep(name, verdict.asset, plan)
+                again = kept.again or again
                 if kept.live is not None:
                     plan = await self._planned(gvk, kept.live, scope)
-        return plan
+        return plan, again
 
     async def _planned(self, gvk: GroupVersionKind, source: Json, scope: Scope) -> Plan:
         context = await self._scene.context(source)
@@ -215,7 +223,8 @@ class Autopilot:
         """Let go of what does not apply, and queue what does."""
         self._plan, self._remark = plan, ""
         self._bulletin.verdicts(plan.verdicts.values(), self._scene.crds)
-        for name in self._places.keys() - {n for n in plan.verdicts if plan.active(n)}:
+        active = {name for name in plan.verdicts if plan.active(name)}
+        for name in (self._places.keys() | self._rendered.keys()) - active:
             self._drop(name)
         self._follow(self._source_lookup(plan.source))
         names = [
@@ -239,16 +248,21 @@ class Autopilot:
             log.info("autopilot rests", why=remark)
         self._remark, self._plan = remark, None
         self._bulletin.rest()
-        for name in tuple(self._places):
+        for name in self._places.keys() | self._rendered.keys():
             self._drop(name)
         self._follow(*([] if gvk is None else [self._source_lookup(gvk)]))
 
     def _drop(self, name: str) -> None:
-        """Let go of an object that is not wanted now."""
-        place = self._places.pop(name)
+        """Let go of an asset that is not wanted now, and of what it asked about."""
         self._rendered.pop(name, None)
-        self._keeper.forget(place.target)
-        self._metrics.gone(place.target)
+        self._vacate(name)
+
+    def _vacate(self, name: str) -> None:
+        """Let go of the object of an asset; it stays as it is."""
+        place = self._places.pop(name, None)
+        if place is not None:
+            self._keeper.forget(place.target)
+            self._metrics.gone(place.target)
 
     def _forget_unserved(self) -> None:
         for gvk in self.watches.followed:
@@ -280,6 +294,8 @@ class Autopilot:
             self._bulletin.round(self._round.settle(name))
             return None
         try:
+            if not await self._is_asked_for(asset, plan):
+                return None  # the sweep that the source object has queued will tell
             kept = await self._keep(name, asset, plan)
         except FAILURES as error:
             why = str(error) or type(error).__name__
@@ -289,11 +305,16 @@ class Autopilot:
         self._bulletin.round(self._round.settle(name, applied=is_applied))
         return kept.again
 
+    async def _is_asked_for(self, asset: Asset, plan: Plan) -> bool:
+        """Look at the gate again: a plan may have been made many assets ago."""
+        lookup = self._source_lookup(plan.source)
+        found = await self.watches.single(lookup, minds_status=False)
+        return any(self._scope(source).selects(asset) for source in found)
+
     async def _keep(self, name: str, asset: Asset, plan: Plan) -> Kept:
         rendered = await self._render(asset, plan)
         if rendered.object is None:
-            if name in self._places:
-                self._drop(name)
+            self._vacate(name)
             return Kept(Became.EMPTY)
         wanted = self._wanted(asset, rendered.object)
         self._place(name, wanted)
@@ -311,7 +332,7 @@ class Autopilot:
         if rendered is not None and context is plan.context:
             return rendered
         try:
-            rendered = await self._renderer.render(
+            rendered = await self._made_renderer().render(
                 asset, plan.context, self._scene.answer
             )
         except RenderError as error:
@@ -320,6 +341,13 @@ class Autopilot:
             raise
         self._rendered[asset.name] = (plan.context, rendered)
         return rendered
+
+    def _made_renderer(self) -> Renderer:
+        from controllers.autopilot.render import Renderer  # noqa: PLC0415 - lazy
+
+        if self._renderer is None:
+            self._renderer = Renderer(self._catalog)
+        return self._renderer
 
     def _wanted(self, asset: Asset, obj: Json) -> Wanted:
         gvk, key = identify(obj)
@@ -336,6 +364,5 @@ class Autopilot:
     def _place(self, name: str, wanted: Wanted) -> None:
         before = self._places.get(name)
         if before is not None and before.target != wanted.target:
-            self._keeper.forget(before.target)
-            self._metrics.gone(before.target)
+            self._vacate(name)
         self._places[name] = _Place(wanted.gvk, wanted.key, wanted.target)

@@ -93,7 +93,7 @@ def read_exclusions(text: str) -> Exclusions:
     if not text.strip():
         return Exclusions()
     try:
-        # Before anything is built: a few merged aliases stand for more than memory holds.
+        # Before anything is built: merged aliases double with each line.
         check_limits(text)
         rules = yaml.load(text, Loader=yaml.CSafeLoader)
     except CatalogError as error:

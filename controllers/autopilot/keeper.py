@@ -48,8 +48,8 @@ from controllers.autopilot.wanted import Became, Kept, Memory, Wanted
 from controllers.autopilot.watches import Watches
 
 _UNSERVED = timedelta(seconds=5)
-"""Until a kind that the server does not serve is looked for again; the event of its CRD
-is sooner, as a rule."""
+"""Until a kind that the server does not serve is looked for again, which doubles up to
+five minutes; the event of its CRD is sooner, as a rule."""
 
 _SECRET = "Secret"  # noqa: S105 - a kind, not a password
 
@@ -115,14 +115,21 @@ class Keeper:
             return await self._keep(wanted)
         except FAILURES as error:
             if is_about_kind(error) or not self._watches.serves(wanted.gvk):
-                # Its CRD is on its way out, which the next sweep will know.
-                return Kept(Became.SKIPPED, again=_UNSERVED)
+                return self._unserved(wanted)
             if wanted.gvk.kind == _SECRET:
                 error = _without_content(wanted, error)
                 self._voice.failed(wanted, error)
                 raise error from None
             self._voice.failed(wanted, error)
             raise
+
+    def _unserved(self, wanted: Wanted) -> Kept:
+        """Wait for a kind: its CRD comes or goes, which a sweep will know."""
+        memory = self._memories.setdefault(wanted.target, Memory())
+        memory.unserved += 1
+        again = _UNSERVED * 2 ** min(memory.unserved - 1, 6)
+        self._voice.homeless(wanted)
+        return Kept(Became.SKIPPED, again=again)
 
     def exclude(self, wanted: Wanted) -> Kept:
         """Leave an object alone because the source object says so."""
@@ -137,9 +144,11 @@ class Keeper:
 
     async def _keep(self, wanted: Wanted) -> Kept:
         memory = self._memories.setdefault(wanted.target, Memory())
-        if memory.epoch != wanted.epoch:
-            memory.epoch, memory.refused = wanted.epoch, {}
+        baseline = drift.digest(wanted.baseline)
+        if (memory.epoch, memory.baseline) != (wanted.epoch, baseline):
+            memory.epoch, memory.baseline, memory.refused = wanted.epoch, baseline, {}
         look = _Look(wanted, memory, await self._read(wanted))
+        memory.unserved = 0
         for _ in range(_TRIES):
             try:
                 return await self._once(look)
@@ -195,12 +204,19 @@ class Keeper:
         memory.is_paused = True
         self._voice.still_paused(wanted)
         if memory.paused_checked != _version(live):
-            effective = self._customizer.as_if_masked(seen)
-            result = await self._applier.dry_run(effective)
-            is_as_wanted = not drift.differences(live, result)
-            self._voice.compared(wanted, is_as_wanted=is_as_wanted)
+            self._voice.compared(wanted, is_as_wanted=await self._would_fit(seen))
             memory.paused_checked = _version(live)
         return Kept(Became.PAUSED, live)
+
+    async def _would_fit(self, seen: Seen) -> bool:
+        effective = self._customizer.as_if_masked(seen)
+        try:
+            result = await self._applier.dry_run(effective)
+        except ApiError as error:
+            if not is_about_content(error):
+                raise
+            return False  # what is wrong is told when it is to be applied
+        return not drift.differences(seen.live, result)
 
     async def _resumed(
         self,
@@ -212,7 +228,10 @@ class Keeper:
         is_fresh: bool,
     ) -> Json:
         """Begin anew if a user has taken the pause away."""
-        if not (memory.is_paused or wishes.paused_reason):
+        # An annotation that others have copied is no pause of ours that has ended: the
+        # throttle would begin anew with each look.
+        is_ours = bool(wishes.paused_reason) and self._applier.has_paused(live)
+        if not (memory.is_paused or is_ours):
             return live
         if not is_fresh:
             # What the cache does not show yet may be the pause itself.
@@ -221,7 +240,7 @@ class Keeper:
         memory.edits, memory.since = 0, ""
         self._throttle.reset(wanted.target)
         self._voice.resumed(wanted)
-        return await self._applier.resume(live) if wishes.paused_reason else live
+        return await self._applier.resume(live) if is_ours else live
 
     # Is it so? (S10, S11)
 
@@ -296,7 +315,7 @@ class Keeper:
             return Kept(Became.SKIPPED)
         match self._turn(wanted, memory, made.object):
             case Turn.GO:
-                return await self._apply(wanted, memory, made.object, made, is_new=True)
+                return await self._apply(wanted, memory, made.object, made, live=None)
             case Turn.WAIT | Turn.WAR:  # there is nothing to put a pause on
                 return self._wait(wanted, None)
 
@@ -310,7 +329,7 @@ class Keeper:
         match self._turn(wanted, memory, effective):
             case Turn.GO:
                 return await self._apply(
-                    wanted, memory, effective, seen.made, is_new=False
+                    wanted, memory, effective, seen.made, live=live
                 )
             case Turn.WAR:
                 return await self._pause(seen, places)
@@ -354,17 +373,17 @@ class Keeper:
         effective: Json,
         made: Patched,
         *,
-        is_new: bool,
+        live: Json | None,
     ) -> Kept:
         try:
-            applied = await self._applier.apply(effective)
+            applied = await self._applier.apply(effective, live=live)
         except NotFoundError as error:
             if error.details.get("kind") != "namespaces":
                 raise
             self._voice.homeless(wanted)
             return Kept(Became.SKIPPED)
         self._remember(wanted, memory, effective, applied)
-        self._voice.applied(wanted, made, is_new=is_new)
+        self._voice.applied(wanted, made, is_new=live is None)
         return Kept(Became.APPLIED, applied)
 
 

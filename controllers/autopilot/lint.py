@@ -108,6 +108,10 @@ def _tainted_names(tree: nodes.Template) -> frozenset[str]:
         for assign in tree.find_all(nodes.Assign):
             if _is_tainted(assign.node, names):
                 names |= _targets(assign.target)
+        for block in tree.find_all(nodes.With):
+            for target, value in zip(block.targets, block.values, strict=True):
+                if _is_tainted(value, names):
+                    names |= _targets(target)
         for loop in tree.find_all(nodes.For):
             if _is_tainted(loop.iter, names):
                 names |= _targets(loop.target)

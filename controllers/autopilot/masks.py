@@ -37,7 +37,7 @@ from controllers.autopilot.pointers import (
 )
 
 MAX_POINTERS = 256
-"""Fields that an object leaves to others. An annotation has room for thousands."""
+"""Fields that are left to others. An annotation has room for thousands."""
 
 
 class Masks(NamedTuple):

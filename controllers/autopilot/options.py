@@ -47,6 +47,9 @@ class AutopilotOptions:
     """Longest that the first list of a managed kind may take; the asset then fails,
     and is tried again, while the others go on."""
 
+    node_delay: timedelta = timedelta(seconds=5)
+    """Between a change of a Node and the sweep: in a rollout all of them change."""
+
     throttle: ThrottleOptions = field(default_factory=ThrottleOptions)
     """How often one object is corrected."""
 

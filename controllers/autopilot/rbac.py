@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller_runtime import GroupVersionKind, Permission
-from controllers.autopilot.asks import asked_kinds
 from controllers.autopilot.assets import Catalog
 from controllers.autopilot.lookups import CRD
 from controllers.autopilot.scene import PLATFORM
@@ -21,7 +20,14 @@ _EVERYWHERE = ("",)
 
 
 def permissions(catalog: Catalog) -> Iterator[Permission]:
-    """Yield what the controller asks for besides its lasting watches."""
+    """Yield what the controller asks for besides its lasting watches.
+
+    Raises:
+        CatalogError: A template is none, or does not say what it asks about.
+    """
+    # Parses templates, which a process that only runs has no need of.
+    from controllers.autopilot.asks import asked_kinds  # noqa: PLC0415 - lazy
+
     source = catalog.source
     source_kind = GroupVersionKind(source.group, source.versions[0], source.kind)
     yield _permission(source_kind, *_WATCH, "get", "patch")
@@ -33,8 +39,10 @@ def permissions(catalog: Catalog) -> Iterator[Permission]:
         if (kind.group, kind.kind) != (source.group, source.kind):
             yield _permission(kind, *_WATCH, "get", "create", "patch")
     for tombstone in catalog.tombstones:
-        yield _permission(tombstone.kind, "get", "delete")
+        yield _permission(tombstone.kind, "get", "delete", names=(tombstone.key.name,))
 
 
-def _permission(kind: GroupVersionKind, *verbs: str) -> Permission:
-    return Permission(kind, verbs, namespaces=_EVERYWHERE)
+def _permission(
+    kind: GroupVersionKind, *verbs: str, names: tuple[str, ...] = ()
+) -> Permission:
+    return Permission(kind, verbs, names=names, namespaces=_EVERYWHERE)

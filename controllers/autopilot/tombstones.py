@@ -12,13 +12,15 @@ may hold it up, and the status says so for as long as they do.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
 from enum import IntEnum
 
 import structlog
 
 from controller_runtime import (
     Client,
+    GroupVersionKind,
     Json,
     NoKindMatchError,
     NotFoundError,
@@ -50,6 +52,9 @@ class Gravedigger:
         identity: Whose objects are ours.
         notices: Tells of it.
         metrics: Count it.
+        epoch: A number of a kind that changes when its CRD comes or goes.
+        now: Seconds on a clock that does not go back.
+        age: How long an object that is gone is believed to be.
     """
 
     def __init__(
@@ -59,20 +64,26 @@ class Gravedigger:
         identity: Identity,
         notices: Notices,
         metrics: AutopilotMetrics,
+        epoch: Callable[[GroupVersionKind], int],
+        now: Callable[[], float],
+        age: timedelta,
     ) -> None:
         self._client = client
         self._identity = identity
         self._notices = notices
         self._metrics = metrics
-        self._gone: set[Tombstone] = set()
-        """Those that were found to be gone by this process."""
+        self._epoch = epoch
+        self._now = now
+        self._age = age.total_seconds()
+        self._gone: dict[Tombstone, tuple[int, float]] = {}
+        """Those that were found to be gone: in which epoch of their kind, and when."""
 
     async def bury(self, tombstones: Iterable[Tombstone]) -> Mapping[str, str]:
         """Delete what is left of these; return what failed: object → why."""
         failures: dict[str, str] = {}
         for tombstone in tombstones:
             target = _target(tombstone)
-            if tombstone in self._gone:
+            if self._is_known_gone(tombstone):
                 continue
             try:
                 status = await self._bury(tombstone, target)
@@ -81,13 +92,14 @@ class Gravedigger:
                 failures[str(target)] = str(error)
                 self._tell(Reason.TOMBSTONE_FAILED, tombstone, f"failed: {error}")
             if status is Status.GONE:
-                self._gone.add(tombstone)
+                self._gone[tombstone] = self._epoch(tombstone.kind), self._now()
             self._metrics.tombstone(target, status)
         return failures
 
-    def look_again(self) -> None:
-        """Look for all of them again: what is gone may have come back."""
-        self._gone.clear()
+    def _is_known_gone(self, tombstone: Tombstone) -> bool:
+        """Whether it was gone a moment ago, and its kind is as it was."""
+        epoch, at = self._gone.get(tombstone, (0, float("-inf")))
+        return self._now() - at < self._age and epoch == self._epoch(tombstone.kind)
 
     async def _bury(self, tombstone: Tombstone, target: Target) -> Status:
         live = await self._read(tombstone)

@@ -13,7 +13,7 @@ import structlog
 from controllers.autopilot import drift, masks
 from controllers.autopilot.annotations import AnnotationKeys, Wishes
 from controllers.autopilot.gauges import AutopilotMetrics, Customization
-from controllers.autopilot.notices import Notices, Reason
+from controllers.autopilot.notices import Notices, Reason, first_few
 from controllers.autopilot.overrides import Patched
 from controllers.autopilot.pointers import Pointer
 from controllers.autopilot.throttle import ThrottleOptions
@@ -58,9 +58,9 @@ class Voice:
         self._metrics.paused(wanted.target, is_so=False)
 
     def homeless(self, wanted: Wanted) -> None:
-        """Its namespace is not there: nothing is wrong, and nothing can be done."""
+        """Its namespace or kind is not there: nothing is wrong, nothing to be done."""
         self._metrics.incomparable(wanted.target)
-        log.debug("no namespace for it yet", target=str(wanted.target))
+        log.debug("no place for it yet", target=str(wanted.target))
 
     def wishes(self, wanted: Wanted, wishes: Wishes) -> None:
         """Users have said something about it, or nothing."""
@@ -98,7 +98,7 @@ class Voice:
     def bad_masks(self, wanted: Wanted, problems: Sequence[str]) -> None:
         """Some of the fields that a user wants left alone are none."""
         self._metrics.invalid(wanted.target, Customization.IGNORE)
-        for problem in problems:
+        for problem in first_few(problems):
             self._tell(
                 wanted,
                 Reason.INVALID_IGNORE_FIELDS,

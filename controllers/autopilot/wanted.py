@@ -89,8 +89,12 @@ class Memory:
     atomic: frozenset[Pointer] = frozenset()
     """Masked fields that cannot be let go of."""
     epoch: int = 0
+    baseline: str = ""
+    """Digest of what the catalogue wanted last."""
+    unserved: int = 0
+    """Looks at it in a row that found no such kind."""
     refused: dict[str, str] = field(default_factory=dict)
-    """Patch → why the server does not take what it makes, in this epoch."""
+    """Patch → why the server does not take what it makes of this baseline."""
     problem: str = ""
     """What is wrong with the patch, as told."""
     is_paused: bool = False

@@ -101,6 +101,7 @@ class Watches:
         manager: Has the cache.
         label_selector: Finds the objects that are ours.
         timeout: Longest that a first list may take.
+        node_delay: Between a change of a Node and the sweep, for all that follow it.
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class Watches:
         *,
         label_selector: str,
         timeout: timedelta,
+        node_delay: timedelta,
     ) -> None:
         self._manager = manager
         self._concern: Concern = _NoConcern()
@@ -126,7 +128,7 @@ class Watches:
         self._crds_read: dict[tuple[str, str], CrdInfo] = {}
         self.always = (
             KindSource(crds, CRD, mapped(_sweep), [_is_news]),
-            KindSource(nodes, NODE, mapped(_sweep), [_is_news]),
+            KindSource(nodes, NODE, mapped(_sweep), [_is_news], delay=node_delay),
             KindSource(spaces, NAMESPACE, mapped(self._of_namespace)),
         )
         """Sources that the controller has from the start."""
@@ -175,11 +177,17 @@ class Watches:
         """
         followed = _Followed(gvk, self._managed)
         if followed not in self._open:
-            await self._follow(followed, self._of_managed(gvk))
+            await self._follow(followed, self._of_managed(gvk), _is_spec_news)
         return _parsed(self._open[followed].informer.get(key))
 
-    async def single(self, lookup: Lookup) -> tuple[Json, ...]:
+    async def single(
+        self, lookup: Lookup, *, minds_status: bool = True
+    ) -> tuple[Json, ...]:
         """Return what a lookup finds, following it from now on.
+
+        Args:
+            lookup: What is looked for.
+            minds_status: Sweep when its status changes as well.
 
         Raises:
             SyncTimeoutError: It could not be listed in time.
@@ -188,7 +196,8 @@ class Watches:
         """
         followed = _Followed(lookup.kind, _options(lookup))
         if followed not in self._open:
-            await self._follow(followed, _sweep)
+            news = _is_news if minds_status else _is_spec_news
+            await self._follow(followed, _sweep, news)
         entries = self._open[followed].informer.list()
         ordered = sorted(entries, key=lambda entry: entry.key)
         return tuple(filter(None, map(_parsed, ordered)))
@@ -218,14 +227,17 @@ class Watches:
         return frozenset(followed.gvk for followed in self._open)
 
     async def _follow(
-        self, followed: _Followed, keys: Callable[[RawObject], Iterable[Key]]
+        self,
+        followed: _Followed,
+        keys: Callable[[RawObject], Iterable[Key]],
+        is_news: Callable[[Event], bool],
     ) -> None:
         assert self._controller is not None  # noqa: S101 - attached before it runs
         gvk, options = followed
         view = CacheView(self._manager.cache, options)
         self._manager.discovery.forget(gvk)  # it may have been missed a moment ago
         await self._manager.discovery.resource(gvk)
-        source = KindSource(view, gvk, mapped(keys), [_is_spec_news])
+        source = KindSource(view, gvk, mapped(keys), [is_news])
         seconds = self._timeout.total_seconds()
         try:
             async with asyncio.timeout(seconds):
@@ -271,7 +283,8 @@ def _is_spec_news(event: Event) -> bool:
 
 def _content(entry: RawObject) -> Json:
     content: Json = msgspec.json.decode(entry.raw)
-    content["metadata"].pop("resourceVersion", None)
+    for name in ("resourceVersion", "managedFields"):
+        content["metadata"].pop(name, None)
     return content
 
 

@@ -146,6 +146,8 @@ class Platform:
         """What managers asked, in order."""
         self.refuse: Callable[[Call], Response | Exception | None] = lambda _: None
         """Stands in for the server, for calls that it answers."""
+        self.before: Callable[[Call], Awaitable[object]] = _nothing
+        """What happens before the server gets a call."""
 
     @classmethod
     @asynccontextmanager
@@ -200,6 +202,7 @@ class Platform:
 
     async def _hook(self, call: Call, proceed: Proceed) -> Response:
         self.calls.append(call)
+        await self.before(call)
         match self.refuse(call):
             case Exception() as error:
                 raise error
@@ -336,6 +339,10 @@ class Platform:
         before = await self.client.get(gvk, source.name, self.namespace)
         count = int(before["metadata"]["annotations"].get("touched", "0"))
         await self.annotate_source({"touched": str(count + 1)})
+
+
+async def _nothing(call: Call) -> None:
+    del call
 
 
 Lend: TypeAlias = Callable[..., AbstractAsyncContextManager[Platform]]

@@ -253,12 +253,14 @@ def test_scripts_are_shell() -> None:
         "taken",
         "each",
         "ns.x",
+        "within",
     ],
 )
 def test_a_value_that_is_not_the_catalogues_has_to_be_quoted(expression: str) -> None:
     template = (
         "{% set ns = namespace() %}{% set ns.x = source.a %}{% set taken = source.a %}"
-        "{% for each in source.list %}{{ EXPRESSION }}{% endfor %}"
+        "{% for each in source.list %}{% with within = source.a %}{{ EXPRESSION }}"
+        "{% endwith %}{% endfor %}"
     )
 
     def problems(expression: str) -> list[str]:
