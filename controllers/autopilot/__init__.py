@@ -131,6 +131,7 @@ def _autopilot(manager: Manager, options: AutopilotOptions) -> Autopilot:
             epoch=scene.epoch,
             now=_now,
             age=options.verdict_age,
+            refresh=manager.discovery.forget,
         ),
         notices=notices,
         metrics=metrics,

@@ -55,6 +55,7 @@ class Gravedigger:
         epoch: A number of a kind that changes when its CRD comes or goes.
         now: Seconds on a clock that does not go back.
         age: How long an object that is gone is believed to be.
+        refresh: Lets the client look again whether a kind is served.
     """
 
     def __init__(
@@ -67,12 +68,14 @@ class Gravedigger:
         epoch: Callable[[GroupVersionKind], int],
         now: Callable[[], float],
         age: timedelta,
+        refresh: Callable[[GroupVersionKind], None],
     ) -> None:
         self._client = client
         self._identity = identity
         self._notices = notices
         self._metrics = metrics
         self._epoch = epoch
+        self._refresh = refresh
         self._now = now
         self._age = age.total_seconds()
         self._gone: dict[Tombstone, tuple[int, float]] = {}
@@ -119,6 +122,8 @@ class Gravedigger:
 
     async def _read(self, tombstone: Tombstone) -> Json | None:
         namespace, name = tombstone.key
+        if self._epoch(tombstone.kind):
+            self._refresh(tombstone.kind)  # it may have been missed a moment ago
         try:
             return await self._client.get(tombstone.kind, name, namespace)
         except (NotFoundError, NoKindMatchError):
