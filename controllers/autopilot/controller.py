@@ -175,7 +175,7 @@ class Autopilot:
         await self._gravedigger.bury(self._catalog.tombstones)
         plan, again = await self._applied_source(gvk, source, scope)
         self._begin(plan)
-        return min(filter(None, (fades, again)), default=None)
+        return min(filter(None, (fades, again, self._gravedigger.again)), default=None)
 
     def _source_kind(self) -> GroupVersionKind | None:
         kind = self._catalog.source

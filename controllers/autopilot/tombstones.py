@@ -35,6 +35,10 @@ from controllers.autopilot.notices import Notices, Reason
 log = structlog.get_logger(__name__)
 
 
+_UNSERVED = timedelta(seconds=5)
+"""A server knows a CRD a moment before it serves the kind."""
+
+
 class Status(IntEnum):
     """What became of an object that is to go; values of the metric."""
 
@@ -74,6 +78,8 @@ class Gravedigger:
         self._identity = identity
         self._notices = notices
         self._metrics = metrics
+        self.again: timedelta | None = None
+        """When to look again for a kind that is about to be served."""
         self._epoch = epoch
         self._refresh = refresh
         self._now = now
@@ -84,12 +90,16 @@ class Gravedigger:
     async def bury(self, tombstones: Iterable[Tombstone]) -> Mapping[str, str]:
         """Delete what is left of these; return what failed: object → why."""
         failures: dict[str, str] = {}
+        self.again = None
         for tombstone in tombstones:
             target = _target(tombstone)
             if self._is_known_gone(tombstone):
                 continue
             try:
                 status = await self._bury(tombstone, target)
+            except NoKindMatchError:
+                self.again = _UNSERVED
+                continue
             except FAILURES as error:
                 status = Status.FAILED
                 failures[str(target)] = str(error)
@@ -126,7 +136,11 @@ class Gravedigger:
             self._refresh(tombstone.kind)  # it may have been missed a moment ago
         try:
             return await self._client.get(tombstone.kind, name, namespace)
-        except (NotFoundError, NoKindMatchError):
+        except NotFoundError:
+            return None
+        except NoKindMatchError:
+            if self._epoch(tombstone.kind):
+                raise  # its CRD is there: the server will serve it in a moment
             return None
 
     async def _delete(self, tombstone: Tombstone, metadata: Json) -> None:
