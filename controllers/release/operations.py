@@ -51,7 +51,9 @@ class Operations:
             return
         self._newest[meta.key] = meta.generation
         running = self._running.get(meta.key)
-        if running is not None and running.generation < meta.generation:
+        if running is None or running.scope.expired():
+            return  # it may take seconds to cancel, and be heard of meanwhile
+        if running.generation < meta.generation:
             running.scope.reschedule(asyncio.get_running_loop().time())
 
     async def run(

@@ -94,3 +94,29 @@ async def test_an_object_that_is_gone_is_forgotten() -> None:
     operations.notice(meta(7), is_gone=True)
 
     await run(operations, 1, generation=1)
+
+
+async def test_what_was_heard_while_a_cancellation_lasts_does_no_harm() -> None:
+    operations = Operations()
+    loop = asyncio.get_running_loop()
+    loop.call_later(10, operations.notice, meta(2))
+    heard: list[str] = []
+
+    def hear(generation: int) -> None:
+        operations.notice(meta(generation))
+        heard.append(f"generation {generation}")
+
+    loop.call_later(12, hear, 2)
+    loop.call_later(13, hear, 3)
+
+    async def stubborn() -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            await asyncio.sleep(5)  # as a worker takes that cancels in good order
+
+    with pytest.raises(SupersededError):
+        await operations.run(WEB, RELEASE, operation="op", generation=1, work=stubborn)
+
+    assert heard == ["generation 2", "generation 3"]
+    assert loop.time() == pytest.approx(15)
