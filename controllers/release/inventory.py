@@ -22,7 +22,9 @@ MAX_ENTRIES = 500
 
 _POLICY = "helm.sh/resource-policy"
 
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_Loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+"""Reads every scalar as text: `=`, 2024-02-30 or a tag of somebody's own in the data of
+an object are an error to the others, and are none to Helm."""
 
 
 class Item(NamedTuple):
@@ -73,14 +75,14 @@ def _items(documents: Iterable[object], namespace: str) -> Iterator[Item]:
     for document in documents:
         if not isinstance(document, dict):
             continue
-        metadata = document.get("metadata") or {}
+        metadata = _mapping(document.get("metadata"))
         if str(document.get("kind", "")).endswith("List") and "items" in document:
             yield from _items(document["items"] or (), namespace)
         elif metadata.get("name"):
             gvk = GroupVersionKind.parse(
                 str(document.get("apiVersion", "")), str(document.get("kind", ""))
             )
-            annotations = metadata.get("annotations") or {}
+            annotations = _mapping(metadata.get("annotations"))
             yield Item(
                 namespace=str(metadata.get("namespace") or namespace),
                 name=str(metadata["name"]),
@@ -89,6 +91,10 @@ def _items(documents: Iterable[object], namespace: str) -> Iterator[Item]:
                 version=gvk.version,
                 is_kept=annotations.get(_POLICY) == "keep",
             )
+
+
+def _mapping(value: object) -> dict[str, object]:
+    return value if isinstance(value, dict) else {}
 
 
 def to_status(items: Iterable[Item]) -> Inventory:
@@ -103,5 +109,11 @@ def to_status(items: Iterable[Item]) -> Inventory:
 def from_status(inventory: Inventory | None) -> tuple[Item, ...]:
     """Return the objects that a status names; without versions."""
     entries = inventory.entries if inventory is not None else ()
-    parts = (entry.split("_", 3) for entry in entries)
-    return tuple(Item(place, name, group, kind) for place, name, group, kind in parts)
+    return tuple(map(_named, entries))
+
+
+def _named(entry: str) -> Item:
+    place, _, rest = entry.partition("_")
+    # Names may have a `_`, as those of roles do; nothing else may.
+    name, group, kind = rest.rsplit("_", 2)
+    return Item(place, name, group, kind)

@@ -111,6 +111,27 @@ def test_a_manifest_is_read_into_what_it_is_made_of() -> None:
     assert {(it.kind, it.name) for it in known} == {(it.kind, it.name) for it in items}
 
 
+@pytest.mark.parametrize(
+    "value", ["=", "2024-02-30", "!Ref other", "1_000:99", "<<", "0b2"]
+)
+def test_no_data_of_an_object_keeps_a_manifest_from_being_read(value: str) -> None:
+    """Helm's parser has no opinion on these; PyYAML's safe one raises."""
+    manifest = (
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: 1e3\n"
+        f"data:\n  a: {value}\n"
+    )
+
+    assert read_manifest(manifest, namespace="shop") == (
+        Item("shop", "1e3", "", "ConfigMap", "v1"),
+    )
+
+
+def test_a_name_with_an_underscore_is_found_again() -> None:
+    role = Item("shop", "read_only", "rbac.authorization.k8s.io", "Role")
+
+    assert from_status(to_status([role])) == (role,)
+
+
 def test_a_status_names_so_many_objects_and_counts_all() -> None:
     items = [Item("shop", f"c{n}", "", "ConfigMap", "v1") for n in range(700)]
 
