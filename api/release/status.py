@@ -82,6 +82,8 @@ class Inventory(ApiModel):
     hash: str = ""
     entries: Annotated[tuple[str, ...], ListSet()] = ()
     """`namespace_name_group_kind`, the first 500 of them."""
+    kept: Annotated[tuple[str, ...], ListSet()] = ()
+    """Those of the entries that outlive the release (`helm.sh/resource-policy`)."""
 
 
 class Operation(ApiModel):

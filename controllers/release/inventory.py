@@ -89,7 +89,7 @@ def _items(documents: Iterable[object], namespace: str) -> Iterator[Item]:
                 group=gvk.group,
                 kind=gvk.kind,
                 version=gvk.version,
-                is_kept=annotations.get(_POLICY) == "keep",
+                is_kept=str(annotations.get(_POLICY)).strip().lower() == "keep",
             )
 
 
@@ -99,21 +99,28 @@ def _mapping(value: object) -> dict[str, object]:
 
 def to_status(items: Iterable[Item]) -> Inventory:
     """Return what a status says about the objects of a release."""
-    ids = sorted({item.id for item in items})
+    kept = {item.id: item.is_kept for item in items}
+    ids = sorted(kept)
     digest = hashlib.sha256("\n".join(ids).encode()).hexdigest()
+    entries = tuple(ids[:MAX_ENTRIES])
     return Inventory(
-        count=len(ids), hash=f"sha256:{digest}", entries=tuple(ids[:MAX_ENTRIES])
+        count=len(ids),
+        hash=f"sha256:{digest}",
+        entries=entries,
+        kept=tuple(it for it in entries if kept[it]),
     )
 
 
 def from_status(inventory: Inventory | None) -> tuple[Item, ...]:
     """Return the objects that a status names; without versions."""
-    entries = inventory.entries if inventory is not None else ()
-    return tuple(map(_named, entries))
+    if inventory is None:
+        return ()
+    kept = frozenset(inventory.kept)
+    return tuple(_named(it, is_kept=it in kept) for it in inventory.entries)
 
 
-def _named(entry: str) -> Item:
+def _named(entry: str, *, is_kept: bool) -> Item:
     place, _, rest = entry.partition("_")
     # Names may have a `_`, as those of roles do; nothing else may.
     name, group, kind = rest.rsplit("_", 2)
-    return Item(place, name, group, kind)
+    return Item(place, name, group, kind, is_kept=is_kept)

@@ -95,7 +95,7 @@ kind: PersistentVolumeClaim
 metadata:
   name: data
   namespace: other
-  annotations: {helm.sh/resource-policy: keep}
+  annotations: {helm.sh/resource-policy: " Keep"}
 """
 
 
@@ -109,6 +109,12 @@ def test_a_manifest_is_read_into_what_it_is_made_of() -> None:
     )
     known = from_status(to_status(items))
     assert {(it.kind, it.name) for it in known} == {(it.kind, it.name) for it in items}
+
+
+def test_a_status_knows_what_outlives_the_release_so_nobody_waits_for_it() -> None:
+    known = from_status(to_status(read_manifest(MANIFEST, namespace="shop")))
+
+    assert [it.name for it in known if it.is_kept] == ["data"]
 
 
 @pytest.mark.parametrize(
