@@ -149,8 +149,10 @@ class Releaser:
         if blocked is None:
             return None
         if blocked.is_cycle:
-            return outcomes.refused("DependencyCycle", [blocked.message]), None
-        outcome = outcomes.waiting("DependencyNotReady", blocked.message)
+            outcome = outcomes.refused("DependencyCycle", [blocked.message])
+        else:
+            outcome = outcomes.waiting("DependencyNotReady", blocked.message)
+        # No event of ours tells what becomes of another object, nor of the cycle.
         return outcome, self._around.options.requeue_dependency
 
     async def _say(self, roost: ManagedRoost, outcome: Outcome) -> None:

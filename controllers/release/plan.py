@@ -120,7 +120,8 @@ def plan(state: ReleaseState, facts: Facts) -> Step | None:
         case ReleaseState.FOREIGN:
             return Step.REFUSE
         case ReleaseState.GOING:
-            return Step.UNINSTALL
+            is_time = facts.is_due or facts.is_forced
+            return Step.UNINSTALL if is_time else Step.WAIT_FOR_RETRY
         case ReleaseState.ABSENT:
             return _attempt(Step.INSTALL, facts)
         case _ if facts.is_rollback_wanted:

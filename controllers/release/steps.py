@@ -96,7 +96,7 @@ class Steps:
             error = refusal
         except ConflictError as refusal:
             error = refusal
-        self._note(look, step, loop.time() - started)
+        self._note(look, step, loop.time() - started, is_done=error is None)
         if error is None:
             self._done(look, step, revision=revision, why=why)
         else:
@@ -136,11 +136,12 @@ class Steps:
             reason=why,
         )
 
-    def _note(self, look: Look, step: Step, seconds: float) -> None:
+    def _note(self, look: Look, step: Step, seconds: float, *, is_done: bool) -> None:
         """Remember what was tried; what only mends a record is no attempt."""
         if step in {Step.UNLOCK, Step.CLAIM}:
             return
-        is_wish = step is Step.ROLL_BACK and look.rollback_to is not None
+        # One that failed holds nothing: what is deployed is no revision of a wish.
+        is_wish = is_done and look.rollback_to is not None and step is Step.ROLL_BACK
         look.status = counters.attempted(
             look.status,
             ROLLBACK_TO if is_wish else step.value,
@@ -190,9 +191,10 @@ class Steps:
         counts = means.counts and step in _DEPLOYS
         look.status = counters.failed(look.status, step, counts=counts)
         look.is_forced = False
+        now = self._around.clock.now().replace(microsecond=0)
+        due = look.status.next_retry_time
         # A remediation changes nothing about when the next attempt is due.
-        if step in _DEPLOYS or look.status.next_retry_time is None:
-            now = self._around.clock.now().replace(microsecond=0)
+        if step in _DEPLOYS or due is None or due <= now:
             look.update(next_retry_time=now + self._pause(look, means))
         message = f"{step.value.replace('_', ' ')} of {look}: {error}"
         is_own = not account(look.roost, self._around.options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 
@@ -12,6 +13,7 @@ from conformance.charts import chart
 from conformance.roosts import CONFIG_MAP, Yard, message, says
 from controller_runtime import GroupVersionKind, NotFoundError, json_patch, merge_patch
 from controller_runtime.testing.eventually import eventually_gone
+from controllers.release.options import ReleaseOptions
 from controllers.release.teardown import NAMESPACE, SERVICE_ACCOUNT
 
 ROLE_BINDING = GroupVersionKind("rbac.authorization.k8s.io", "v1", "RoleBinding")
@@ -200,17 +202,18 @@ async def test_dependencies_come_first_and_a_circle_of_them_is_named(
     yard: Yard,
 ) -> None:
     """Section 2.5: dependsOn."""
-    async with yard.manager():
+    options = ReleaseOptions(requeue_dependency=timedelta(seconds=1))
+    async with yard.manager(options):
         await yard.create("web", dependsOn=[{"name": "base"}])
         roost = await yard.not_ready("DependencyNotReady")
         assert "base does not exist" in message(roost)
         await yard.create("base", dependsOn=[{"name": "web"}])
         roost = await yard.not_ready("DependencyCycle", "base")
         assert "→" in message(roost)
+        await yard.not_ready("DependencyCycle")
 
         await yard.patch("base", {"spec": {"dependsOn": None}})
         await yard.ready(1, "base")
-        await yard.annotate(reconcile_at="now")
         await yard.ready(1)
 
 

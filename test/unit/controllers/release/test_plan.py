@@ -32,6 +32,9 @@ OVER = Facts(failures=4, is_due=False)
         pytest.param(S.LOCKED, Facts(), Step.WAIT_FOR_LOCK, id="somebody is at it"),
         pytest.param(S.ABANDONED, Facts(), Step.UNLOCK, id="helm was interrupted"),
         pytest.param(S.GOING, Facts(), Step.UNINSTALL, id="half uninstalled"),
+        pytest.param(
+            S.GOING, FAILED, Step.WAIT_FOR_RETRY, id="did not go a moment ago"
+        ),
         pytest.param(S.FOREIGN, Facts(), Step.REFUSE, id="another's"),
         pytest.param(S.OUT_OF_SYNC, Facts(), Step.UPGRADE, id="the spec changed"),
         pytest.param(S.UNCLAIMED, Facts(), Step.CLAIM, id="an object made anew"),
