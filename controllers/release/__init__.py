@@ -9,7 +9,7 @@
     driver       steps until nothing is left   operations  what runs, and is overtaken
     history, snapshot, inventory, counters     what a status remembers
     outcomes, status                           what it says, in conditions
-    dependencies, ending, teardown             before the first step, after the last
+    standing, dependencies, ending, teardown   before the first step, after the last
     helm/, chart/, values                      Helm itself, and where charts come from
 
 The resource is birbparty/roost-keeper's ManagedRoost; states and remediation are those
@@ -66,6 +66,7 @@ from controllers.release.parts import Parts
 from controllers.release.plan import Step
 from controllers.release.records import RECORD_TYPE
 from controllers.release.sources import SourceReader
+from controllers.release.standing import ACCESS_REVIEW, Standing
 from controllers.release.steps import Steps
 from controllers.release.surroundings import Surroundings
 from controllers.release.teardown import NAMESPACE, SERVICE_ACCOUNT, Inspector
@@ -121,6 +122,7 @@ _PERMISSIONS = (
     Permission(Secret, ("get", "list", "patch", "update")),
     Permission(NAMESPACE, ("get",)),
     Permission(SERVICE_ACCOUNT, ("get", "impersonate")),
+    Permission(ACCESS_REVIEW, ("create",)),
 )
 """What is asked of the API server in our own name; Helm acts as the service account of
 the object."""
@@ -168,6 +170,7 @@ def _releaser(
             writer,
             surroundings,
         ),
+        standing=Standing(live, options),
         writer=writer,
         surroundings=surroundings,
     )

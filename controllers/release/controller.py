@@ -22,6 +22,7 @@ from controller_runtime import (
     Backoff,
     Client,
     ConflictError,
+    DecodeError,
     ExponentialLimiter,
     ForbiddenError,
     NotFoundError,
@@ -39,6 +40,7 @@ from controllers.release.failures import SOON, Again
 from controllers.release.look import Look
 from controllers.release.operations import ReleaseBusyError, SupersededError
 from controllers.release.sources import DesireError
+from controllers.release.standing import Standing
 from controllers.release.status import Outcome, conclude
 from controllers.release.surroundings import Surroundings
 from controllers.release.unsupported import unsupported_fields
@@ -67,6 +69,7 @@ class Releaser:
         desirer: Desirer,
         driver: Driver,
         ending: Ending,
+        standing: Standing,
         writer: Writer,
         surroundings: Surroundings,
     ) -> None:
@@ -75,6 +78,7 @@ class Releaser:
         self._desirer = desirer
         self._driver = driver
         self._ending = ending
+        self._standing = standing
         self._writer = writer
         self._around = surroundings
         self._unreachable: ExponentialLimiter[Request] = ExponentialLimiter(_SOURCE)
@@ -134,6 +138,9 @@ class Releaser:
             # Our own account, not the one that Helm acts as.
             await self._say(look.roost, outcomes.waiting("Forbidden", str(error)))
             after = None
+        except DecodeError as error:
+            await self._say(look.roost, outcomes.refused(outcomes.UNREADABLE, [error]))
+            after = None
         interval = self._interval(roost)
         return Result(requeue_after=interval if after is None else min(after, interval))
 
@@ -145,6 +152,8 @@ class Releaser:
             return outcomes.refused("InvalidSpec", problems), None
         if roost.spec.suspend:
             return outcomes.suspended(), None
+        if objection := await self._standing.objection(roost):
+            return outcomes.waiting("Forbidden", objection), self._interval(roost)
         blocked = await self._dependencies.check(roost)
         if blocked is None:
             return None

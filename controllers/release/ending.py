@@ -14,6 +14,7 @@ from api.release.v1alpha1 import (
 )
 from controller_runtime import (
     Client,
+    DecodeError,
     NotFoundError,
     Result,
     add_finalizer,
@@ -24,6 +25,7 @@ from controller_runtime import (
 )
 from controllers.release import counters, outcomes
 from controllers.release.actions import Action, Work
+from controllers.release.demands import DELETION_POLICY, is_orphan
 from controllers.release.failures import SOON, Again, disposition
 from controllers.release.helm.engine import EngineError
 from controllers.release.identity import release_key
@@ -72,9 +74,23 @@ class Ending:
         """Bring the release of an object that goes to its end."""
         if not _holds(roost):
             return None
+        try:
+            return await self._finish(roost)
+        except DecodeError as error:
+            message = (
+                f"{error}. To leave the release, set the annotation "
+                f"{DELETION_POLICY}=Orphan"
+            )
+            await self._say(
+                roost, outcomes.teardown_failed(outcomes.UNREADABLE, message)
+            )
+            return Result(requeue_after=roost.spec.interval)
+
+    async def _finish(self, roost: ManagedRoost) -> Result | None:
         impediment = await self._inspector.impediment(roost)
         key = release_key(roost)
-        revisions = await self._observer.revisions(key) if not impediment else ()
+        is_left = impediment or is_orphan(roost.metadata.annotations)
+        revisions = () if is_left else await self._observer.revisions(key)
         decision = decide(roost, revisions, impediment=impediment)
         log.debug("ending", release=str(key), farewell=decision.farewell)
         match decision.farewell:

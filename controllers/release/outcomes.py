@@ -37,6 +37,10 @@ PHASES = {
 """Step → the phase while it is taken."""
 
 
+UNREADABLE = "RecordUnreadable"
+"""Reason where Helm's own record of the release cannot be read."""
+
+
 def refused(reason: str, problems: Sequence[object]) -> Outcome:
     """The spec, or what it leads to, cannot be used until it changes."""
     return Outcome(

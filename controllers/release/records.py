@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -30,6 +30,11 @@ RECORD_TYPE = "helm.sh/release.v1"
 
 _MAX_PAYLOAD = 64 * 1024 * 1024
 """Bytes that a record may unpack to. A Secret holds 1 MiB, gzip makes a thousandth."""
+
+_DIGITS = 11
+"""Of seconds since 1970 that are a date: until the year 5138."""
+
+T = TypeVar("T")
 
 
 class HelmStatus(StrEnum):
@@ -117,7 +122,11 @@ def _read_revision(secret: Json) -> Revision:
 def _modified(metadata: Mapping[str, Any], labels: Mapping[str, str]) -> datetime:
     """Return when a record was last written: labels have seconds since 1970."""
     seconds = (labels.get(label, "") for label in ("createdAt", "modifiedAt"))
-    written = [datetime.fromtimestamp(int(it), UTC) for it in seconds if it.isdecimal()]
+    written = [
+        datetime.fromtimestamp(int(it), UTC)
+        for it in seconds
+        if it.isdecimal() and len(it) <= _DIGITS
+    ]
     return max(written or [datetime.fromisoformat(metadata["creationTimestamp"])])
 
 
@@ -127,19 +136,43 @@ def read_payload(secret: Json) -> Payload:
     Raises:
         DecodeError: It cannot be unpacked; the text names it, and shows nothing.
     """
-    fields = _unpack(secret)
-    info: Mapping[str, Any] = fields.get("info") or {}
-    chart: Mapping[str, Any] = (fields.get("chart") or {}).get("metadata") or {}
+    # Templates and files are the most of it, and are passed over.
+    record = _unpack(secret, _Record)
+    info = record.info or _Info()
+    chart = (record.chart or _Chart()).metadata or _Metadata()
     return Payload(
-        description=str(info.get("description") or ""),
-        notes=str(info.get("notes") or ""),
-        first_deployed=str(info.get("first_deployed") or ""),
-        last_deployed=str(info.get("last_deployed") or ""),
-        chart_name=str(chart.get("name") or ""),
-        chart_version=str(chart.get("version") or ""),
-        app_version=str(chart.get("appVersion") or ""),
-        manifest=str(fields.get("manifest") or ""),
+        description=info.description or "",
+        notes=info.notes or "",
+        first_deployed=info.first_deployed or "",
+        last_deployed=info.last_deployed or "",
+        chart_name=chart.name or "",
+        chart_version=chart.version or "",
+        app_version=chart.app_version or "",
+        manifest=record.manifest or "",
     )
+
+
+class _Info(msgspec.Struct):
+    description: str | None = None
+    notes: str | None = None
+    first_deployed: str | None = None
+    last_deployed: str | None = None
+
+
+class _Metadata(msgspec.Struct, rename="camel"):
+    name: str | None = None
+    version: str | None = None
+    app_version: str | None = None
+
+
+class _Chart(msgspec.Struct):
+    metadata: _Metadata | None = None
+
+
+class _Record(msgspec.Struct):
+    info: _Info | None = None
+    chart: _Chart | None = None
+    manifest: str | None = None
 
 
 def unlocked(secret: Json, *, description: str) -> Json:
@@ -150,8 +183,10 @@ def unlocked(secret: Json, *, description: str) -> Json:
     Raises:
         DecodeError: It cannot be unpacked.
     """
-    fields = _unpack(secret)
-    info = {**(fields.get("info") or {}), "status": HelmStatus.FAILED.value}
+    fields = _unpack(secret, dict[str, Any])
+    known = fields.get("info")
+    info = known if isinstance(known, dict) else {}
+    info = {**info, "status": HelmStatus.FAILED.value}
     packed = _pack({**fields, "info": {**info, "description": description}})
     metadata = dict(secret["metadata"])
     metadata.pop("managedFields", None)
@@ -165,21 +200,21 @@ def unlocked(secret: Json, *, description: str) -> Json:
     }
 
 
-def _unpack(secret: Json) -> Json:
+def _unpack(secret: Json, kind: type[T]) -> T:
     try:
         helms = base64.b64decode(secret["data"]["release"], validate=True)
         packed = base64.b64decode(helms, validate=True)
         unpacker = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
         # What is cut off is no JSON: that is the answer for a record too large.
         raw = unpacker.decompress(packed, _MAX_PAYLOAD)
-        fields: Json = msgspec.json.decode(raw, type=dict[str, Any])
+        return msgspec.json.decode(raw, type=kind)
     except (KeyError, TypeError, ValueError, binascii.Error, zlib.error) as error:
         metadata = secret["metadata"]
         raise DecodeError(
             f"cannot read the release record "
-            f"{metadata['namespace']}/{metadata['name']}: {type(error).__name__}"
+            f"{metadata['namespace']}/{metadata['name']} ({type(error).__name__}); "
+            "Helm cannot read it either: delete it or mend it"
         ) from None
-    return fields
 
 
 def _pack(fields: Json) -> str:

@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 
 from conformance.charts import DEPLOYMENT as DEPLOYMENT_TEMPLATE
 from conformance.charts import NOWHERE, chart
-from conformance.roosts import DEPLOYMENT, SECRET, Yard, says
+from conformance.roosts import DEPLOYMENT, SECRET, Yard, message, says
 from controller_runtime import (
     Call,
     InterceptedTransport,
@@ -258,3 +258,25 @@ async def through_trouble(
         is_down.clear()
 
         await yard.ready(2)
+
+
+async def test_a_record_that_cannot_be_read_is_told_of_and_holds_nobody_for_ever(
+    yard: Yard,
+) -> None:
+    """Section 2.1: release Secrets, decoded by us."""
+    async with yard.manager():
+        await yard.create(interval="2s")
+        await yard.ready(1)
+        rubbish = {"data": {"release": "cnViYmlzaA=="}}
+        await yard.client.patch(
+            SECRET,
+            "sh.helm.release.v1.web.v1",
+            yard.namespace,
+            patch=merge_patch(rubbish),
+        )
+        await yard.delete()
+        roost = await yard.not_ready("RecordUnreadable")
+        assert "sh.helm.release.v1.web.v1" in message(roost)
+
+        await yard.annotate(deletion_policy="Orphan")
+        await yard.gone()

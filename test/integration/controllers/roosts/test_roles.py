@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import yaml
 
+from conformance.charts import chart
 from conformance.roosts import SECRET, Yard, message
 from controller_runtime import (
     GroupVersionKind,
@@ -74,7 +75,12 @@ async def test_the_manager_needs_its_role_and_helm_the_account_of_the_object(
         manager = build(settings, recording, Metrics(), config=config)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(manager.start())
-            await yard.create("own")
+            # Rendered as the manager, it would show any Secret of the cluster.
+            peep = '{{ fail (lookup "v1" "Secret" "%s" "theirs" | toJson) }}'
+            templates = {"peep.yaml": peep % yard.namespace}
+            yard.publish(chart(version="6.6.6", templates=templates), "6.6.6")
+            await yard.apply(SECRET, "theirs", stringData={"password": "hunter2"})
+            await yard.create("own", chart={"version": "6.6.6"})
             roost = await yard.not_ready("Forbidden", "own")
             await yard.delete("own")
             await yard.gone("own")
@@ -98,6 +104,7 @@ async def test_the_manager_needs_its_role_and_helm_the_account_of_the_object(
             manager.stop()
 
     assert "set spec.serviceAccountName" in message(roost)
+    assert "aHVudGVyMg" not in message(roost)
     assert recording.forbidden == []
     unused = Roles.read(name, documents).unused(recording.requests)
     assert {str(it).partition(" in ")[0] for it in unused} <= NOT_SEEN

@@ -18,6 +18,11 @@ from controllers.release.records import (
 )
 
 
+def packed(content: object) -> str:
+    raw = gzip.compress(json.dumps(content).encode())
+    return base64.b64encode(base64.b64encode(raw)).decode()
+
+
 def record(number: object = 1, status: str = "deployed", **labels: str) -> Json:
     content = {
         "name": "web",
@@ -26,8 +31,6 @@ def record(number: object = 1, status: str = "deployed", **labels: str) -> Json:
         "manifest": "kind: ConfigMap\n",
         "config": {"password": "hunter2"},
     }
-    packed = gzip.compress(json.dumps(content).encode())
-    twice = base64.b64encode(base64.b64encode(packed)).decode()
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -46,7 +49,7 @@ def record(number: object = 1, status: str = "deployed", **labels: str) -> Json:
                 **labels,
             },
         },
-        "data": {"release": twice},
+        "data": {"release": packed(content)},
     }
 
 
@@ -77,6 +80,12 @@ def test_helms_own_time_counts_and_else_that_of_the_secret() -> None:
     assert plain.modified.hour == 12
 
 
+def test_a_label_that_is_no_time_is_passed_over() -> None:
+    (found,) = read_revisions([record(modifiedAt="9" * 30)])
+
+    assert found.modified.hour == 12
+
+
 def test_a_record_without_a_number_is_named() -> None:
     with pytest.raises(DecodeError, match=r"shop/sh\.helm\.release\.v1\.web\.vx"):
         read_revisions([record("x")])
@@ -92,8 +101,15 @@ def test_the_payload_says_what_is_deployed() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [{}, {"release": "?"}, {"release": "aGk="}, {"release": None}],
-    ids=["nothing", "no base64", "no gzip", "null"],
+    [
+        {},
+        {"release": "?"},
+        {"release": "aGk="},
+        {"release": None},
+        {"release": packed({"info": "text", "chart": [1]})},
+        {"release": packed([])},
+    ],
+    ids=["nothing", "no base64", "no gzip", "null", "other JSON", "a list"],
 )
 def test_a_payload_that_is_none_is_named_and_not_shown(data: Json) -> None:
     with pytest.raises(DecodeError) as caught:
