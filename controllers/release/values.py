@@ -267,10 +267,12 @@ class Composer:
         for piece in refs:
             if piece.target_path:
                 merged = _set(merged, piece)
-        secrets = _secrets(zip(whole, parsed[len(inline) :], strict=True), refs)
+        secret = _secrets(zip(whole, parsed[len(inline) :], strict=True), refs)
         if template is not None:
             merged = {key: expand(value, template) for key, value in merged.items()}
-        return Values(merged=merged, secrets=secrets)
+            # Filled in they are other texts, which Helm may quote.
+            secret += [expand(it, template) for it in secret]
+        return Values(merged=merged, secrets=secret_texts(*secret))
 
     async def _parse(self, pieces: Sequence[Piece]) -> Sequence[Mapping[str, object]]:
         keys = [hashlib.sha256(piece.text.encode()).digest() for piece in pieces]
@@ -309,10 +311,11 @@ class Composer:
 
 def _secrets(
     parsed: Iterable[tuple[Piece, Mapping[str, object]]], refs: Iterable[Piece]
-) -> frozenset[str]:
+) -> list[object]:
+    """Return the values that came from Secrets."""
     whole = [values for piece, values in parsed if piece.is_secret]
     single = [piece.text for piece in refs if piece.is_secret and piece.target_path]
-    return secret_texts(*whole, *single)
+    return [*whole, *single]
 
 
 def _set(values: Mapping[str, object], piece: Piece) -> Mapping[str, object]:

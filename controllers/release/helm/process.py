@@ -108,6 +108,8 @@ class WorkerProcess:
         self._why = ""
         self._words: list[str] = []
         self._secrets: frozenset[str] = frozenset()
+        self._past_secrets: frozenset[str] = frozenset()
+        """Of the question before: its logs may come after its answer."""
 
     @property
     def pid(self) -> int:
@@ -175,7 +177,7 @@ class WorkerProcess:
         Raises:
             WorkerDiedError: The process ended, or had to be.
         """
-        self._secrets = secrets
+        self._secrets, self._past_secrets = secrets, self._secrets
         self.operations += 1
         try:
             async with asyncio.timeout(patience):
@@ -193,7 +195,6 @@ class WorkerProcess:
             await self.ended()
             raise self._death(f"Helm's worker process failed: {error}") from None
         finally:
-            self._secrets = frozenset()
             self.idle_since = asyncio.get_running_loop().time()
 
     def interrupt(self) -> None:
@@ -236,13 +237,18 @@ class WorkerProcess:
         try:
             async with asyncio.timeout(seconds):
                 version = read_hello(await _stdout(process).readline())
-        except (TimeoutError, ProtocolError):
+        except TimeoutError:
             self._why = f"it said no hello within {seconds:g} s"
-            self._leave.set()
-            self.kill()
+        except ProtocolError:
+            pass  # what it wrote to stderr says why, if it ended
+        else:
+            log.debug(
+                "helm worker started", worker=self.number, pid=self.pid, helm=version
+            )
+            self._started.set()
             return
-        log.debug("helm worker started", worker=self.number, pid=self.pid, helm=version)
-        self._started.set()
+        self._leave.set()
+        self.kill()
 
     async def _notice_end(self, process: Process) -> None:
         await process.wait()
@@ -323,11 +329,14 @@ class WorkerProcess:
             entry = json.loads(line)
             text = str(entry["text"])
         except (ValueError, KeyError, TypeError):
-            text = scrub(line.decode(errors="replace").rstrip(), self._secrets)
-            log.debug("helm says", worker=self.number, text=text)
+            text = self._scrubbed(line.decode(errors="replace").rstrip())
             self._words = [*self._words[:_WORDS], text]
         else:
-            log.debug("helm says", worker=self.number, text=scrub(text, self._secrets))
+            text = self._scrubbed(text)
+        log.debug("helm says", worker=self.number, text=text)
+
+    def _scrubbed(self, text: str) -> str:
+        return scrub(text, self._secrets | self._past_secrets)
 
     def _death(self, what: str) -> WorkerDiedError:
         process = self._process

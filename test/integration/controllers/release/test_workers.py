@@ -144,6 +144,15 @@ async def test_a_program_that_does_not_start_is_an_error_of_the_operation(
             await pool.parse(["a: 1"])
 
 
+async def test_a_program_that_ends_at_once_is_quoted_on_why(
+    config: RestConfig,
+) -> None:
+    wrong = WorkerOptions(log_level="NONSENSE")
+    async with running(config, PoolOptions(worker=wrong)) as pool:
+        with pytest.raises(WorkerDiedError, match="KeyError: 'NONSENSE'"):
+            await pool.parse(["a: 1"])
+
+
 async def test_a_worker_that_ignores_the_end_is_killed(config: RestConfig) -> None:
     hasty = WorkerOptions(cancel_grace=timedelta(seconds=0.2))
     async with running(config, PoolOptions(worker=hasty)) as pool:

@@ -171,6 +171,26 @@ async def test_secrets_are_collected_from_secrets_alone() -> None:
     assert "visible" not in values.secrets
 
 
+async def test_a_secret_that_was_filled_in_is_as_secret_as_before() -> None:
+    sources = Sources(
+        secrets=[
+            piece("Secret s", dsn="user:hunter2@${ROOST_NAME}"),
+            Piece(
+                where="key k of Secret t",
+                text="token-of-${ROOST_NAME}",
+                is_secret=True,
+                target_path="token",
+            ),
+        ]
+    )
+    template = Template(builtin={"ROOST_NAME": "web"})
+
+    values = await Composer(JsonEngine()).compose(sources, template)
+
+    assert values.merged == {"dsn": "user:hunter2@web", "token": "token-of-web"}
+    assert {"user:hunter2@web", "token-of-web"} <= values.secrets
+
+
 async def test_what_cannot_be_read_is_named_and_a_secret_is_not_quoted() -> None:
     bad = Piece(where="key a of Secret n/s", text="pass: [word", is_secret=True)
     with pytest.raises(ValuesError) as secret:
