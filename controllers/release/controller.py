@@ -167,9 +167,9 @@ class Releaser:
     async def _say(self, roost: ManagedRoost, outcome: Outcome) -> None:
         """Write what a look came to that never got as far as the release."""
         status = conclude(
-            counters.begun(roost, is_reset=False).model_copy(
-                update={"unsupported_fields": unsupported_fields(roost.spec)}
-            ),
+            counters.at_rest(
+                counters.begun(roost, is_reset=False), str(self._around.ours)
+            ).model_copy(update={"unsupported_fields": unsupported_fields(roost.spec)}),
             outcome,
             generation=roost.metadata.generation,
             now=self._around.clock.now(),

@@ -26,6 +26,22 @@ def begun(roost: ManagedRoost, *, is_reset: bool) -> ManagedRoostStatus:
     return status
 
 
+def at_rest(status: ManagedRoostStatus, holder: str) -> ManagedRoostStatus:
+    """Return the status of an object for which this process does nothing now.
+
+    What it was at and is no more, it forgets: else whatever a human does to the
+    release later would be taken for it, and for dead. The newest revision is forgotten
+    with it, since that may be of the operation.
+
+    Args:
+        status: As it was.
+        holder: This process, as the status names it.
+    """
+    if status.operation is None or status.operation.holder != holder:
+        return status
+    return status.model_copy(update={"operation": None, "helm_release": None})
+
+
 def compared(status: ManagedRoostStatus, digest: str) -> ManagedRoostStatus:
     """Return the status without failures that were of another chart or values."""
     last = status.last_attempted

@@ -39,6 +39,13 @@ from controllers.release.values import (
     read_pieces,
 )
 
+_AGAIN = {
+    Failure.INVALID: Again.CHANGE,
+    # Where no worker can be started, a hundred objects would start twenty a second.
+    Failure.ENGINE: Again.RETRY,
+}
+"""When values are read again that could not be; else soon."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desired:
@@ -97,7 +104,7 @@ class Desirer:
                 str(error), reason="ValuesInvalid", again=Again.CHANGE
             ) from None
         except EngineError as error:
-            again = Again.CHANGE if error.failure is Failure.INVALID else Again.SOON
+            again = _AGAIN.get(error.failure, Again.SOON)
             raise DesireError(str(error), reason="ValuesFailed", again=again) from None
 
     async def _pieces(

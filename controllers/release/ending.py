@@ -158,7 +158,9 @@ class Ending:
 
     async def _failed(self, roost: ManagedRoost, error: EngineError) -> Result:
         spec = roost.spec
-        means = disposition(error.failure)
+        before = roost.status.failures
+        is_repeated = before is not None and before.total > 0
+        means = disposition(error.failure, is_repeated=is_repeated)
         status = counters.failed(roost.status, Step.UNINSTALL, counts=means.counts)
         message = f"uninstall of {release_key(roost)}: {error}"
         outcome = outcomes.teardown_failed(means.reason or "UninstallFailed", message)

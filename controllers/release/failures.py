@@ -50,9 +50,17 @@ class Disposition:
 SOON = timedelta(seconds=5)
 
 
-def disposition(failure: Failure) -> Disposition:
-    """Return what follows from a failure of the engine."""
+def disposition(failure: Failure, *, is_repeated: bool = False) -> Disposition:
+    """Return what follows from a failure of the engine.
+
+    Args:
+        failure: Which.
+        is_repeated: Whether it is not the first for what is wanted now: a worker that
+            dies twice dies of the chart, or cannot be started at all.
+    """
     match failure:
+        case Failure.ENGINE if is_repeated:
+            return Disposition(again=Again.RETRY, counts=True, reason="EngineFailed")
         case Failure.INVALID:
             return Disposition(again=Again.CHANGE, reason="ValuesInvalid")
         case Failure.TOO_LARGE:

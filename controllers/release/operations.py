@@ -56,6 +56,15 @@ class Operations:
         if running.generation < meta.generation:
             running.scope.reschedule(asyncio.get_running_loop().time())
 
+    def require_free(self, release: ReleaseKey) -> None:
+        """Do nothing, unless somebody is at a release.
+
+        Raises:
+            ReleaseBusyError: Somebody is.
+        """
+        if release in self._releases:
+            raise ReleaseBusyError(f"another operation on release {release} goes on")
+
     async def run(
         self,
         request: Request,
@@ -72,8 +81,7 @@ class Operations:
                 not begun.
             ReleaseBusyError: Somebody is at the release.
         """
-        if release in self._releases:
-            raise ReleaseBusyError(f"another operation on release {release} goes on")
+        self.require_free(release)
         if self._newest.get(request, generation) > generation:
             raise SupersededError(f"{request} has changed before {operation} began")
         scope = asyncio.timeout(None)

@@ -16,7 +16,7 @@ import binascii
 import gzip
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -73,6 +73,7 @@ class Revision:
     modified: datetime
     """When Helm last wrote it."""
     secret: Json = field(repr=False)
+    """The record; of those before the newest, without its data."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +97,16 @@ def read_revisions(secrets: Iterable[Json]) -> tuple[Revision, ...]:
         DecodeError: A record has no version; the text names it.
     """
     found = (_read_revision(it) for it in secrets if it.get("type") == RECORD_TYPE)
-    return tuple(sorted(found, key=lambda it: it.number, reverse=True))
+    revisions = sorted(found, key=lambda it: it.number, reverse=True)
+    # A megabyte each, and an operation may keep them for half an hour.
+    return (
+        *revisions[:1],
+        *(replace(it, secret=_head(it.secret)) for it in revisions[1:]),
+    )
+
+
+def _head(secret: Json) -> Json:
+    return {name: value for name, value in secret.items() if name != "data"}
 
 
 def _read_revision(secret: Json) -> Revision:

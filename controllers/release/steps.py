@@ -70,12 +70,14 @@ class Steps:
 
         Raises:
             SupersededError: The object has changed; what was begun is cancelled.
+            ReleaseBusyError: Another object is at the release; nothing was written.
             ApiError: The API server refused the action, or the status.
         """
         revision = _target(look) if step is Step.ROLL_BACK else 0
         if step is Step.ROLL_BACK and not _has(look, revision):
             self._refuse_rollback(look, revision)
             return
+        self._operations.require_free(look.key)
         operation = self.announce(look, step)
         look.roost = await self._writer.write(look.roost, look.status)
         work = self._work(look, step, operation.id, revision=revision, why=why)
@@ -259,10 +261,9 @@ def _has(look: Look, revision: int) -> bool:
 
 
 def _meaning(look: Look, error: Exception) -> Disposition:
-    """Return what a failure means. A worker that dies twice dies of the chart."""
+    """Return what a failure means."""
     if not isinstance(error, EngineError):
         return Disposition(again=Again.SOON, reason="Changing", is_warning=False)
     failures = look.status.failures
-    if error.failure is Failure.ENGINE and failures is not None and failures.total:
-        return Disposition(again=Again.RETRY, counts=True, reason="EngineFailed")
-    return disposition(error.failure)
+    is_repeated = failures is not None and failures.total > 0
+    return disposition(error.failure, is_repeated=is_repeated)

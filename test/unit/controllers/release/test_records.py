@@ -62,6 +62,13 @@ def test_records_come_newest_first_with_what_their_labels_say() -> None:
     assert (oldest.number, oldest.uid, oldest.digest) == (2, "u", "d")
 
 
+def test_only_the_newest_record_keeps_its_data() -> None:
+    newest, *older = read_revisions([record(1), record(3), record(2)])
+
+    assert "data" in newest.secret
+    assert [it.number for it in older if "data" in it.secret] == []
+
+
 def test_other_secrets_of_the_same_labels_are_passed_over() -> None:
     assert read_revisions([{**record(), "type": "Opaque"}]) == ()
 

@@ -420,3 +420,10 @@ def test_a_release_ends_as_its_object_says(
 
     assert decision.farewell is farewell
     assert decision.reason or farewell in {Farewell.UNINSTALL, Farewell.VERIFY}
+
+
+def test_a_worker_that_dies_again_uses_up_a_retry_and_gets_a_pause() -> None:
+    again = disposition(Failure.ENGINE, is_repeated=True)
+
+    assert (again.again, again.counts) == (Again.RETRY, True)
+    assert not disposition(Failure.ENGINE).counts

@@ -13,16 +13,18 @@ import pytest
 from api.release.status import ManagedRoostStatus
 from api.release.v1alpha1 import ManagedRoost
 from conformance.releases import NOON, managed_roost, revision
+from controller_runtime import NamespacedName
 from controller_runtime.testing.clock import FakeClock
 from controllers.release import outcomes
 from controllers.release.actions import Work
 from controllers.release.chart import ResolvedChart
+from controllers.release.counters import at_rest
 from controllers.release.desired import Desired
 from controllers.release.helm.engine import EngineError, Failure
 from controllers.release.locks import Holder
 from controllers.release.look import Look
 from controllers.release.observe import ROLLBACK_TO
-from controllers.release.operations import Operations
+from controllers.release.operations import Operations, ReleaseBusyError
 from controllers.release.options import ReleaseOptions
 from controllers.release.plan import Step
 from controllers.release.records import HelmStatus, Revision
@@ -73,7 +75,12 @@ class Notebook(Writer):
         self.told.append(reason)
 
 
-def steps_of(step: Step, action: Scripted, notebook: Notebook) -> Steps:
+def steps_of(
+    step: Step,
+    action: Scripted,
+    notebook: Notebook,
+    operations: Operations | None = None,
+) -> Steps:
     around = Surroundings(
         ours=Holder("here", 1, "me"),
         is_owner_alive=lambda _: True,
@@ -82,7 +89,7 @@ def steps_of(step: Step, action: Scripted, notebook: Notebook) -> Steps:
         randomness=random.Random(1),  # noqa: S311 - no secret
         options=ReleaseOptions(),
     )
-    return Steps({step: action}, Operations(), notebook, around)
+    return Steps({step: action}, operations or Operations(), notebook, around)
 
 
 def look_at(
@@ -113,6 +120,44 @@ async def test_a_release_that_will_not_go_is_left_alone_for_a_while(
 
     assert look.status.next_retry_time is not None
     assert look.status.next_retry_time > NOON
+
+
+async def test_nothing_is_announced_while_another_object_is_at_the_release() -> None:
+    look = look_at([], ManagedRoostStatus())
+    notebook, operations = Notebook(), Operations()
+    install = Scripted()
+    steps = steps_of(Step.INSTALL, install, notebook, operations)
+
+    async def try_it_too() -> None:
+        with pytest.raises(ReleaseBusyError):
+            await steps.take(look, Step.INSTALL)
+
+    await operations.run(
+        NamespacedName("shop", "other"),
+        look.key,
+        operation="theirs",
+        generation=1,
+        work=try_it_too,
+    )
+
+    assert notebook.written == []
+    assert install.works == []
+
+
+@pytest.mark.parametrize(("holder", "stays"), [("here/1/me", False), ("x/1/y", True)])
+def test_what_this_process_is_no_longer_at_is_forgotten(
+    holder: str, stays: bool
+) -> None:
+    operation = {
+        "id": "op",
+        "action": "upgrade",
+        "holder": holder,
+        "startedAt": NOON,
+        "deadline": NOON,
+    }
+    status = ManagedRoostStatus.model_validate({"operation": operation})
+
+    assert (at_rest(status, "here/1/me").operation is not None) is stays
 
 
 async def test_a_rollback_that_failed_holds_nothing() -> None:
