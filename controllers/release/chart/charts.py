@@ -11,6 +11,7 @@ a minute with its ETag, and no archive.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -88,14 +89,17 @@ class Charts:
     async def run(self) -> None:
         """Keep the connections open until cancelled."""
         try:
-            for shelf in self._shelves:
-                await shelf.open()
+            await self._open_shelves()
             async with self._http:
                 self._open.set()
                 await asyncio.Event().wait()
         finally:
             self._is_over = True
             self._open.set()  # whoever waits for it shall see that it is over
+
+    async def _open_shelves(self) -> None:
+        for shelf in self._shelves:
+            await shelf.open()
 
     async def resolve(self, source: ChartSource) -> ResolvedChart:
         """Find the newest chart that fits, and have it here.
@@ -110,7 +114,21 @@ class Charts:
                 reason=Reason.FETCH_FAILED,
                 is_transient=True,
             )
-        constraint = _constraint(source)
+        try:
+            return await self._resolve(source, _constraint(source))
+        except OSError as error:  # of the disk: those of the network are translated
+            with suppress(OSError):
+                await self._open_shelves()
+            raise SourceError(
+                f"{source}: cannot be kept in {self._options.folder}: "
+                f"{error.strerror}; make room, or set --release-cache",
+                reason=Reason.FETCH_FAILED,
+                is_transient=True,
+            ) from None
+
+    async def _resolve(
+        self, source: ChartSource, constraint: Constraint
+    ) -> ResolvedChart:
         if not source.is_oci:
             _require_web(source)
             return await self._repositories.resolve(source, constraint)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import sys
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
@@ -102,6 +103,28 @@ async def refused(resolving: Awaitable[object]) -> SourceError:
     with pytest.raises(SourceError) as caught:
         await resolving
     return caught.value
+
+
+async def test_a_folder_that_was_cleared_away_is_told_of_and_made_anew(
+    tmp_path: Path,
+) -> None:
+    """A cleaner of temporary files, or a disk that is full."""
+    repository = ChartRepository()
+    content = chart()
+    entry = {"apiVersion": "v2", "name": "app", "version": "1.0.0", "urls": ["a.tgz"]}
+    index = {"apiVersion": "v1", "entries": {"app": [entry]}}
+    repository.files = {"/index.yaml": json.dumps(index).encode(), "/a.tgz": content}
+    folder = tmp_path / "cache"
+    async with serving(repository), fetching(folder) as charts:
+        before = await charts.resolve(http(repository))
+        shutil.rmtree(folder)
+
+        error = await refused(charts.resolve(http(repository)))
+        after = await charts.resolve(http(repository))
+
+    assert (error.reason, error.is_transient) == (Reason.FETCH_FAILED, True)
+    assert "--release-cache" in str(error)
+    assert after == before
 
 
 async def test_a_chart_comes_out_of_a_registry_with_tls_and_a_password(
