@@ -81,6 +81,7 @@ def build(
             metrics_tls=certificate.ssl_context if certificate else None,
             health_probe_bind_address=settings.health_probe_bind_address,
             debug_bind_address=settings.debug_bind_address,
+            cache=_cache(settings),
             tune_gc=True,
             graceful_shutdown_timeout=settings.graceful_shutdown_timeout,
             leader_election=_election(settings),

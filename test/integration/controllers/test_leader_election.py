@@ -56,7 +56,9 @@ async def manager(kubeconfig: Path, namespace: str) -> AsyncIterator[Process]:
         "--metrics-bind-address=0",
         "--health-probe-bind-address=0",
         "--debug-bind-address=0",
+        "--controllers=reload",  # others share the server, and must be left alone
         "--leader-elect",
+        f"--reload-namespaces={namespace}",
         f"--leader-election-namespace={namespace}",
         cwd=ROOT,
         env=environ,

@@ -9,7 +9,7 @@ import yaml
 
 from controller_runtime import ConfigError, Roles
 from controllers.rbac import RoleOptions, manifest, write_roles
-from controllers.settings import ReloadSettings, Settings
+from controllers.settings import ReleaseSettings, ReloadSettings, Settings
 from hack.gen_rbac import ROLE, text
 
 SECURE = Settings(controllers=("reload",))
@@ -81,6 +81,26 @@ def test_where_reload_is_limited_to_namespaces_so_are_its_roles() -> None:
     ]
     assert documents[0]["rules"] == documents[1]["rules"]
     assert written.remarks == ()
+
+
+def test_where_release_is_limited_to_a_namespace_it_watches_that_one_alone() -> None:
+    limited = {
+        "controllers": ("release",),
+        "release": ReleaseSettings(namespaces=("shop",)),
+    }
+    scoped = PLAIN.model_copy(update=limited)
+    written = manifest(scoped, RoleOptions(namespaced=True))
+
+    watched = {
+        grant
+        for grant in map(
+            str, Roles.read("pilothouse", yaml.safe_load_all(written.text)).grants
+        )
+        if grant.startswith(("list", "watch"))
+    }
+
+    assert not [it for it in written.remarks if "list" in it or "watch" in it]
+    assert "list managedroosts.roost.birb.party in shop" in watched
 
 
 def test_what_no_role_of_a_namespace_can_give_is_named() -> None:
