@@ -3,6 +3,7 @@
     annotations   what a workload asks for        digest     content → hashes
     references    what its pods use               sources    hashed, then dropped
     rollout       what to write, if anything      workloads  all kinds in one view
+    patches       how that is written             happenings what a look cannot see
     observe       the cache, in these words       controller one look at one workload
 
 The annotations, and the marks left in pod templates, are stakater/Reloader's: a
@@ -12,13 +13,17 @@ workload what it runs with, so that no change is missed or told twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 
 from controller_runtime import (
     Backoff,
     Controller,
     ControllerOptions,
+    Created,
+    Deleted,
+    Event,
     ExponentialLimiter,
     KindSource,
     Manager,
@@ -29,6 +34,7 @@ from controller_runtime import (
     mapped,
 )
 from controllers.reload.controller import Reloader
+from controllers.reload.happenings import Happenings
 from controllers.reload.observe import Observer, Views
 from controllers.reload.options import ReloadOptions
 from controllers.reload.sources import SourceKind, is_news, source_key
@@ -44,15 +50,18 @@ def setup(manager: Manager, options: ReloadOptions) -> None:
     """Add the reload controller to a manager that has not started."""
     views = Views.of(manager.cache, options)
     observer = Observer.declare(views, options)
+    happenings = Happenings()
     reloader = Reloader(
-        observer, manager.client, manager.recorder, resync=options.resync
+        *(observer, manager.client, manager.recorder, happenings),
+        clock=manager.clock,
+        options=options,
     )
     controller = Controller(
         _NAME,
         reloader,
         sources=[
             *(_of_workloads(views, kind, observer) for kind in WORKLOADS),
-            *(_of_sources(views, kind, observer) for kind in SourceKind),
+            *(_of_sources(views, kind, observer, happenings) for kind in SourceKind),
         ],
         options=ControllerOptions(max_concurrent_reconciles=options.workers),
         limiter=ExponentialLimiter(_AFTER_FAILURE),
@@ -80,12 +89,27 @@ def _of_workloads(
 
 
 def _of_sources(
-    views: Views, kind: SourceKind, observer: Observer
+    views: Views, kind: SourceKind, observer: Observer, happenings: Happenings
 ) -> KindSource[WorkloadKey]:
     """Look at the workloads that a source may concern when there is news of it."""
-
-    def requests(entry: RawObject) -> Iterator[WorkloadKey]:
-        return observer.affected(source_key(kind, entry))
-
+    handler = _SourceHandler(kind, observer, happenings)
     view = views.sources[kind]
-    return KindSource(view, kind.model, mapped(requests), [partial(is_news, kind)])
+    return KindSource(view, kind.model, handler, [partial(is_news, kind)])
+
+
+@dataclass(frozen=True, slots=True)
+class _SourceHandler:
+    """Names the workloads that a source may concern; notes that it came or went."""
+
+    kind: SourceKind
+    observer: Observer
+    happenings: Happenings
+
+    def requests(self, event: Event, /) -> Iterable[WorkloadKey]:
+        source = source_key(self.kind, event.object)
+        affected = tuple(self.observer.affected(source))
+        if isinstance(event, Created) and not event.is_initial:
+            self.happenings.appeared(source, affected)
+        elif isinstance(event, Deleted):
+            self.happenings.gone(source, event.object.meta.annotations, affected)
+        return affected

@@ -10,6 +10,9 @@ in this order:
     `search` here, `match` on the source         AUTO      if the pods use it
     `auto`, for its kind or for all              AUTO      if the pods use it
 
+Under `strict_auto_false`, `auto: "false"` comes before the list of names. How a reload
+is made, and whether for what comes and goes, either place may say; the workload first.
+
 What cannot be read is left out, and named in `problems`; the rest counts. Names are
 regular expressions of strangers: RE2 matches them in linear time, and long ones are
 refused.
@@ -23,7 +26,7 @@ from typing import NamedTuple, Protocol, assert_never
 
 import re2  # type: ignore[import-untyped]  # ships no types
 
-from controllers.reload.options import AnnotationKeys, ReloadOptions
+from controllers.reload.options import AnnotationKeys, ReloadOptions, Strategy
 from controllers.reload.sources import Source, SourceKind
 
 PATTERN_MAX = 1024
@@ -102,6 +105,15 @@ class ReloadPolicy(NamedTuple):
 
     problems: tuple[Problem, ...] = ()
 
+    strategy: Strategy = Strategy.ENV_VARS
+    """How a reload is made."""
+
+    on_create: bool = False
+    """Reload for any source that appears."""
+
+    on_delete: bool = False
+    """Reload for any source that goes."""
+
     def match(self, source: Source) -> Match | None:
         """Decide whether a source concerns the workload, references apart."""
         rules = self.rules.get(source.key.kind)
@@ -125,11 +137,15 @@ def read_policy(
         return ReloadPolicy({}, keys)
     reader = _Reader(metadata, template, options)
     rules = {kind: reader.rules(_keys_of(kind, keys)) for kind in SourceKind}
+    strategy = reader.strategy()
     return ReloadPolicy(
         {kind: r for kind, r in rules.items() if r.names or r.search or r.auto},
         keys,
-        # What both kinds read, such as `auto`, is one problem.
+        # What all kinds read, such as `auto`, is one problem.
         tuple(dict.fromkeys(reader.problems)),
+        strategy=strategy,
+        on_create=options.reload_on_create or reader.is_set(keys.on_create),
+        on_delete=options.reload_on_delete or reader.is_set(keys.on_delete),
     )
 
 
@@ -173,15 +189,42 @@ class _Reader:
         # All or nothing: one of them on the workload hides those of the template.
         is_silent = self._metadata.keys().isdisjoint(asked)
         where = self._template if is_silent else self._metadata
+        names, is_auto = self._names(own.reload, where), self._auto(own.auto, where)
+        if self._is_off(own.auto, where):
+            return Rules()
         return Rules(
-            names=self._names(own.reload, where),
+            names=names,
             excluded=frozenset(
                 name
                 for place in (self._metadata, self._template)
                 for name in _items(place.get(own.exclude, ""))
             ),
             search=where.get(keys.search) == "true",
-            auto=self._auto(own.auto, where),
+            auto=is_auto,
+        )
+
+    def strategy(self) -> Strategy:
+        annotation = self._options.keys.strategy
+        text = self._said(annotation)
+        if text in {"", *Strategy}:
+            return Strategy(text or self._options.strategy)
+        self._refuse(
+            annotation,
+            f"{_shown(text)} is none of {', '.join(Strategy)}; it is as unset",
+        )
+        return self._options.strategy
+
+    def is_set(self, annotation: str) -> bool:
+        return self._said(annotation) == "true"
+
+    def _said(self, annotation: str) -> str:
+        return self._metadata.get(annotation) or self._template.get(annotation, "")
+
+    def _is_off(self, own: str, where: Mapping[str, str]) -> bool:
+        if not self._options.strict_auto_false:
+            return False
+        return not _FALSE.isdisjoint(
+            where.get(key, "") for key in (own, self._options.keys.auto)
         )
 
     def _auto(self, own: str, where: Mapping[str, str]) -> bool:

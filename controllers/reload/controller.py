@@ -14,7 +14,7 @@ the server refuses a second one, and the look that follows finds nothing left to
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 
 import structlog
@@ -24,6 +24,7 @@ from controller_runtime import (
     ApiError,
     Backoff,
     Client,
+    Clock,
     ConflictError,
     EventRecorder,
     ExponentialLimiter,
@@ -32,9 +33,12 @@ from controller_runtime import (
     reference,
 )
 from controllers.reload.annotations import Problem
+from controllers.reload.happenings import Happened, Happenings
 from controllers.reload.observe import Observer
-from controllers.reload.rollout import Plan, decide, describe, patch_for, problems
-from controllers.reload.sources import SourceKind
+from controllers.reload.options import ReloadOptions
+from controllers.reload.patches import patch_for
+from controllers.reload.rollout import Plan, decide, describe, problems, read_record
+from controllers.reload.sources import Source, SourceKind
 from controllers.reload.workloads import WORKLOADS, Workload, WorkloadKey
 
 log = structlog.get_logger(__name__)
@@ -55,19 +59,26 @@ class Reloader:
         observer: Observer,
         client: Client,
         recorder: Callable[[str], EventRecorder],
+        happenings: Happenings,
         *,
-        resync: timedelta,
+        clock: Clock,
+        options: ReloadOptions,
     ) -> None:
         self._observer = observer
         self._client = client
+        self._happenings = happenings
+        self._clock = clock
         self._recorder = recorder("reloader")
         self._recorders = {kind: recorder(kind.component) for kind in SourceKind}
-        self._later = Result(requeue_after=resync, priority=LOW_PRIORITY)
+        self._later = Result(requeue_after=options.resync, priority=LOW_PRIORITY)
         self._conflicts: ExponentialLimiter[WorkloadKey] = ExponentialLimiter(
             _CACHE_LAG
         )
         self._told: dict[WorkloadKey, tuple[Problem, ...]] = {}
         """Problems that an Event was written about, for as long as they last."""
+        self._looks_back = options.sync_after_restart
+        self._looked: set[WorkloadKey] = set()
+        """What this process has looked at, if the first look is special."""
 
     async def reconcile(self, key: WorkloadKey) -> Result | None:
         workload = self._observer.workload(key)
@@ -78,8 +89,9 @@ class Reloader:
         self._tell_of_problems(workload, problems(workload, policy))
         if not policy.rules:
             return None
-        sources = self._observer.sources(workload, policy)
-        plan = decide(workload, policy, sources)
+        sources = tuple(self._observer.sources(workload, policy))
+        happened = self._happened(workload, sources)
+        plan = decide(workload, policy, sources, happened)
         try:
             if plan is not None:
                 await self._carry_out(workload, plan)
@@ -88,7 +100,19 @@ class Reloader:
             seconds = self._conflicts.when(key, now=0)
             return Result(requeue_after=timedelta(seconds=seconds))
         self._conflicts.forget(key)
+        self._happenings.forget(key, happened)
+        if self._looks_back:
+            self._looked.add(key)
         return self._later
+
+    def _happened(self, workload: Workload, sources: Iterable[Source]) -> Happened:
+        """Return what was noted; at a first look, what may have come before it too."""
+        happened = self._happenings.of(workload.key)
+        if not self._looks_back or workload.key in self._looked:
+            return happened
+        if not read_record(workload):
+            return happened  # never looked at, by any process
+        return happened._replace(appeared=frozenset(source.key for source in sources))
 
     async def _carry_out(self, workload: Workload, plan: Plan) -> None:
         kind, namespace, name = workload.key
@@ -97,7 +121,7 @@ class Reloader:
                 WORKLOADS[kind].gvk,
                 name,
                 namespace,
-                patch=patch_for(workload, plan),
+                patch=patch_for(workload, plan, now=self._clock.now()),
                 field_owner=_FIELD_MANAGER,
             )
         except NotFoundError:
@@ -113,7 +137,7 @@ class Reloader:
                 kind=kind,
                 namespace=namespace,
                 name=name,
-                strategy="env-vars",
+                strategy=plan.strategy.value,
             )
         else:
             log.debug("adopted", sources=len(plan.record))
@@ -153,4 +177,6 @@ class Reloader:
 
     def _forget(self, key: WorkloadKey) -> None:
         self._told.pop(key, None)
+        self._looked.discard(key)
         self._conflicts.forget(key)
+        self._happenings.forget(key)

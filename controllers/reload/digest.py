@@ -42,6 +42,17 @@ class Digest(msgspec.Struct, frozen=True, gc=False):
         return self.canonical[: len(self.marker)]
 
 
+def _of_text(text: bytes) -> Digest:
+    return Digest(
+        marker=sha1(text, usedforsecurity=False).hexdigest(),
+        canonical=sha256(text).hexdigest(),
+    )
+
+
+DELETED = _of_text(b"__RELOADER_EMPTY_DELETE_MARKER__")
+"""Stands for the content of a source that is gone, as in stakater/Reloader."""
+
+
 def config_map_digest(
     data: Mapping[str, str], binary_data: Mapping[str, bytes]
 ) -> Digest:

@@ -57,7 +57,8 @@ class Views(NamedTuple):
     @classmethod
     def of(cls, cache: Cache, options: ReloadOptions) -> Views:
         """Describe the views; nothing is watched yet."""
-        keep = {options.keys.match, options.keys.ignore}
+        keys = options.keys
+        keep = {keys.match, keys.ignore, keys.on_create, keys.on_delete}
         sources = {
             kind: cache.view(
                 ReflectorOptions(

@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from enum import StrEnum
 
 _GROUP = "reloader.stakater.com"
+
+
+class Strategy(StrEnum):
+    """What changes in a pod template, so that the pods are made anew."""
+
+    ENV_VARS = "env-vars"
+    """A variable of the container that uses the source, with a hash of its content."""
+
+    ANNOTATIONS = "annotations"
+    """An annotation that says which source was the last, and when."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +53,15 @@ class AnnotationKeys:
     ignore: str = f"{_GROUP}/ignore"
     """Workload, ConfigMap or Secret: leave it alone, whatever else is said."""
 
+    strategy: str = f"{_GROUP}/reload-strategy"
+    """Workload: a `Strategy` of its own."""
+
+    on_create: str = f"{_GROUP}/reload-on-create"
+    """Workload, ConfigMap or Secret: reload when the source appears."""
+
+    on_delete: str = f"{_GROUP}/reload-on-delete"
+    """Workload, ConfigMap or Secret: reload when the source goes."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReloadOptions:
@@ -50,8 +70,26 @@ class ReloadOptions:
     keys: AnnotationKeys = field(default_factory=AnnotationKeys)
     """Annotations that it obeys."""
 
+    strategy: Strategy = Strategy.ENV_VARS
+    """For workloads that do not say."""
+
     auto_reload_all: bool = False
     """Treat a workload that says nothing about `auto` as if it said `true`."""
+
+    strict_auto_false: bool = False
+    """Let `auto: "false"` switch off all that the same object asks for. In the original
+    it does not: names, `search` and the `auto` of one kind still count."""
+
+    reload_on_create: bool = False
+    """Reload for a source that appears while the controller runs. By default it is
+    taken as it is; one that comes back with other content counts in any case."""
+
+    reload_on_delete: bool = False
+    """Reload for a source that goes."""
+
+    sync_after_restart: bool = False
+    """With `reload_on_create`, reload also for sources that appeared while the
+    controller was down. What changed meanwhile is found in any case."""
 
     namespaces: tuple[str, ...] = ()
     """Only workloads and sources of these namespaces; empty for all."""

@@ -1,5 +1,7 @@
 """Policy, sources and record → what one patch of a workload has to say, if anything.
 
+    decide ─▶ Plan ─▶ `patches`
+
 For each source that concerns the workload, what it holds is compared with the record
 that the workload carries (an annotation of its metadata, which restarts nothing):
 
@@ -7,6 +9,9 @@ that the workload carries (an annotation of its metadata, which restarts nothing
     the record has another hash                        reload
     no record, but a marker of other content           reload
     no record, and a marker of this content, or none   adopt: write the record alone
+    no record, but it has just appeared, and that is asked for         reload
+    the record has a hash, the source is gone, and that is asked for   reload
+    the workload's namespace has just become ours                      adopt
 
 A marker is what the original Reloader left in the pod template: changing over to
 this controller neither restarts pods nor misses a change.
@@ -32,8 +37,10 @@ from typing import NamedTuple
 import msgspec
 
 from api.core.v1 import Container, PodSpec
-from controller_runtime import Patch, strategic_merge_patch
 from controllers.reload.annotations import Problem, ReloadPolicy
+from controllers.reload.digest import DELETED
+from controllers.reload.happenings import Happened
+from controllers.reload.options import Strategy
 from controllers.reload.references import Reference, container_for
 from controllers.reload.sources import Source, SourceKey
 from controllers.reload.workloads import Workload, WorkloadKey
@@ -51,7 +58,11 @@ class Marker(NamedTuple):
     source: SourceKey
     container: str
     variable: str
-    value: str
+    value: str | None
+    """Of the variable; `None` takes it away."""
+
+    hash: str
+    """Of what the source holds now."""
 
 
 class Plan(NamedTuple):
@@ -63,6 +74,9 @@ class Plan(NamedTuple):
     markers: tuple[Marker, ...] = ()
     """One for each changed source; none when there is only something to adopt."""
 
+    strategy: Strategy = Strategy.ENV_VARS
+    """How markers are written."""
+
 
 class _Target(NamedTuple):
     source: Source
@@ -72,8 +86,14 @@ class _Target(NamedTuple):
     """Markers of the source that the pod template has; two are rare, and both old."""
 
 
+_NOTHING = Happened()
+
+
 def decide(
-    workload: Workload, policy: ReloadPolicy, sources: Iterable[Source]
+    workload: Workload,
+    policy: ReloadPolicy,
+    sources: Iterable[Source],
+    happened: Happened = _NOTHING,
 ) -> Plan | None:
     """Compare what a workload runs with what there is.
 
@@ -81,6 +101,7 @@ def decide(
         workload: The version that the plan is for.
         policy: What its annotations ask for.
         sources: At least those that may concern it, in any order.
+        happened: What cannot be seen any more.
 
     Returns:
         What to write, or `None` when the record is up to date.
@@ -88,38 +109,20 @@ def decide(
     record = read_record(workload) or {}
     applied = dict(record)
     markers: list[Marker] = []
-    for target in _targets(workload, policy, sources):
+    there = list(sources)
+    gone = _gone(workload, policy, there, happened)
+    for target in _targets(workload, policy, [*there, *gone]):
         key, digest = target.source.key, target.source.digest
         had = record.get(key.recorded)
         if had == digest.recorded:
             continue
         applied[key.recorded] = digest.recorded
-        if _is_change(target, had):
-            value = _fresh_marker(workload.template.spec, target)
-            markers.append(Marker(key, target.container, target.variable, value))
-    return Plan(applied, tuple(markers)) if applied != record else None
-
-
-def patch_for(workload: Workload, plan: Plan) -> Patch:
-    """Build the one patch that carries out a plan.
-
-    It names the resource version: the server answers with a conflict when the
-    workload has changed since, and then all of it has to be decided again.
-    """
-    body: dict[str, object] = {
-        "metadata": {
-            "resourceVersion": workload.meta.resource_version,
-            "annotations": {RECORD: _compact(plan.record)},
-        }
-    }
-    if plan.markers:
-        variables: dict[str, list[Mapping[str, str]]] = {}
-        for marker in plan.markers:
-            variable = {"name": marker.variable, "value": marker.value}
-            variables.setdefault(marker.container, []).append(variable)
-        containers = [{"name": c, "env": env} for c, env in variables.items()]
-        body["spec"] = {"template": {"spec": {"containers": containers}}}
-    return strategic_merge_patch(body)
+        is_wanted = _is_change(target, had) or _is_wanted(target, policy, happened)
+        if is_wanted and not happened.joined:
+            markers.append(_marker(workload.template.spec, target))
+    if applied == record:
+        return None
+    return Plan(applied, tuple(markers), policy.strategy)
 
 
 def describe(plan: Plan, workload: WorkloadKey, *, error: str = "") -> str:
@@ -207,12 +210,40 @@ def _is_change(target: _Target, had: str | None) -> bool:
     )
 
 
-def _fresh_marker(pod: PodSpec, target: _Target) -> str:
+def _is_wanted(target: _Target, policy: ReloadPolicy, happened: Happened) -> bool:
+    """Tell whether the appearance of a source is to count as a change."""
+    asks = target.source.annotations.get(policy.keys.on_create) == "true"
+    return target.source.key in happened.appeared and (policy.on_create or asks)
+
+
+def _gone(
+    workload: Workload,
+    policy: ReloadPolicy,
+    there: Iterable[Source],
+    happened: Happened,
+) -> Iterator[Source]:
+    """Yield the sources that are missed, as if they held `DELETED`."""
+    present = {source.key for source in there}
+    for recorded in read_record(workload) or {}:
+        key = SourceKey.of_record(recorded, workload.key.namespace)
+        if key is None or key in present or not key.kind.is_missed:
+            continue
+        annotations = happened.gone.get(key, {})
+        if policy.on_delete or annotations.get(policy.keys.on_delete) == "true":
+            yield Source(key, DELETED, annotations)
+
+
+def _marker(pod: PodSpec, target: _Target) -> Marker:
     """Return a marker that the container does not have yet, or nothing would roll."""
-    digest = target.source.digest
+    key, digest = target.source.key, target.source.digest
     container = [c for c in pod.containers if c.name == target.container]
-    is_there = digest.marker in _values(container, target.variable)
-    return digest.other_marker if is_there else digest.marker
+    values = _values(container, target.variable)
+    value: str | None = digest.marker
+    if digest == DELETED and values:
+        value = None  # as the original does
+    elif digest.marker in values:
+        value = digest.other_marker
+    return Marker(key, target.container, target.variable, value, digest.marker)
 
 
 def _values(containers: Iterable[Container], variable: str) -> frozenset[str]:
@@ -230,7 +261,3 @@ def _last_reloaded_from(workload: Workload, source: SourceKey) -> frozenset[str]
     named = (last.type, last.namespace, last.name)
     is_it = named == (source.kind.type_name, source.namespace, source.name)
     return frozenset({last.hash} if is_it else ())
-
-
-def _compact(record: Mapping[str, str]) -> str:
-    return msgspec.json.encode(record, order="sorted").decode()

@@ -20,7 +20,6 @@ import msgspec
 from api.core.v1 import ConfigMap, Secret
 from controller_runtime import (
     DecodeError,
-    Deleted,
     Event,
     KubeObject,
     RawObject,
@@ -52,6 +51,16 @@ class SourceKind(StrEnum):
         return f"reloader-{self.value}s"
 
     @property
+    def abbreviation(self) -> str:
+        """As a workload's record says it."""
+        return "cm" if self is SourceKind.CONFIG_MAP else self.value
+
+    @property
+    def is_missed(self) -> bool:
+        """Whether one that is not there is known to be gone."""
+        return True
+
+    @property
     def type_name(self) -> str:
         """`CONFIGMAP` or `SECRET`, as environment variables and Events say it."""
         return self.value.upper()
@@ -67,8 +76,15 @@ class SourceKey(NamedTuple):
     @property
     def recorded(self) -> str:
         """The source as a workload's record names it, in the workload's namespace."""
-        kind = "cm" if self.kind is SourceKind.CONFIG_MAP else self.kind.value
-        return f"{kind}/{self.name}"
+        return f"{self.kind.abbreviation}/{self.name}"
+
+    @classmethod
+    def of_record(cls, text: str, namespace: str) -> SourceKey | None:
+        """Read what `recorded` writes; `None` if it is something else."""
+        abbreviation, _, name = text.partition("/")
+        found = (kind for kind in SourceKind if kind.abbreviation == abbreviation)
+        kind = next(found, None)
+        return cls(kind, namespace, name) if kind is not None and name else None
 
 
 class Source(NamedTuple):
@@ -164,9 +180,9 @@ def read_source(kind: SourceKind, entry: RawObject) -> Source:
 def is_news(kind: SourceKind, event: Event) -> bool:
     """Tell whether workloads have to look at a source again.
 
-    They do when it appears or its content or our annotations change. They do not when
-    it goes, since nothing reloads for that, nor when other metadata changes.
+    They do when it comes or goes, and when its content or our annotations change; they
+    do not when other metadata changes.
     """
     if isinstance(event, Updated):
         return read_source(kind, event.old) != read_source(kind, event.object)
-    return not isinstance(event, Deleted)
+    return True

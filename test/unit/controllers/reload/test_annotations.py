@@ -6,7 +6,7 @@ import pytest
 
 from controllers.reload.annotations import Match, ReloadPolicy, read_policy
 from controllers.reload.digest import secret_digest
-from controllers.reload.options import AnnotationKeys, ReloadOptions
+from controllers.reload.options import AnnotationKeys, ReloadOptions, Strategy
 from controllers.reload.sources import Source, SourceKey, SourceKind
 
 AUTO = "reloader.stakater.com/auto"
@@ -19,6 +19,9 @@ SECRETS_EXCLUDE = "secrets.exclude.reloader.stakater.com/reload"
 SEARCH = "reloader.stakater.com/search"
 MATCH = "reloader.stakater.com/match"
 IGNORE = "reloader.stakater.com/ignore"
+STRATEGY = "reloader.stakater.com/reload-strategy"
+ON_CREATE = "reloader.stakater.com/reload-on-create"
+ON_DELETE = "reloader.stakater.com/reload-on-delete"
 
 
 def config_map(name: str = "c", **annotations: str) -> Source:
@@ -338,3 +341,74 @@ def test_annotations_go_by_the_names_that_options_give_them() -> None:
     assert decided.match(secret(**{IGNORE: "true"})) is Match.AUTO
     assert decided.match(secret(**{"example.com/ignore": "true"})) is None
     assert read_policy({AUTO: "true"}, {}, options).rules == {}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "of_config_map", "of_secret"),
+    [
+        pytest.param({AUTO: "false", CONFIGMAPS_RELOAD: "c"}, None, None, id="names"),
+        pytest.param({AUTO: "F", SECRETS_AUTO: "true"}, None, None, id="a kind's auto"),
+        pytest.param({AUTO: "false", SEARCH: "true"}, None, None, id="search"),
+        pytest.param(
+            {SECRETS_AUTO: "false", AUTO: "true", SECRETS_RELOAD: "s"},
+            *(Match.AUTO, None),
+            id="a kind's false is for that kind",
+        ),
+        pytest.param(
+            {CONFIGMAPS_RELOAD: "c"}, Match.EXPLICIT, None, id="auto is not mentioned"
+        ),
+    ],
+)
+def test_a_strict_false_switches_off_all_that_is_asked_for(
+    metadata: dict[str, str], of_config_map: Match | None, of_secret: Match | None
+) -> None:
+    decided = read_policy(metadata, {}, ReloadOptions(strict_auto_false=True))
+
+    assert decided.match(config_map("c", **{MATCH: "true"})) is of_config_map
+    assert decided.match(secret("s")) is of_secret
+
+
+@pytest.mark.parametrize(
+    ("metadata", "template", "strategy"),
+    [
+        pytest.param({}, {}, Strategy.ENV_VARS, id="as the options say"),
+        pytest.param(
+            {STRATEGY: "annotations"}, {}, Strategy.ANNOTATIONS, id="workload"
+        ),
+        pytest.param(
+            {}, {STRATEGY: "annotations"}, Strategy.ANNOTATIONS, id="template"
+        ),
+        pytest.param(
+            {STRATEGY: "env-vars"},
+            {STRATEGY: "annotations"},
+            Strategy.ENV_VARS,
+            id="the workload goes first",
+        ),
+    ],
+)
+def test_a_workload_may_have_a_strategy_of_its_own(
+    metadata: dict[str, str], template: dict[str, str], strategy: Strategy
+) -> None:
+    decided = policy({AUTO: "true", **metadata}, template)
+
+    assert decided.strategy is strategy
+    assert decided.problems == ()
+
+
+def test_a_strategy_that_is_none_is_a_problem_and_the_general_one_holds() -> None:
+    options = ReloadOptions(strategy=Strategy.ANNOTATIONS)
+
+    decided = read_policy({AUTO: "true", STRATEGY: "restart"}, {}, options)
+
+    assert decided.strategy is Strategy.ANNOTATIONS
+    assert [p.annotation for p in decided.problems] == [STRATEGY]
+
+
+def test_reloads_for_what_comes_and_goes_are_asked_for_by_option_or_workload() -> None:
+    general = ReloadOptions(reload_on_create=True, reload_on_delete=True)
+    asking = policy({AUTO: "true", ON_CREATE: "true"}, {ON_DELETE: "true"})
+    silent = policy({AUTO: "true", ON_CREATE: "1"})
+
+    assert (asking.on_create, asking.on_delete) == (True, True)
+    assert (silent.on_create, silent.on_delete) == (False, False)
+    assert read_policy({AUTO: "true"}, {}, general)[-2:] == (True, True)

@@ -29,7 +29,7 @@ from controller_runtime import (
 from controller_runtime.testing.apiserver import ApiServer
 from controllers.reload import setup
 from controllers.reload.options import ReloadOptions
-from controllers.reload.rollout import RECORD
+from controllers.reload.rollout import LAST_RELOADED_FROM, RECORD
 
 EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")
 KINDS = (Deployment.gvk, StatefulSet.gvk, DaemonSet.gvk)
@@ -462,3 +462,73 @@ async def test_a_namespace_that_is_not_ours_is_left_alone(world: World) -> None:
         pass
 
     assert await world.record("web") == {}
+
+
+@pytest.mark.parametrize("asks", [True, False], ids=["asked for", "not asked for"])
+async def test_what_comes_and_goes_reloads_only_where_that_is_asked_for(
+    world: World, asks: bool
+) -> None:
+    """Scenarios 28 and 43."""
+    options = ReloadOptions(reload_on_create=asks, reload_on_delete=asks)
+    await world.workload("web", AUTO)
+
+    async with world.manager(options):
+        await world.config_map("c", k="v")
+        await world.settled()
+        after_create = await world.markers("web")
+        await world.client.delete(ConfigMap.gvk, "c", "shop")
+        await world.settled()
+
+    assert (after_create.keys() == {"STAKATER_C_CONFIGMAP"}) is asks
+    assert len(await world.events("Reloaded")) == (2 if asks else 0)
+    assert await world.markers("web") == {}
+    assert (await world.record("web")).keys() == {"cm/c"}
+
+
+async def test_a_workload_that_comes_after_its_source_does_not_reload_for_it(
+    world: World,
+) -> None:
+    async with world.manager(ReloadOptions(reload_on_create=True)):
+        await world.config_map("c", k="v")
+        await world.settled()
+        await world.workload("web", AUTO)
+        await world.settled()
+
+    assert await world.events("Reloaded") == []
+    assert (await world.record("web")).keys() == {"cm/c"}
+
+
+async def test_what_appeared_while_the_manager_was_down_reloads_if_asked_for(
+    world: World,
+) -> None:
+    options = ReloadOptions(reload_on_create=True, sync_after_restart=True)
+    await world.config_map("a", k="v")
+    await world.workload("web", AUTO, uses=("a", "b"))
+    await world.workload("new", AUTO, uses=("b",))
+    async with world.manager(options):
+        pass
+
+    await world.config_map("b", k="v")
+    for _ in range(2):
+        async with world.manager(options):
+            pass
+
+    (event,) = await world.events("Reloaded")
+    assert event["regarding"]["name"] == "web"
+
+
+async def test_a_strategy_of_its_own_changes_an_annotation_of_the_template(
+    world: World,
+) -> None:
+    strategy = {"reloader.stakater.com/reload-strategy": "annotations"}
+    await world.config_map("c", k="old")
+    await world.workload("web", AUTO | strategy)
+
+    async with world.manager():
+        await world.change("c", k="new")
+        await world.settled()
+
+    template = (await world.read("web"))["spec"]["template"]
+    marker = template["metadata"]["annotations"][LAST_RELOADED_FROM]
+    assert json.loads(marker)["containerRefs"] == ["app"]
+    assert await world.markers("web") == {}

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from hashlib import sha256
+from datetime import UTC, datetime
+from hashlib import sha1, sha256
 
 import pytest
 
 from api.core.v1 import PodTemplateSpec
 from controller_runtime import Json, Meta
 from controllers.reload.annotations import read_policy
-from controllers.reload.digest import config_map_digest, secret_digest
-from controllers.reload.options import ReloadOptions
+from controllers.reload.digest import DELETED, config_map_digest, secret_digest
+from controllers.reload.happenings import Happened
+from controllers.reload.options import ReloadOptions, Strategy
+from controllers.reload.patches import patch_for
 from controllers.reload.rollout import (
     LAST_RELOADED_FROM,
     RECORD,
     Plan,
     decide,
     describe,
-    patch_for,
     problems,
     read_record,
     variable_name,
@@ -28,6 +30,7 @@ from controllers.reload.sources import Source, SourceKey, SourceKind
 from controllers.reload.workloads import Workload, WorkloadKey
 
 AUTO = {"reloader.stakater.com/auto": "true"}
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 WEB = WorkloadKey("Deployment", "shop", "web")
 
 
@@ -73,21 +76,30 @@ def workload(
     return Workload(WEB, meta, PodTemplateSpec.model_validate(template))
 
 
-def plan(of: Workload, *sources: Source) -> Plan | None:
+def plan(
+    of: Workload,
+    *sources: Source,
+    happened: Happened | None = None,
+    options: ReloadOptions | None = None,
+) -> Plan | None:
     template = of.template.metadata.annotations
-    return decide(
-        of, read_policy(of.meta.annotations, template, ReloadOptions()), sources
-    )
+    policy = read_policy(of.meta.annotations, template, options or ReloadOptions())
+    return decide(of, policy, sources, happened or Happened())
 
 
-def must_plan(of: Workload, *sources: Source) -> Plan:
-    made = plan(of, *sources)
+def must_plan(
+    of: Workload,
+    *sources: Source,
+    happened: Happened | None = None,
+    options: ReloadOptions | None = None,
+) -> Plan:
+    made = plan(of, *sources, happened=happened, options=options)
     assert made is not None
     return made
 
 
 def body(of: Workload, made: Plan) -> Json:
-    patch = patch_for(of, made)
+    patch = patch_for(of, made, now=NOW)
     assert patch.content_type == "application/strategic-merge-patch+json"
     decoded: Json = json.loads(patch.body)
     return decoded
@@ -104,7 +116,8 @@ def test_content_that_the_record_has_not_reloads() -> None:
     made = must_plan(workload(record=recorded(OLD)), NEW)
 
     (marker,) = made.markers
-    assert marker == (NEW.key, "app", "STAKATER_C_CONFIGMAP", NEW.digest.marker)
+    hash_ = NEW.digest.marker
+    assert marker == (NEW.key, "app", "STAKATER_C_CONFIGMAP", hash_, hash_)
     assert made.record == recorded(NEW)
 
 
@@ -163,6 +176,92 @@ def test_a_workload_without_a_record_has_no_problem() -> None:
 
     assert read_record(of) == {}
     assert problems(of, read_policy(of.meta.annotations, {}, ReloadOptions())) == ()
+
+
+# --- what comes and goes -----------------------------------------------------------
+
+ON_CREATE = ReloadOptions(reload_on_create=True)
+ON_DELETE = ReloadOptions(reload_on_delete=True)
+CAME = Happened(appeared=frozenset({NEW.key}))
+GONE = {NEW.key.recorded: DELETED.recorded}
+
+
+@pytest.mark.parametrize(
+    ("options", "happened", "reloads"),
+    [
+        pytest.param(ON_CREATE, CAME, True, id="asked for, and it came"),
+        pytest.param(ON_CREATE, Happened(), False, id="it was there before"),
+        pytest.param(ReloadOptions(), CAME, False, id="nobody asked"),
+    ],
+)
+def test_a_source_that_appears_reloads_if_that_is_asked_for(
+    options: ReloadOptions, happened: Happened, reloads: bool
+) -> None:
+    made = must_plan(workload(), NEW, options=options, happened=happened)
+
+    assert bool(made.markers) is reloads
+    assert made.record == recorded(NEW)
+
+
+def test_a_source_may_itself_ask_for_a_reload_when_it_appears() -> None:
+    asking = NEW._replace(
+        annotations={"reloader.stakater.com/reload-on-create": "true"}
+    )
+
+    assert must_plan(workload(), asking, happened=CAME).markers
+
+
+def test_a_source_that_appears_with_what_the_record_has_reloads_nothing() -> None:
+    of = workload(record=recorded(NEW))
+
+    assert plan(of, NEW, options=ON_CREATE, happened=CAME) is None
+
+
+def test_a_source_that_goes_reloads_if_that_is_asked_for() -> None:
+    of = workload(record=recorded(OLD))
+
+    made = must_plan(of, options=ON_DELETE)
+
+    assert [m.value for m in made.markers] == [DELETED.marker]
+    assert made.record == GONE
+    assert plan(of) is None
+
+
+def test_a_source_may_have_asked_for_a_reload_when_it_goes() -> None:
+    asked = {"reloader.stakater.com/reload-on-delete": "true"}
+    of = workload(record=recorded(OLD))
+
+    assert must_plan(of, happened=Happened(gone={OLD.key: asked})).markers
+    assert plan(of, happened=Happened(gone={OLD.key: {}})) is None
+
+
+def test_the_variable_of_a_source_that_goes_is_taken_away() -> None:
+    of = workload(record=recorded(OLD), env={"STAKATER_C_CONFIGMAP": OLD.digest.marker})
+
+    patch = body(of, must_plan(of, options=ON_DELETE))
+
+    (container,) = patch["spec"]["template"]["spec"]["containers"]
+    assert container["env"] == [{"name": "STAKATER_C_CONFIGMAP", "$patch": "delete"}]
+
+
+def test_a_source_that_went_and_comes_back_reloads() -> None:
+    assert must_plan(workload(record=GONE), OLD, options=ON_DELETE).markers
+
+
+def test_a_source_that_stays_away_reloads_once() -> None:
+    assert plan(workload(record=GONE), options=ON_DELETE) is None
+
+
+def test_a_source_that_goes_and_is_not_used_any_more_reloads_nothing() -> None:
+    of = workload(record=recorded(OLD), uses=())
+
+    assert plan(of, options=ON_DELETE) is None
+
+
+def test_what_a_namespace_has_when_it_becomes_ours_is_adopted() -> None:
+    of = workload(record=recorded(OLD))
+
+    assert plan(of, NEW, happened=Happened(joined=True)) == Plan(recorded(NEW))
 
 
 # --- changing over from stakater/Reloader -----------------------------------------
@@ -304,7 +403,7 @@ def test_names_that_share_a_variable_reload_one_after_the_other() -> None:
     )
 
     first = must_plan(workload(record=recorded(x1, y1), uses=names), x2, y1)
-    env = {m.variable: m.value for m in first.markers}
+    env = {m.variable: str(m.value) for m in first.markers}
     second = must_plan(workload(record=dict(first.record), env=env, uses=names), x2, y2)
 
     assert [m.source for m in first.markers] == [x2.key]
@@ -379,11 +478,62 @@ def test_sources_of_different_containers_go_to_their_own() -> None:
     }
 
 
+ANNOTATIONS = ReloadOptions(strategy=Strategy.ANNOTATIONS)
+
+
+def test_the_annotations_strategy_writes_the_annotation_of_the_original() -> None:
+    of = workload(record=recorded(OLD))
+
+    patch = body(of, must_plan(of, NEW, options=ANNOTATIONS))
+
+    template = patch["spec"]["template"]
+    assert template.keys() == {"metadata"}
+    assert template["metadata"]["annotations"] == {
+        LAST_RELOADED_FROM: (
+            '{"type":"CONFIGMAP","name":"c","namespace":"shop",'
+            f'"hash":"{NEW.digest.marker}","containerRefs":["app"],'
+            '"observedAt":1795262400}'
+        )
+    }
+
+
+def test_several_sources_are_one_annotation_that_names_the_first() -> None:
+    old, new = secret(k=b"1"), secret(k=b"2")
+    of = workload(record=recorded(OLD, old))
+
+    made = must_plan(of, new, NEW, options=ANNOTATIONS)
+    annotations = body(of, made)["spec"]["template"]["metadata"]["annotations"]
+
+    assert len(made.markers) == 2
+    assert json.loads(annotations[LAST_RELOADED_FROM])["name"] == "c"
+
+
+def test_its_own_annotation_is_known_again_when_the_record_is_lost() -> None:
+    of = workload(record=recorded(OLD))
+    made = body(of, must_plan(of, NEW, options=ANNOTATIONS))
+    annotations = made["spec"]["template"]["metadata"]["annotations"]
+
+    stripped = workload(template_annotations=annotations)
+
+    assert plan(stripped, NEW) == Plan(recorded(NEW))
+
+
+def test_the_annotation_of_a_source_that_goes_has_the_hash_of_the_original() -> None:
+    of = workload(record=recorded(OLD))
+    options = ReloadOptions(strategy=Strategy.ANNOTATIONS, reload_on_delete=True)
+
+    made = body(of, must_plan(of, options=options))
+
+    annotations = made["spec"]["template"]["metadata"]["annotations"]
+    empty = sha1(b"__RELOADER_EMPTY_DELETE_MARKER__", usedforsecurity=False)
+    assert json.loads(annotations[LAST_RELOADED_FROM])["hash"] == empty.hexdigest()
+
+
 def test_no_value_of_a_secret_is_in_a_patch() -> None:
     old, new = secret(k=b"v1"), secret(k=b"hunter2")
     of = workload(record=recorded(old))
 
-    patch = patch_for(of, must_plan(of, new))
+    patch = patch_for(of, must_plan(of, new), now=NOW)
 
     assert b"hunter2" not in patch.body
     assert b64encode(b"hunter2") not in patch.body

@@ -147,10 +147,22 @@ def test_other_metadata_is_no_news() -> None:
     assert not is_news(SourceKind.CONFIG_MAP, Updated(version("same"), annotated))
 
 
-def test_a_source_that_appears_is_news_and_one_that_goes_is_not() -> None:
+def test_a_source_that_comes_or_goes_is_news() -> None:
     entry = version("v")
 
     assert is_news(SourceKind.CONFIG_MAP, Created(entry))
     assert is_news(SourceKind.CONFIG_MAP, Created(entry, is_initial=True))
     assert is_news(SourceKind.CONFIG_MAP, Generic(entry))
-    assert not is_news(SourceKind.CONFIG_MAP, Deleted(entry))
+    assert is_news(SourceKind.CONFIG_MAP, Deleted(entry))
+
+
+@pytest.mark.parametrize("kind", SourceKind)
+def test_a_key_is_read_back_from_the_record(kind: SourceKind) -> None:
+    key = SourceKey(kind, "shop", "a.b")
+
+    assert SourceKey.of_record(key.recorded, "shop") == key
+
+
+@pytest.mark.parametrize("text", ["", "cm", "cm/", "pod/a", "/a"])
+def test_what_is_no_key_of_a_record_is_none(text: str) -> None:
+    assert SourceKey.of_record(text, "shop") is None

@@ -1,0 +1,82 @@
+"""What happened between two looks, where a look cannot see it.
+
+A look compares what there is with what a workload runs with, and mostly that is all.
+Whether a source has just appeared, or was there before anybody cared, what one that is
+gone had to say, and that a namespace has only now become ours, it cannot see: that
+is noted here when it happens, for the workloads that it concerns, until they have
+been looked at.
+
+It is lost with the process. Then a source that appeared is taken as it is, as if
+nobody had asked for more.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from controllers.reload.sources import SourceKey
+from controllers.reload.workloads import WorkloadKey
+
+_NOTHING: Mapping[SourceKey, Mapping[str, str]] = {}
+
+
+class Happened(NamedTuple):
+    """What a workload has to take into account at its next look."""
+
+    appeared: frozenset[SourceKey] = frozenset()
+    """Sources that came while we watched."""
+
+    gone: Mapping[SourceKey, Mapping[str, str]] = _NOTHING
+    """Sources that went → the annotations that they had."""
+
+    joined: bool = False
+    """Its namespace is ours since just now: what it runs with is taken for good."""
+
+
+class Happenings:
+    """Notes for workloads that have not been looked at since."""
+
+    def __init__(self) -> None:
+        self._appeared: defaultdict[WorkloadKey, set[SourceKey]] = defaultdict(set)
+        self._gone: defaultdict[WorkloadKey, dict[SourceKey, Mapping[str, str]]] = (
+            defaultdict(dict)
+        )
+        self._joined: set[WorkloadKey] = set()
+
+    def appeared(self, source: SourceKey, workloads: Iterable[WorkloadKey]) -> None:
+        """Note that a source came."""
+        for key in workloads:
+            self._appeared[key].add(source)
+
+    def gone(
+        self,
+        source: SourceKey,
+        annotations: Mapping[str, str],
+        workloads: Iterable[WorkloadKey],
+    ) -> None:
+        """Note that a source went, and what it had to say."""
+        for key in workloads:
+            self._gone[key][source] = annotations
+
+    def joined(self, workloads: Iterable[WorkloadKey]) -> None:
+        """Note that these are ours from now on."""
+        self._joined.update(workloads)
+
+    def of(self, key: WorkloadKey) -> Happened:
+        """Return what is noted for a workload; it stays noted."""
+        return Happened(
+            frozenset(self._appeared.get(key, ())),
+            dict(self._gone.get(key, _NOTHING)),
+            key in self._joined,
+        )
+
+    def forget(self, key: WorkloadKey, seen: Happened | None = None) -> None:
+        """Drop what a look has taken into account, or all; what came since stays."""
+        if seen is None or self._appeared.get(key, set()) <= seen.appeared:
+            self._appeared.pop(key, None)
+        if seen is None or self._gone.get(key, {}).keys() <= seen.gone.keys():
+            self._gone.pop(key, None)
+        if seen is None or seen.joined:
+            self._joined.discard(key)
