@@ -29,13 +29,14 @@ from controller_runtime import (
     Manager,
     Permission,
     RawObject,
+    Updated,
     annotation_changed,
     generation_changed,
     mapped,
 )
 from controllers.reload.controller import Reloader
 from controllers.reload.happenings import Happenings
-from controllers.reload.observe import Observer, Views
+from controllers.reload.observe import NAMESPACE, Observer, Views
 from controllers.reload.options import ReloadOptions
 from controllers.reload.sources import SourceKind, is_news, source_key
 from controllers.reload.workloads import WORKLOADS, WorkloadKey, workload_key
@@ -48,6 +49,7 @@ _AFTER_FAILURE = Backoff(base=1.0, ceiling=300.0)
 
 def setup(manager: Manager, options: ReloadOptions) -> None:
     """Add the reload controller to a manager that has not started."""
+    kinds = {k: m for k, m in WORKLOADS.items() if k not in options.ignored_workloads}
     views = Views.of(manager.cache, options)
     observer = Observer.declare(views, options)
     happenings = Happenings()
@@ -60,8 +62,9 @@ def setup(manager: Manager, options: ReloadOptions) -> None:
         _NAME,
         reloader,
         sources=[
-            *(_of_workloads(views, kind, observer) for kind in WORKLOADS),
-            *(_of_sources(views, kind, observer, happenings) for kind in SourceKind),
+            *(_of_workloads(views, kind, observer) for kind in kinds),
+            *(_of_sources(views, kind, observer, happenings) for kind in views.sources),
+            *_of_namespaces(views, observer, happenings),
         ],
         options=ControllerOptions(max_concurrent_reconciles=options.workers),
         limiter=ExponentialLimiter(_AFTER_FAILURE),
@@ -69,7 +72,7 @@ def setup(manager: Manager, options: ReloadOptions) -> None:
         randomness=manager.random,
         permissions=[
             Permission(model, ("patch",), namespaces=options.namespaces or None)
-            for model in WORKLOADS.values()
+            for model in kinds.values()
         ],
     )
     manager.add(controller)
@@ -95,6 +98,41 @@ def _of_sources(
     handler = _SourceHandler(kind, observer, happenings)
     view = views.sources[kind]
     return KindSource(view, kind.model, handler, [partial(is_news, kind)])
+
+
+def _of_namespaces(
+    views: Views, observer: Observer, happenings: Happenings
+) -> Iterator[KindSource[WorkloadKey]]:
+    """Look at all workloads of a namespace when it becomes ours."""
+    if views.namespaces is not None:
+        handler = _NamespaceHandler(observer, happenings)
+        yield KindSource(views.namespaces, NAMESPACE, handler)
+
+
+@dataclass(frozen=True, slots=True)
+class _NamespaceHandler:
+    """Names the workloads of a namespace that gets the labels that are asked for.
+
+    At the start they are looked at anyway; and one that is created with its labels
+    may be told of after its workloads.
+    """
+
+    observer: Observer
+    happenings: Happenings
+
+    def requests(self, event: Event, /) -> Iterable[WorkloadKey]:
+        is_start = isinstance(event, Created) and event.is_initial
+        if isinstance(event, Deleted) or is_start:
+            return ()
+        if not self.observer.is_selected(event.object):
+            return ()
+        was_ours = isinstance(event, Updated) and self.observer.is_selected(event.old)
+        if was_ours:
+            return ()
+        workloads = tuple(self.observer.in_namespace(event.object.meta.name))
+        if isinstance(event, Updated):
+            self.happenings.joined(workloads)
+        return workloads
 
 
 @dataclass(frozen=True, slots=True)

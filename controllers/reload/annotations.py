@@ -136,7 +136,8 @@ def read_policy(
     if "true" in {metadata.get(keys.ignore), template.get(keys.ignore)}:
         return ReloadPolicy({}, keys)
     reader = _Reader(metadata, template, options)
-    rules = {kind: reader.rules(_keys_of(kind, keys)) for kind in SourceKind}
+    kinds = (kind for kind in SourceKind if kind not in options.ignored_sources)
+    rules = {kind: reader.rules(_keys_of(kind, keys)) for kind in kinds}
     strategy = reader.strategy()
     return ReloadPolicy(
         {kind: r for kind, r in rules.items() if r.names or r.search or r.auto},

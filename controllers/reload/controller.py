@@ -82,7 +82,7 @@ class Reloader:
 
     async def reconcile(self, key: WorkloadKey) -> Result | None:
         workload = self._observer.workload(key)
-        if workload is None:
+        if workload is None or not self._observer.is_ours(key.namespace):
             self._forget(key)
             return None
         policy = self._observer.policy(workload)

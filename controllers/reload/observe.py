@@ -2,6 +2,7 @@
 
     declare      ──────────────────▶ stores: sources hashed, workloads indexed
     may_reload   entry ────────────▶ bool             does it have to look at all?
+    is_ours      namespace ────────▶ bool             may it look there?
     affected     source ───index───▶ workload keys    which have to look again?
     workload     key ──────────────▶ Workload         what is there?
     sources      Workload, policy ─▶ Source …         what may it run with?
@@ -12,19 +13,21 @@ Nothing here asks the API server, and nothing is kept besides the stores.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from functools import partial
 from typing import NamedTuple, Protocol
 
 from controller_runtime import (
     Cache,
     CacheView,
+    GroupVersionKind,
     NamespacedName,
     RawObject,
     ReflectorOptions,
     strip_managed_fields,
 )
 from controllers.reload.annotations import ReloadPolicy, Rules, read_policy
+from controllers.reload.filters import not_in, selector
 from controllers.reload.options import ReloadOptions
 from controllers.reload.references import index_values, lookup_values, references
 from controllers.reload.sources import (
@@ -48,31 +51,48 @@ _NO_HELM_RELEASES = "type!=helm.sh/release.v1"
 """Secrets that Helm keeps its history in: many, large, and used by no pod."""
 
 
+NAMESPACE = GroupVersionKind("", "v1", "Namespace")
+
+
 class Views(NamedTuple):
     """What of each kind this controller keeps; other controllers may keep more."""
 
     workloads: CacheView
     sources: Mapping[SourceKind, CacheView]
+    namespaces: CacheView | None = None
+    """None where all are ours, or they are named."""
 
     @classmethod
     def of(cls, cache: Cache, options: ReloadOptions) -> Views:
-        """Describe the views; nothing is watched yet."""
+        """Describe the views; nothing is watched yet.
+
+        Raises:
+            ConfigError: A selector cannot be read.
+        """
         keys = options.keys
         keep = {keys.match, keys.ignore, keys.on_create, keys.on_delete}
+        labels = selector(
+            options.resource_label_selector, flag="--resource-label-selector"
+        )
+        everything = ReflectorOptions(
+            namespaces=options.namespaces, field_selector=_places(options)
+        )
         sources = {
             kind: cache.view(
-                ReflectorOptions(
-                    namespaces=options.namespaces,
+                replace(
+                    everything,
                     transform=reducer(kind, keep),
-                    field_selector=_field_selector(kind),
+                    label_selector=str(labels),
+                    field_selector=_also(kind, everything.field_selector),
                 )
             )
             for kind in SourceKind
+            if kind not in options.ignored_sources
         }
-        workloads = ReflectorOptions(
-            namespaces=options.namespaces, transform=strip_managed_fields
-        )
-        return cls(cache.view(workloads), sources)
+        workloads = replace(everything, transform=strip_managed_fields)
+        selects = options.namespace_selector and not options.namespaces
+        namespaces = cache.view(ReflectorOptions(metadata_only=True))
+        return cls(cache.view(workloads), sources, namespaces if selects else None)
 
 
 class Entries(Protocol):
@@ -94,10 +114,15 @@ class Observer:
         workloads: Mapping[str, Entries],
         sources: Mapping[SourceKind, Entries],
         options: ReloadOptions,
+        namespaces: Entries | None = None,
     ) -> None:
         self._workloads = workloads
         self._sources = sources
         self._options = options
+        self._namespaces = namespaces
+        self._selector = selector(
+            options.namespace_selector, flag="--namespace-selector"
+        )
         self._all = options.auto_reload_all
         self._keys = tuple(key.encode() for key in astuple(options.keys))
 
@@ -108,9 +133,13 @@ class Observer:
             kind: view.declare(kind.model) for kind, view in views.sources.items()
         }
         workloads = {
-            kind: views.workloads.declare(model) for kind, model in WORKLOADS.items()
+            kind: views.workloads.declare(model)
+            for kind, model in WORKLOADS.items()
+            if kind not in options.ignored_workloads
         }
-        observer = cls(workloads, sources, options)
+        view = views.namespaces
+        namespaces = None if view is None else view.declare(NAMESPACE)
+        observer = cls(workloads, sources, options, namespaces)
         observer.add_indexes(workloads)
         return observer
 
@@ -125,6 +154,24 @@ class Observer:
         Most have none. A key that stands elsewhere in the object does no harm.
         """
         return self._all or any(key in entry.raw for key in self._keys)
+
+    def is_ours(self, namespace: str) -> bool:
+        """Tell whether workloads of a namespace are looked at."""
+        if self._namespaces is None:
+            return True
+        entry = self._namespaces.get(NamespacedName("", namespace))
+        return entry is not None and self.is_selected(entry)
+
+    def is_selected(self, namespace: RawObject) -> bool:
+        """Tell whether a Namespace has the labels that are asked for."""
+        return self._selector.matches(namespace.meta.labels)
+
+    def in_namespace(self, namespace: str) -> Iterator[WorkloadKey]:
+        """Yield the workloads there that have to be looked at."""
+        for kind, store in self._workloads.items():
+            for entry in store.list(namespace):
+                if self.may_reload(entry):
+                    yield workload_key(kind, entry)
 
     def affected(self, source: SourceKey) -> Iterator[WorkloadKey]:
         """Yield the workloads that a source may concern."""
@@ -170,5 +217,12 @@ class Observer:
         return names
 
 
-def _field_selector(kind: SourceKind) -> str:
-    return _NO_HELM_RELEASES if kind is SourceKind.SECRET else ""
+def _places(options: ReloadOptions) -> str:
+    """Leave out namespaces at the server, where that costs nobody anything."""
+    return "" if options.namespaces else not_in(options.namespaces_to_ignore)
+
+
+def _also(kind: SourceKind, fields: str) -> str:
+    if kind is not SourceKind.SECRET:
+        return fields
+    return ",".join(filter(None, [_NO_HELM_RELEASES, fields]))

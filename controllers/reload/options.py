@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
+from controllers.reload.sources import SourceKind
+
 _GROUP = "reloader.stakater.com"
 
 
@@ -93,6 +95,22 @@ class ReloadOptions:
 
     namespaces: tuple[str, ...] = ()
     """Only workloads and sources of these namespaces; empty for all."""
+
+    namespaces_to_ignore: frozenset[str] = frozenset()
+    """None of these; says nothing beside `namespaces`."""
+
+    namespace_selector: str = ""
+    """Only namespaces with such labels; says nothing beside `namespaces`. What a
+    namespace has when it gets them is taken as it is. See `filters.selector`."""
+
+    resource_label_selector: str = ""
+    """Only ConfigMaps and Secrets with such labels. See `filters.selector`."""
+
+    ignored_sources: frozenset[SourceKind] = frozenset()
+    """Kinds of sources that are not even watched."""
+
+    ignored_workloads: frozenset[str] = frozenset()
+    """Kinds of workloads that are not even watched, such as `Job`."""
 
     workers: int = 10
     """Workloads that are looked at at once; each waits for one request at most."""

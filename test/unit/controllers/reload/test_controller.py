@@ -30,6 +30,7 @@ from controller_runtime.testing.apiserver import ApiServer
 from controllers.reload import setup
 from controllers.reload.options import ReloadOptions
 from controllers.reload.rollout import LAST_RELOADED_FROM, RECORD
+from controllers.reload.sources import SourceKind
 
 EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")
 KINDS = (Deployment.gvk, StatefulSet.gvk, DaemonSet.gvk)
@@ -532,3 +533,126 @@ async def test_a_strategy_of_its_own_changes_an_annotation_of_the_template(
     marker = template["metadata"]["annotations"][LAST_RELOADED_FROM]
     assert json.loads(marker)["containerRefs"] == ["app"]
     assert await world.markers("web") == {}
+
+
+async def label(world: World, name: str, **labels: str | None) -> None:
+    namespace = GroupVersionKind("", "v1", "Namespace")
+    patch = merge_patch({"metadata": {"labels": labels}})
+    await world.client.patch(namespace, name, patch=patch)
+
+
+async def test_a_namespace_that_is_relabelled_is_ours_from_the_next_change_on(
+    world: World,
+) -> None:
+    """Scenario 51."""
+    await world.client.create(
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}
+    )
+    options = ReloadOptions(namespace_selector="team:shop")
+    await world.config_map("c", k="0")
+    await world.workload("web", AUTO)
+
+    async with world.manager(options):
+        assert await world.record("web") == {}
+        await label(world, "shop", team="shop")
+        await world.settled()
+        await world.change("c", k="1")
+        await world.settled()
+        assert len(await world.events("Reloaded")) == 1
+        await label(world, "shop", team=None)
+        await world.change("c", k="2")
+        await world.settled()
+        await label(world, "shop", team="shop")
+        await world.settled()
+        assert len(await world.events("Reloaded")) == 1
+        await world.change("c", k="3")
+        await world.settled()
+
+    assert len(await world.events("Reloaded")) == 2
+
+
+async def test_a_namespace_that_is_created_with_its_label_is_ours(
+    world: World,
+) -> None:
+    options = ReloadOptions(namespace_selector="team")
+
+    async with world.manager(options):
+        metadata = {"name": "shop", "labels": {"team": "shop"}}
+        await world.client.create(
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+        )
+        await world.config_map("c", k="v")
+        await world.workload("web", AUTO)
+        await world.settled()
+
+    assert (await world.record("web")).keys() == {"cm/c"}
+
+
+async def test_a_namespace_to_ignore_is_left_alone(world: World) -> None:
+    await world.config_map("c", k="v")
+    await world.workload("web", AUTO)
+
+    async with world.manager(
+        ReloadOptions(namespaces_to_ignore=frozenset({"shop"}))
+    ) as manager:
+        held = [e for kind in manager.cache for e in kind.list()]
+
+    assert held == []
+    assert await world.record("web") == {}
+
+
+async def test_sources_without_the_label_are_not_seen(world: World) -> None:
+    """Scenario 28, the part of --resource-label-selector."""
+    await world.config_map("c", k="old")
+    await world.workload("web", AUTO, uses=("c", "labelled"))
+    await world.client.create(
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {
+                "name": "labelled",
+                "namespace": "shop",
+                "labels": {"reload": "yes"},
+            },
+        }
+    )
+
+    async with world.manager(ReloadOptions(resource_label_selector="reload:*")):
+        await world.change("c", k="new")
+        await world.change("labelled", k="new")
+        await world.settled()
+
+    assert (await world.markers("web")).keys() == {"STAKATER_LABELLED_CONFIGMAP"}
+
+
+async def test_a_kind_of_source_that_is_ignored_is_not_watched_and_others_count(
+    world: World,
+) -> None:
+    """Scenario 43."""
+    options = ReloadOptions(
+        ignored_sources=frozenset({SourceKind.SECRET}), reload_on_create=True
+    )
+    await world.workload("web", AUTO, secrets=("s",))
+
+    async with world.manager(options):
+        await world.create(Secret.gvk, "s", data={})
+        await world.config_map("c", k="v")
+        await world.settled()
+        asked = world.server.requests.of("watch", "secrets")
+
+    assert (await world.markers("web")).keys() == {"STAKATER_C_CONFIGMAP"}
+    assert list(asked) == []
+
+
+async def test_a_kind_of_workload_that_is_ignored_is_left_alone(
+    world: World,
+) -> None:
+    await world.config_map("c", k="v")
+    for gvk in KINDS:
+        await world.workload("web", AUTO, gvk=gvk)
+
+    async with world.manager(ReloadOptions(ignored_workloads=frozenset({"DaemonSet"}))):
+        pass
+
+    assert await world.record("web", DaemonSet.gvk) == {}
+    assert await world.record("web", StatefulSet.gvk) != {}
