@@ -138,12 +138,9 @@ def _reload_models() -> Iterable[type[KubeObject]]:
 
 def _reload(manager: Manager, settings: Settings, _: RestConfig) -> None:
     from controllers.reload import setup  # noqa: PLC0415 - lazy
-    from controllers.reload.options import ReloadOptions  # noqa: PLC0415 - lazy
+    from controllers.reload.choices import from_settings  # noqa: PLC0415 - lazy
 
-    options = ReloadOptions(
-        namespaces=settings.reload.namespaces, workers=settings.reload.workers
-    )
-    setup(manager, options)
+    setup(manager, from_settings(settings.reload.model_dump()))
 
 
 _NOWHERE = RestConfig(server="https://nowhere.invalid")

@@ -68,15 +68,65 @@ class ReloadSettings(_Section):
     namespaces: tuple[str, ...] = ()
     """Only workloads, ConfigMaps and Secrets of these namespaces; empty for all."""
 
-    @field_validator("namespaces", mode="before")
+    namespaces_to_ignore: tuple[str, ...] = ()
+    """Nothing of these namespaces; says nothing beside `namespaces`."""
+
+    namespace_selector: str = ""
+    """Only namespaces with such labels; says nothing beside `namespaces`."""
+
+    resource_label_selector: str = ""
+    """Only ConfigMaps and Secrets with such labels."""
+
+    resources_to_ignore: tuple[Literal["configmaps", "secrets"], ...] = ()
+    """Kinds of sources that are not even watched: `configmaps` or `secrets`."""
+
+    ignored_workload_types: tuple[Literal["jobs", "cronjobs"], ...] = ()
+    """Kinds of workloads that are not even watched: `jobs`, `cronjobs`."""
+
+    strategy: Literal["env-vars", "annotations"] = "env-vars"
+    """What changes in a pod template, where the workload does not say."""
+
+    cronjob_strategy: Literal["create", "patch", "ignore"] = "create"
+    """What a reload of a CronJob is, where it does not say."""
+
+    auto_reload_all: bool = False
+    """Treat a workload that says nothing about `auto` as if it said `true`."""
+
+    strict_auto_false: bool = False
+    """Let `auto: "false"` switch off all that the same workload asks for."""
+
+    on_create: bool = False
+    """Reload for a source that appears while the manager runs."""
+
+    on_delete: bool = False
+    """Reload for a source that goes."""
+
+    optional_kinds: bool = True
+    """Reload Rollouts of Argo and DeploymentConfigs too, and for SecretProviderClasses,
+    while the server has them."""
+
+    @field_validator(
+        "namespaces",
+        "namespaces_to_ignore",
+        "resources_to_ignore",
+        "ignored_workload_types",
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         return _names(value)
 
-    @field_validator("namespaces")
+    @field_validator("namespaces", "namespaces_to_ignore")
     @classmethod
     def _without_blanks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(filter(None, value))
+
+    @field_validator("resources_to_ignore")
+    @classmethod
+    def _leaves_something(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(value) > 1:
+            raise ValueError("without ConfigMaps and Secrets there is nothing to do")
+        return value
 
 
 class BundleSettings(_Section):

@@ -107,6 +107,13 @@ class ProjectedVolumeSource(ApiModel):
     sources: tuple[VolumeProjection, ...] = ()
 
 
+class CSIVolumeSource(ApiModel):
+    """A volume that a driver provides."""
+
+    driver: str = ""
+    volume_attributes: Mapping[str, str] = Field(default_factory=dict)
+
+
 class Volume(ApiModel):
     """A volume of a pod; of its kinds, those that hold configuration."""
 
@@ -114,6 +121,7 @@ class Volume(ApiModel):
     config_map: NameReference | None = None
     secret: SecretVolumeSource | None = None
     projected: ProjectedVolumeSource | None = None
+    csi: CSIVolumeSource | None = None
 
 
 class PodSpec(ApiModel):

@@ -171,7 +171,9 @@ class Outcomes:
     async def _masked(self, job: Job) -> tuple[str, ...] | None:
         """Return what the Job's Secrets have to hide; `None` if they cannot be read."""
         hidden: set[str] = set()
-        for name in _mounted_secrets(job.model_dump(mode="json", by_alias=True)):
+        for name in _mounted_secrets(
+            job.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        ):
             try:
                 secret = await self._client.get(Secret, name, job.metadata.namespace)
             except ApiError:

@@ -22,11 +22,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from enum import StrEnum, auto
-from typing import NamedTuple, Protocol, assert_never
+from typing import NamedTuple, Protocol, TypeVar, assert_never
 
 import re2  # type: ignore[import-untyped]  # ships no types
 
-from controllers.reload.options import AnnotationKeys, ReloadOptions, Strategy
+from controllers.reload.options import (
+    AnnotationKeys,
+    CronJobStrategy,
+    ReloadOptions,
+    Strategy,
+)
 from controllers.reload.sources import Source, SourceKind
 
 PATTERN_MAX = 1024
@@ -44,6 +49,14 @@ _LITERAL = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 """Go's `strconv.ParseBool`."""
+
+
+E = TypeVar("E", bound=StrEnum)
+
+
+class _RolloutStrategy(StrEnum):
+    ROLLOUT = auto()
+    RESTART = auto()
 
 
 class Match(StrEnum):
@@ -108,6 +121,12 @@ class ReloadPolicy(NamedTuple):
     strategy: Strategy = Strategy.ENV_VARS
     """How a reload is made."""
 
+    cronjob: CronJobStrategy = CronJobStrategy.CREATE
+    """What a reload is, of a CronJob."""
+
+    restarts: bool = False
+    """A Rollout restarts its pods, and its template stays."""
+
     on_create: bool = False
     """Reload for any source that appears."""
 
@@ -138,13 +157,17 @@ def read_policy(
     reader = _Reader(metadata, template, options)
     kinds = (kind for kind in SourceKind if kind not in options.ignored_sources)
     rules = {kind: reader.rules(_keys_of(kind, keys)) for kind in kinds}
-    strategy = reader.strategy()
+    strategy = reader.choice(keys.strategy, options.strategy)
+    cronjob = reader.choice(keys.cronjob_strategy, options.cronjob_strategy)
+    rollout = reader.choice(keys.rollout_strategy, _RolloutStrategy.ROLLOUT)
     return ReloadPolicy(
         {kind: r for kind, r in rules.items() if r.names or r.search or r.auto},
         keys,
         # What all kinds read, such as `auto`, is one problem.
         tuple(dict.fromkeys(reader.problems)),
         strategy=strategy,
+        cronjob=cronjob,
+        restarts=rollout is _RolloutStrategy.RESTART,
         on_create=options.reload_on_create or reader.is_set(keys.on_create),
         on_delete=options.reload_on_delete or reader.is_set(keys.on_delete),
     )
@@ -166,6 +189,8 @@ def _keys_of(kind: SourceKind, keys: AnnotationKeys) -> _KindKeys:
             )
         case SourceKind.SECRET:
             return _KindKeys(keys.secret_reload, keys.secret_auto, keys.secret_exclude)
+        case SourceKind.SECRET_PROVIDER_CLASS:
+            return _KindKeys(keys.spc_reload, keys.spc_auto, keys.spc_exclude)
         case _:
             assert_never(kind)
 
@@ -204,16 +229,17 @@ class _Reader:
             auto=is_auto,
         )
 
-    def strategy(self) -> Strategy:
-        annotation = self._options.keys.strategy
+    def choice(self, annotation: str, default: E) -> E:
+        """Read one of several words; what is none of them is as unset."""
+        words = type(default)
         text = self._said(annotation)
-        if text in {"", *Strategy}:
-            return Strategy(text or self._options.strategy)
-        self._refuse(
-            annotation,
-            f"{_shown(text)} is none of {', '.join(Strategy)}; it is as unset",
-        )
-        return self._options.strategy
+        if not text:
+            return default
+        try:
+            return words(text)
+        except ValueError:
+            self._refuse(annotation, f"{_shown(text)} is none of {', '.join(words)}")
+            return default
 
     def is_set(self, annotation: str) -> bool:
         return self._said(annotation) == "true"

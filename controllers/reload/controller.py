@@ -5,7 +5,7 @@
                                                       fetch    workload, from the cache
                                                       observe  policy and sources
                                                       decide   `rollout.decide`
-                                                      act      one patch, one Event
+                                                      act      `Writer`, and one Event
 
 Reading is free: it never leaves the process. Writing is safe to repeat: a patch names
 the version that it was decided for, so while the cache lags behind a write of ours
@@ -23,8 +23,6 @@ from controller_runtime import (
     LOW_PRIORITY,
     ApiError,
     Backoff,
-    Client,
-    Clock,
     ConflictError,
     EventRecorder,
     ExponentialLimiter,
@@ -32,19 +30,16 @@ from controller_runtime import (
     Result,
     reference,
 )
-from controllers.reload.annotations import Problem
+from controllers.reload.annotations import Problem, ReloadPolicy
 from controllers.reload.happenings import Happened, Happenings
 from controllers.reload.observe import Observer
 from controllers.reload.options import ReloadOptions
-from controllers.reload.patches import patch_for
 from controllers.reload.rollout import Plan, decide, describe, problems, read_record
 from controllers.reload.sources import Source, SourceKind
-from controllers.reload.workloads import WORKLOADS, Workload, WorkloadKey
+from controllers.reload.workloads import Workload, WorkloadKey
+from controllers.reload.writer import Writer
 
 log = structlog.get_logger(__name__)
-
-_FIELD_MANAGER = "Reloader"
-"""Owner of what is written: GitOps tools are told to ignore it by this name."""
 
 _CACHE_LAG = Backoff(base=0.02, ceiling=5.0)
 """Seconds until a workload is looked at again that was not what the cache had. A watch
@@ -57,17 +52,15 @@ class Reloader:
     def __init__(
         self,
         observer: Observer,
-        client: Client,
+        writer: Writer,
         recorder: Callable[[str], EventRecorder],
         happenings: Happenings,
         *,
-        clock: Clock,
         options: ReloadOptions,
     ) -> None:
         self._observer = observer
-        self._client = client
+        self._writer = writer
         self._happenings = happenings
-        self._clock = clock
         self._recorder = recorder("reloader")
         self._recorders = {kind: recorder(kind.component) for kind in SourceKind}
         self._later = Result(requeue_after=options.resync, priority=LOW_PRIORITY)
@@ -82,28 +75,38 @@ class Reloader:
 
     async def reconcile(self, key: WorkloadKey) -> Result | None:
         workload = self._observer.workload(key)
-        if workload is None or not self._observer.is_ours(key.namespace):
-            self._forget(key)
-            return None
-        policy = self._observer.policy(workload)
-        self._tell_of_problems(workload, problems(workload, policy))
-        if not policy.rules:
-            return None
-        sources = tuple(self._observer.sources(workload, policy))
-        happened = self._happened(workload, sources)
-        plan = decide(workload, policy, sources, happened)
         try:
-            if plan is not None:
-                await self._carry_out(workload, plan)
+            if (owed := await self._writer.settle(key, workload)) is not None:
+                self._tell_of_reload(owed.workload, owed.plan)
+                return None  # the cache will say what there is now
+            if workload is None or not self._observer.is_ours(key.namespace):
+                self._forget(key)
+                return None
+            if not await self._look(workload):
+                return None
         except ConflictError:
             # Not the version that was decided for. No failure: the next look will do.
             seconds = self._conflicts.when(key, now=0)
             return Result(requeue_after=timedelta(seconds=seconds))
         self._conflicts.forget(key)
+        return self._later
+
+    async def _look(self, workload: Workload) -> bool:
+        """Compare and write; tell whether there is anything to look at again."""
+        key = workload.key
+        policy = self._observer.policy(workload)
+        self._tell_of_problems(workload, problems(workload, policy))
+        if not policy.rules:
+            return False
+        sources = tuple(self._observer.sources(workload, policy))
+        happened = self._happened(workload, sources)
+        plan = decide(workload, policy, sources, happened)
+        if plan is not None:
+            await self._carry_out(workload, policy, plan)
         self._happenings.forget(key, happened)
         if self._looks_back:
             self._looked.add(key)
-        return self._later
+        return True
 
     def _happened(self, workload: Workload, sources: Iterable[Source]) -> Happened:
         """Return what was noted; at a first look, what may have come before it too."""
@@ -114,47 +117,49 @@ class Reloader:
             return happened  # never looked at, by any process
         return happened._replace(appeared=frozenset(source.key for source in sources))
 
-    async def _carry_out(self, workload: Workload, plan: Plan) -> None:
-        kind, namespace, name = workload.key
+    async def _carry_out(
+        self, workload: Workload, policy: ReloadPolicy, plan: Plan
+    ) -> None:
         try:
-            await self._client.patch(
-                WORKLOADS[kind].gvk,
-                name,
-                namespace,
-                patch=patch_for(workload, plan, now=self._clock.now()),
-                field_owner=_FIELD_MANAGER,
-            )
+            idle = await self._writer.carry_out(workload, policy, plan)
         except NotFoundError:
             return  # gone meanwhile, and the cache will say so
         except ConflictError:
             raise
         except ApiError as error:
-            self._tell_of_reload(workload, plan, error=str(error))
+            self._tell_of_failure(workload, plan, error)
             raise
-        if plan.markers:
-            log.info(
-                "Successfully triggered reload",
-                kind=kind,
-                namespace=namespace,
-                name=name,
-                strategy=plan.strategy.value,
-            )
-        else:
-            log.debug("adopted", sources=len(plan.record))
-        self._tell_of_reload(workload, plan)
-
-    def _tell_of_reload(
-        self, workload: Workload, plan: Plan, *, error: str = ""
-    ) -> None:
-        """Write an Event, unless all that there was to do was to adopt."""
         if not plan.markers:
-            return
+            log.debug("adopted", sources=len(plan.record))
+        elif idle:
+            self._event(workload, plan, "ReloadSkipped", f"is left alone: {idle}")
+        else:
+            self._tell_of_reload(workload, plan)
+
+    def _tell_of_reload(self, workload: Workload, plan: Plan) -> None:
+        kind, namespace, name = workload.key
+        log.info(
+            "Successfully triggered reload",
+            kind=kind,
+            namespace=namespace,
+            name=name,
+            strategy=plan.strategy.value,
+        )
+        self._event(workload, plan, "Reloaded", "reloads")
+
+    def _tell_of_failure(self, workload: Workload, plan: Plan, error: ApiError) -> None:
+        """Write an Event, unless all that there was to do was to adopt."""
+        if plan.markers:
+            outcome = f"cannot be reloaded: {error}"
+            self._event(workload, plan, "ReloadFail", outcome)
+
+    def _event(self, workload: Workload, plan: Plan, reason: str, outcome: str) -> None:
         self._recorders[plan.markers[0].source.kind].event(
-            reference(WORKLOADS[workload.key.kind], workload.meta),
-            type="Warning" if error else "Normal",
-            reason="ReloadFail" if error else "Reloaded",
+            reference(workload.key.gvk, workload.meta),
+            type="Warning" if reason == "ReloadFail" else "Normal",
+            reason=reason,
             action="Reload",
-            note=describe(plan, workload.key, error=error),
+            note=describe(plan, workload.key, outcome),
         )
 
     def _tell_of_problems(self, workload: Workload, found: tuple[Problem, ...]) -> None:
@@ -168,7 +173,7 @@ class Reloader:
         note = "; ".join(f"{p.annotation}: {p.reason}" for p in found)
         log.warning("annotations cannot be read", problems=note)
         self._recorder.event(
-            reference(WORKLOADS[workload.key.kind], workload.meta),
+            reference(workload.key.gvk, workload.meta),
             type="Warning",
             reason="InvalidReloadAnnotation",
             action="ReadAnnotations",

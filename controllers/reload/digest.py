@@ -1,4 +1,4 @@
-"""Content of a ConfigMap or Secret → hashes.
+"""Content of a source → hashes.
 
 Two hashes, because one of them is somebody else's:
 
@@ -70,6 +70,18 @@ def secret_digest(data: Mapping[str, bytes]) -> Digest:
     """Hash the content of a Secret: the values themselves, not their base64."""
     content = {key.encode(): value for key, value in data.items()}
     return Digest(marker=_marker(content), canonical=_canonical({b"data": content}))
+
+
+def mounted_digest(name: str, versions: Mapping[str, str]) -> Digest:
+    """Hash which versions (id → version) a pod has of a SecretProviderClass."""
+    lines = [f"{id_}={version}" for id_, version in versions.items()]
+    lines.append(f"SecretProviderClassName={name}")
+    text = {key.encode(): version.encode() for key, version in versions.items()}
+    joined = ";".join(sorted(lines)).encode()
+    return Digest(
+        marker=sha1(joined, usedforsecurity=False).hexdigest(),
+        canonical=_canonical({b"objects": text, b"class": {b"name": name.encode()}}),
+    )
 
 
 def _marker(content: Mapping[bytes, bytes]) -> str:

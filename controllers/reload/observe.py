@@ -24,7 +24,6 @@ from controller_runtime import (
     NamespacedName,
     RawObject,
     ReflectorOptions,
-    strip_managed_fields,
 )
 from controllers.reload.annotations import ReloadPolicy, Rules, read_policy
 from controllers.reload.filters import not_in, selector
@@ -36,16 +35,23 @@ from controllers.reload.sources import (
     SourceKind,
     read_source,
     reducer,
+    source_key,
+    youngest,
 )
 from controllers.reload.workloads import (
     WORKLOADS,
     Workload,
     WorkloadKey,
+    is_run_of_cron_job,
     read_workload,
     workload_key,
 )
+from controllers.reload.workloads import reducer as workload_reducer
 
 _INDEX = "reload"
+
+_BY_SOURCE = "source"
+"""Index of what pods say of SecretProviderClasses."""
 
 _NO_HELM_RELEASES = "type!=helm.sh/release.v1"
 """Secrets that Helm keeps its history in: many, large, and used by no pod."""
@@ -59,6 +65,8 @@ class Views(NamedTuple):
 
     workloads: CacheView
     sources: Mapping[SourceKind, CacheView]
+    classes: CacheView
+    """SecretProviderClasses, for what is written on them."""
     namespaces: CacheView | None = None
     """None where all are ours, or they are named."""
 
@@ -82,17 +90,23 @@ class Views(NamedTuple):
                 replace(
                     everything,
                     transform=reducer(kind, keep),
-                    label_selector=str(labels),
+                    label_selector=str(labels) if kind.is_labelled else "",
                     field_selector=_also(kind, everything.field_selector),
                 )
             )
             for kind in SourceKind
             if kind not in options.ignored_sources
         }
-        workloads = replace(everything, transform=strip_managed_fields)
+        words = () if options.auto_reload_all else _words(options)
+        workloads = replace(everything, transform=workload_reducer(words))
         selects = options.namespace_selector and not options.namespaces
         namespaces = cache.view(ReflectorOptions(metadata_only=True))
-        return cls(cache.view(workloads), sources, namespaces if selects else None)
+        return cls(
+            cache.view(workloads),
+            sources,
+            cache.view(replace(everything, metadata_only=True)),
+            namespaces if selects else None,
+        )
 
 
 class Entries(Protocol):
@@ -116,21 +130,26 @@ class Observer:
         options: ReloadOptions,
         namespaces: Entries | None = None,
     ) -> None:
-        self._workloads = workloads
-        self._sources = sources
+        self._workloads: dict[str, Entries] = {}
+        self._sources = dict(sources)
+        self._classes: Entries | None = None
         self._options = options
         self._namespaces = namespaces
         self._selector = selector(
             options.namespace_selector, flag="--namespace-selector"
         )
         self._all = options.auto_reload_all
-        self._keys = tuple(key.encode() for key in astuple(options.keys))
+        self._words = _words(options)
+        for kind, store in workloads.items():
+            self.add_workloads(kind, store)
 
     @classmethod
     def declare(cls, views: Views, options: ReloadOptions) -> Observer:
         """Have the cache keep what this controller reads; before the cache runs."""
-        sources = {
-            kind: view.declare(kind.model) for kind, view in views.sources.items()
+        sources: dict[SourceKind, Entries] = {
+            kind: view.declare(kind.model)
+            for kind, view in views.sources.items()
+            if kind is not SourceKind.SECRET_PROVIDER_CLASS
         }
         workloads = {
             kind: views.workloads.declare(model)
@@ -139,21 +158,42 @@ class Observer:
         }
         view = views.namespaces
         namespaces = None if view is None else view.declare(NAMESPACE)
-        observer = cls(workloads, sources, options, namespaces)
-        observer.add_indexes(workloads)
-        return observer
+        return cls(workloads, sources, options, namespaces)
 
-    def add_indexes(self, workloads: Mapping[str, Entries]) -> None:
-        """Have stores find workloads by what may concern them."""
-        for kind, store in workloads.items():
-            store.add_index(_INDEX, partial(self._index, kind))
+    @property
+    def workload_kinds(self) -> tuple[str, ...]:
+        """The kinds of workloads that are read now."""
+        return tuple(self._workloads)
 
-    def may_reload(self, entry: RawObject) -> bool:
+    def add_workloads(self, kind: str, store: Entries) -> None:
+        """Read workloads of a kind here, and find them by what may concern them."""
+        store.add_index(_INDEX, partial(self._index, kind))
+        self._workloads[kind] = store
+
+    def remove_workloads(self, kind: str) -> None:
+        """Read no more workloads of a kind: they are not served any more."""
+        self._workloads.pop(kind, None)
+
+    def add_classes(self, pods: Entries, classes: Entries) -> None:
+        """Read SecretProviderClasses here, and what pods have of them."""
+        kind = SourceKind.SECRET_PROVIDER_CLASS
+        pods.add_index(_BY_SOURCE, lambda entry: [_place(source_key(kind, entry))])
+        self._sources[kind] = pods
+        self._classes = classes
+
+    def remove_classes(self) -> None:
+        """Read no more SecretProviderClasses."""
+        self._sources.pop(SourceKind.SECRET_PROVIDER_CLASS, None)
+        self._classes = None
+
+    def may_reload(self, kind: str, entry: RawObject) -> bool:
         """Tell whether a workload has any annotation of ours, without parsing it.
 
-        Most have none. A key that stands elsewhere in the object does no harm.
+        Most have none. A key that stands elsewhere in the object does no harm. What a
+        CronJob runs is the CronJob's affair.
         """
-        return self._all or any(key in entry.raw for key in self._keys)
+        is_named = self._all or any(word in entry.raw for word in self._words)
+        return is_named and not is_run_of_cron_job(kind, entry)
 
     def is_ours(self, namespace: str) -> bool:
         """Tell whether workloads of a namespace are looked at."""
@@ -170,7 +210,7 @@ class Observer:
         """Yield the workloads there that have to be looked at."""
         for kind, store in self._workloads.items():
             for entry in store.list(namespace):
-                if self.may_reload(entry):
+                if self.may_reload(kind, entry):
                     yield workload_key(kind, entry)
 
     def affected(self, source: SourceKey) -> Iterator[WorkloadKey]:
@@ -182,8 +222,11 @@ class Observer:
 
     def workload(self, key: WorkloadKey) -> Workload | None:
         """Return what the cache has of a workload, if it has it."""
-        entry = self._workloads[key.kind].get(key.object_key)
-        return None if entry is None else read_workload(key.kind, entry)
+        store = self._workloads.get(key.kind)
+        entry = None if store is None else store.get(key.object_key)
+        if entry is None or not self.may_reload(key.kind, entry):
+            return None
+        return read_workload(key.kind, entry)
 
     def policy(self, workload: Workload) -> ReloadPolicy:
         """Return what a workload asks for."""
@@ -193,14 +236,27 @@ class Observer:
     def sources(self, workload: Workload, policy: ReloadPolicy) -> Iterator[Source]:
         """Yield the sources that exist and may concern a workload."""
         for kind, rules in policy.rules.items():
+            if kind not in self._sources:
+                continue
             for name in self._names(workload, kind, rules):
-                key = NamespacedName(workload.key.namespace, name)
-                entry = self._sources[kind].get(key)
-                if entry is not None:
-                    yield read_source(kind, entry)
+                source = self._source(SourceKey(kind, workload.key.namespace, name))
+                if source is not None:
+                    yield source
+
+    def _source(self, key: SourceKey) -> Source | None:
+        place = NamespacedName(key.namespace, key.name)
+        if key.kind is not SourceKind.SECRET_PROVIDER_CLASS:
+            entry = self._sources[key.kind].get(place)
+            return None if entry is None else read_source(key.kind, entry)
+        entry = youngest(self._sources[key.kind].by_index(_BY_SOURCE, _place(key)))
+        found = None if self._classes is None else self._classes.get(place)
+        if entry is None:
+            return None
+        annotations = {} if found is None else found.meta.annotations
+        return read_source(key.kind, entry)._replace(annotations=annotations)
 
     def _index(self, kind: str, entry: RawObject) -> Iterable[str]:
-        if not self.may_reload(entry):
+        if not self.may_reload(kind, entry):
             return ()
         workload = read_workload(kind, entry)
         return sorted(set(index_values(workload, self.policy(workload))))
@@ -212,9 +268,17 @@ class Observer:
             names.update(reference.name for reference in used if reference.kind is kind)
         if rules.names.patterns:
             there = self._sources[kind].list(workload.key.namespace)
-            found = (entry.meta.name for entry in there)
+            found = {source_key(kind, entry).name for entry in there}
             names.update(name for name in found if rules.names.matches(name))
         return names
+
+
+def _words(options: ReloadOptions) -> tuple[bytes, ...]:
+    return tuple(key.encode() for key in astuple(options.keys))
+
+
+def _place(key: SourceKey) -> str:
+    return f"{key.namespace}/{key.name}"
 
 
 def _places(options: ReloadOptions) -> str:

@@ -21,6 +21,19 @@ class Strategy(StrEnum):
     """An annotation that says which source was the last, and when."""
 
 
+class CronJobStrategy(StrEnum):
+    """What a reload of a CronJob is. Its next run reads what is new in any case."""
+
+    CREATE = "create"
+    """Run a Job now, besides the schedule, as the original does; none if suspended."""
+
+    PATCH = "patch"
+    """Mark the template of its Jobs, and wait for the schedule."""
+
+    IGNORE = "ignore"
+    """Nothing."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnnotationKeys:
     """Names of the annotations that users write; each can be changed by a flag."""
@@ -46,6 +59,15 @@ class AnnotationKeys:
     secret_exclude: str = f"secrets.exclude.{_GROUP}/reload"
     """Workload: Secrets never to reload for. The plural is the original's."""
 
+    spc_auto: str = f"secretproviderclass.{_GROUP}/auto"
+    """Workload: as `configmap_auto`, for SecretProviderClasses."""
+
+    spc_reload: str = f"secretproviderclass.{_GROUP}/reload"
+    """Workload: SecretProviderClasses to reload for."""
+
+    spc_exclude: str = f"secretproviderclasses.exclude.{_GROUP}/reload"
+    """Workload: SecretProviderClasses never to reload for."""
+
     search: str = f"{_GROUP}/search"
     """Workload: reload for used objects that carry `match`."""
 
@@ -57,6 +79,12 @@ class AnnotationKeys:
 
     strategy: str = f"{_GROUP}/reload-strategy"
     """Workload: a `Strategy` of its own."""
+
+    rollout_strategy: str = f"{_GROUP}/rollout-strategy"
+    """Rollout: `restart` restarts the pods and leaves the template as it is."""
+
+    cronjob_strategy: str = f"{_GROUP}/cronjob-reload-strategy"
+    """CronJob: a `CronJobStrategy` of its own."""
 
     on_create: str = f"{_GROUP}/reload-on-create"
     """Workload, ConfigMap or Secret: reload when the source appears."""
@@ -77,6 +105,13 @@ class ReloadOptions:
 
     auto_reload_all: bool = False
     """Treat a workload that says nothing about `auto` as if it said `true`."""
+
+    cronjob_strategy: CronJobStrategy = CronJobStrategy.CREATE
+    """For CronJobs that do not say."""
+
+    recreate_finished_jobs: bool = False
+    """Run Jobs again that have ended, as the original does. By default only those that
+    are at work are started anew."""
 
     strict_auto_false: bool = False
     """Let `auto: "false"` switch off all that the same object asks for. In the original
@@ -110,7 +145,8 @@ class ReloadOptions:
     """Kinds of sources that are not even watched."""
 
     ignored_workloads: frozenset[str] = frozenset()
-    """Kinds of workloads that are not even watched, such as `Job`."""
+    """Kinds of workloads that are not even watched, such as `Job`. The others of
+    `OPTIONAL_WORKLOADS` are watched as long as the server has them."""
 
     workers: int = 10
     """Workloads that are looked at at once; each waits for one request at most."""

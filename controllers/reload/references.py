@@ -133,6 +133,12 @@ def _of_volume(volume: Volume) -> Iterator[Reference]:
             if part.secret is not None:
                 yield _secret(part.secret.name)
 
+    if volume.csi is not None:
+        # Any driver may have attributes; this one no other uses.
+        name = volume.csi.volume_attributes.get("secretProviderClass", "")
+        if name:
+            yield Reference(SourceKind.SECRET_PROVIDER_CLASS, name)
+
 
 def _config_map(name: str) -> Reference:
     return Reference(SourceKind.CONFIG_MAP, name)

@@ -77,6 +77,9 @@ class Plan(NamedTuple):
     strategy: Strategy = Strategy.ENV_VARS
     """How markers are written."""
 
+    change: str = ""
+    """Tells this change of the sources from any other: 10 hex digits."""
+
 
 class _Target(NamedTuple):
     source: Source
@@ -109,6 +112,7 @@ def decide(
     record = read_record(workload) or {}
     applied = dict(record)
     markers: list[Marker] = []
+    changes: list[str] = []
     there = list(sources)
     gone = _gone(workload, policy, there, happened)
     for target in _targets(workload, policy, [*there, *gone]):
@@ -120,12 +124,14 @@ def decide(
         is_wanted = _is_change(target, had) or _is_wanted(target, policy, happened)
         if is_wanted and not happened.joined:
             markers.append(_marker(workload.template.spec, target))
+            changes.append(f"{key.recorded} {target.source.version} {had}")
     if applied == record:
         return None
-    return Plan(applied, tuple(markers), policy.strategy)
+    change = sha256("\n".join(changes).encode()).hexdigest()[:10] if changes else ""
+    return Plan(applied, tuple(markers), policy.strategy, change)
 
 
-def describe(plan: Plan, workload: WorkloadKey, *, error: str = "") -> str:
+def describe(plan: Plan, workload: WorkloadKey, outcome: str) -> str:
     """Say in an Event which sources changed, and what came of it for a workload."""
     sources = ", ".join(
         f"'{s.name}' of type '{s.kind.type_name}' in namespace '{s.namespace}'"
@@ -133,7 +139,6 @@ def describe(plan: Plan, workload: WorkloadKey, *, error: str = "") -> str:
     )
     kind, namespace, name = workload
     subject = f"'{name}' of type '{kind}' in namespace '{namespace}'"
-    outcome = f"cannot be reloaded: {error}" if error else "reloads"
     return f"{sources} changed: {subject} {outcome}"
 
 

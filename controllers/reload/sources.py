@@ -1,9 +1,13 @@
-"""ConfigMaps and Secrets as this controller keeps them: hashed, then dropped.
+"""Sources as this controller keeps them: hashed, then dropped.
 
     object ──reducer──▶ metadata + digest ──▶ cache ──read_source──▶ Source
 
 The reducer runs once, on the way into the cache, so no value of a Secret stays in
 memory, and thousands of Secrets that nobody uses cost a few hundred bytes each.
+
+A SecretProviderClass has its content elsewhere; what arrives in the cluster is which
+versions each pod has that mounts it. So what is kept of one is what its pods say, each
+in an object of its own, and the youngest of these is what it holds now.
 
 It hashes on the event loop: 256 KiB take under a millisecond. Content beyond that is
 rare (1 MiB is the limit), and a transform has no way to wait for a thread.
@@ -11,21 +15,28 @@ rare (1 MiB is the limit), and a transform has no way to wait for a thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from enum import StrEnum
-from typing import NamedTuple, assert_never
+from typing import NamedTuple, TypeAlias, assert_never
 
 import msgspec
 
 from api.core.v1 import ConfigMap, Secret
+from api.secretsstore.v1 import SecretProviderClassPodStatus
 from controller_runtime import (
     DecodeError,
+    Deleted,
     Event,
     KubeObject,
     RawObject,
     Updated,
 )
-from controllers.reload.digest import Digest, config_map_digest, secret_digest
+from controllers.reload.digest import (
+    Digest,
+    config_map_digest,
+    mounted_digest,
+    secret_digest,
+)
 
 
 class SourceKind(StrEnum):
@@ -33,37 +44,55 @@ class SourceKind(StrEnum):
 
     CONFIG_MAP = "configmap"
     SECRET = "secret"  # noqa: S105 - a kind, not a password
+    SECRET_PROVIDER_CLASS = "secretproviderclass"  # noqa: S105
 
     @property
     def model(self) -> type[KubeObject]:
-        """The kind as an API call wants it."""
+        """The kind that says what it holds."""
         match self:
             case SourceKind.CONFIG_MAP:
                 return ConfigMap
             case SourceKind.SECRET:
                 return Secret
+            case SourceKind.SECRET_PROVIDER_CLASS:
+                return SecretProviderClassPodStatus
             case _:
                 assert_never(self)
 
     @property
     def component(self) -> str:
         """Who reports Events about it, as in the original."""
-        return f"reloader-{self.value}s"
+        is_class = self is SourceKind.SECRET_PROVIDER_CLASS
+        return f"reloader-{self.value}{'es' if is_class else 's'}"
 
     @property
     def abbreviation(self) -> str:
         """As a workload's record says it."""
-        return "cm" if self is SourceKind.CONFIG_MAP else self.value
+        return _ABBREVIATIONS.get(self, self.value)
 
     @property
     def is_missed(self) -> bool:
-        """Whether one that is not there is known to be gone."""
-        return True
+        """Whether one that is not there is known to be gone.
+
+        A SecretProviderClass that no pod mounts at the moment is not.
+        """
+        return self is not SourceKind.SECRET_PROVIDER_CLASS
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether objects of `model` carry labels that a user chose for the source."""
+        return self is not SourceKind.SECRET_PROVIDER_CLASS
 
     @property
     def type_name(self) -> str:
         """`CONFIGMAP` or `SECRET`, as environment variables and Events say it."""
         return self.value.upper()
+
+
+_ABBREVIATIONS = {
+    SourceKind.CONFIG_MAP: "cm",
+    SourceKind.SECRET_PROVIDER_CLASS: "spc",
+}
 
 
 class SourceKey(NamedTuple):
@@ -95,6 +124,9 @@ class Source(NamedTuple):
     annotations: Mapping[str, str]
     """Those that the reducer was told to keep."""
 
+    version: str = ""
+    """The resource version that it was read at; says nothing about content."""
+
 
 class _Metadata(msgspec.Struct, rename="camel", omit_defaults=True):
     name: str = ""
@@ -122,16 +154,50 @@ class _Secret(msgspec.Struct):
         return secret_digest(self.data or {})
 
 
-class _Reduced(msgspec.Struct):
+class _Mounted(msgspec.Struct):
+    id: str = ""
+    version: str = ""
+
+
+class _PodStatus(msgspec.Struct, rename="camel"):
+    secret_provider_class_name: str = ""
+    objects: list[_Mounted] | None = None
+
+
+class _SecretProviderClassPodStatus(msgspec.Struct):
+    metadata: _Metadata
+    status: _PodStatus = msgspec.field(default_factory=_PodStatus)
+
+    @property
+    def name(self) -> str:
+        return self.status.secret_provider_class_name
+
+    def digest(self) -> Digest:
+        objects = self.status.objects or ()
+        return mounted_digest(self.name, {one.id: one.version for one in objects})
+
+
+class _Reduced(msgspec.Struct, omit_defaults=True):
     metadata: _Metadata
     digest: Digest
+    source: str = ""
+    """Name of the source, where it is not that of the object."""
 
 
 class _Digested(msgspec.Struct):
     digest: Digest
+    source: str = ""
 
 
 _digested = msgspec.json.Decoder(_Digested)
+
+_Content: TypeAlias = _ConfigMap | _Secret | _SecretProviderClassPodStatus
+
+_CONTENT: Mapping[SourceKind, type[_Content]] = {
+    SourceKind.CONFIG_MAP: _ConfigMap,
+    SourceKind.SECRET: _Secret,
+    SourceKind.SECRET_PROVIDER_CLASS: _SecretProviderClassPodStatus,
+}
 
 
 def reducer(kind: SourceKind, keep: Collection[str]) -> Callable[[bytes], bytes]:
@@ -145,8 +211,7 @@ def reducer(kind: SourceKind, keep: Collection[str]) -> Callable[[bytes], bytes]
         A function from the JSON of an object to that of its metadata and `digest`.
         It raises `DecodeError`, without the content, when it cannot read one.
     """
-    content = _ConfigMap if kind is SourceKind.CONFIG_MAP else _Secret
-    decoder: msgspec.json.Decoder[_ConfigMap | _Secret] = msgspec.json.Decoder(content)
+    decoder: msgspec.json.Decoder[_Content] = msgspec.json.Decoder(_CONTENT[kind])
     kept = frozenset(keep)
 
     def reduce(raw: bytes) -> bytes:
@@ -158,31 +223,50 @@ def reducer(kind: SourceKind, keep: Collection[str]) -> Callable[[bytes], bytes]
         annotations = metadata.annotations or {}
         kept_here = kept & annotations.keys()
         metadata.annotations = {k: annotations[k] for k in kept_here} or None
-        return msgspec.json.encode(_Reduced(metadata, source.digest()))
+        name = ""
+        if isinstance(source, _SecretProviderClassPodStatus):
+            name = source.name
+        return msgspec.json.encode(_Reduced(metadata, source.digest(), name))
 
     return reduce
 
 
 def source_key(kind: SourceKind, entry: RawObject) -> SourceKey:
-    """Name an object of the cache."""
-    return SourceKey(kind, entry.meta.namespace, entry.meta.name)
+    """Name the source that an object of the cache is, or tells of."""
+    name = entry.meta.name
+    if kind is SourceKind.SECRET_PROVIDER_CLASS:
+        name = _digested.decode(entry.raw).source
+    return SourceKey(kind, entry.meta.namespace, name)
 
 
 def read_source(kind: SourceKind, entry: RawObject) -> Source:
     """Read what the reducer left."""
+    kept = _digested.decode(entry.raw)
     return Source(
-        key=source_key(kind, entry),
-        digest=_digested.decode(entry.raw).digest,
+        key=SourceKey(kind, entry.meta.namespace, kept.source or entry.meta.name),
+        digest=kept.digest,
         annotations=entry.meta.annotations,
+        version=entry.meta.resource_version,
     )
+
+
+def youngest(entries: Iterable[RawObject]) -> RawObject | None:
+    """Return the object that was written last (resource versions are numbers)."""
+    return max(entries, key=_age, default=None)
 
 
 def is_news(kind: SourceKind, event: Event) -> bool:
     """Tell whether workloads have to look at a source again.
 
     They do when it comes or goes, and when its content or our annotations change; they
-    do not when other metadata changes.
+    do not when other metadata changes. That a pod goes says nothing about what it had.
     """
     if isinstance(event, Updated):
-        return read_source(kind, event.old) != read_source(kind, event.object)
-    return True
+        old, new = (read_source(kind, entry) for entry in (event.old, event.object))
+        return old._replace(version=new.version) != new
+    return kind.is_missed or not isinstance(event, Deleted)
+
+
+def _age(entry: RawObject) -> tuple[int, str]:
+    version = entry.meta.resource_version
+    return len(version), version  # numbers, of any length

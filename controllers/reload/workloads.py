@@ -1,4 +1,7 @@
-"""Deployments, StatefulSets and DaemonSets in one view.
+"""Everything with a pod template, in one view.
+
+    WORKLOADS            kinds that every server has
+    OPTIONAL_WORKLOADS   kinds that come and go with their CRD, or with OpenShift
 
 What reloads is a thing with a pod template; which thing only matters for its address.
 A key names a workload in the queue, and a `Workload` is one version of it, parsed
@@ -7,19 +10,48 @@ from the cache when it is needed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Mapping
+from typing import NamedTuple, TypeAlias
+
+import msgspec
 
 from api.apps.v1 import DaemonSet, Deployment, StatefulSet
+from api.argoproj.v1alpha1 import Rollout
+from api.batch.v1 import CronJob, Job
 from api.core.v1 import PodTemplateSpec
-from controller_runtime import Meta, NamespacedName, RawObject
+from api.openshift.v1 import DeploymentConfig
+from controller_runtime import (
+    DecodeError,
+    GroupVersionKind,
+    Json,
+    Meta,
+    NamespacedName,
+    RawObject,
+    strip_managed_fields,
+)
 
-WorkloadModel = type[Deployment] | type[StatefulSet] | type[DaemonSet]
+WorkloadModel: TypeAlias = (
+    type[Deployment]
+    | type[StatefulSet]
+    | type[DaemonSet]
+    | type[Job]
+    | type[CronJob]
+    | type[Rollout]
+    | type[DeploymentConfig]
+)
 
 WORKLOADS: Mapping[str, WorkloadModel] = {
-    model.gvk.kind: model for model in (Deployment, StatefulSet, DaemonSet)
+    model.gvk.kind: model
+    for model in (Deployment, StatefulSet, DaemonSet, CronJob, Job)
 }
-"""kind → model, of everything that can reload."""
+"""kind → model, of what is there always."""
+
+OPTIONAL_WORKLOADS: Mapping[str, WorkloadModel] = {
+    model.gvk.kind: model for model in (Rollout, DeploymentConfig)
+}
+"""kind → model, of what may be there."""
+
+_MODELS: Mapping[str, WorkloadModel] = {**WORKLOADS, **OPTIONAL_WORKLOADS}
 
 
 class WorkloadKey(NamedTuple):
@@ -34,6 +66,11 @@ class WorkloadKey(NamedTuple):
         """Its place among the workloads of its kind."""
         return NamespacedName(self.namespace, self.name)
 
+    @property
+    def gvk(self) -> GroupVersionKind:
+        """Its kind in full."""
+        return _MODELS[self.kind].gvk
+
     def __str__(self) -> str:
         return f"{self.kind}/{self.namespace}/{self.name}"
 
@@ -47,6 +84,14 @@ class Workload(NamedTuple):
 
     template: PodTemplateSpec
 
+    raw: bytes = b"{}"
+    """All of it, as JSON."""
+
+    def document(self) -> Json:
+        """Parse all of it; the caller owns what is returned."""
+        parsed: Json = msgspec.json.decode(self.raw)
+        return parsed
+
 
 def workload_key(kind: str, entry: RawObject) -> WorkloadKey:
     """Name an object of the cache."""
@@ -55,5 +100,51 @@ def workload_key(kind: str, entry: RawObject) -> WorkloadKey:
 
 def read_workload(kind: str, entry: RawObject) -> Workload:
     """Parse an object of the cache."""
-    template = WORKLOADS[kind].model_validate_json(entry.raw).spec.template
-    return Workload(workload_key(kind, entry), entry.meta, template)
+    model = _MODELS[kind].model_validate_json(entry.raw)
+    spec = model.spec.job_template.spec if isinstance(model, CronJob) else model.spec
+    return Workload(workload_key(kind, entry), entry.meta, spec.template, entry.raw)
+
+
+def is_run_of_cron_job(kind: str, entry: RawObject) -> bool:
+    """Tell whether an object is a Job that a CronJob has started."""
+    return kind == Job.gvk.kind and any(
+        owner.controller and owner.kind == CronJob.gvk.kind
+        for owner in entry.meta.owner_references
+    )
+
+
+class _Metadata(msgspec.Struct, rename="camel", omit_defaults=True):
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    generation: int = 0
+
+
+class _Bare(msgspec.Struct):
+    metadata: _Metadata
+
+
+_bare = msgspec.json.Decoder(_Bare)
+
+
+def reducer(words: Collection[bytes]) -> Callable[[bytes], bytes]:
+    """Make the cache's transform for workloads: most of them never reload.
+
+    Args:
+        words: One of these stands in every workload that may; none keeps all.
+
+    Returns:
+        A function that leaves of the others what a key takes.
+    """
+
+    def reduce(raw: bytes) -> bytes:
+        stripped = strip_managed_fields(raw)
+        if not words or any(word in stripped for word in words):
+            return stripped
+        try:
+            return msgspec.json.encode(_bare.decode(stripped))
+        except msgspec.MsgspecError as error:
+            raise DecodeError(f"cannot read a workload: {error}") from error
+
+    return reduce

@@ -17,7 +17,11 @@ import aiohttp
 import yaml
 
 from api.apps.v1 import DaemonSet, Deployment, StatefulSet
+from api.argoproj.v1alpha1 import Rollout
+from api.batch.v1 import CronJob, Job
 from api.core.v1 import ConfigMap, Secret
+from api.openshift.v1 import DeploymentConfig
+from api.secretsstore.v1 import SecretProviderClass, SecretProviderClassPodStatus
 from controller_runtime import (
     Client,
     GroupVersionKind,
@@ -38,6 +42,7 @@ from controller_runtime import (
     merge_patch,
 )
 from controller_runtime.credentials import StaticCredentials
+from controller_runtime.resources import usual_plural
 from controller_runtime.testing.envtest import (
     Cluster,
     ControlPlane,
@@ -55,7 +60,10 @@ NAMESPACE = GroupVersionKind("", "v1", "Namespace")
 QUIET = "kube-public"
 """A namespace in which nothing happens, so that nothing is written there."""
 
-KINDS = (Deployment.gvk, StatefulSet.gvk, DaemonSet.gvk)
+KINDS = (Deployment.gvk, StatefulSet.gvk, DaemonSet.gvk, CronJob.gvk, Job.gvk)
+OPTIONAL = (Rollout.gvk, DeploymentConfig.gvk)
+CLASSES = (SecretProviderClass.gvk, SecretProviderClassPodStatus.gvk)
+CRD = GroupVersionKind("apiextensions.k8s.io", "v1", "CustomResourceDefinition")
 
 SETTINGS = Settings(
     controllers=("reload",),
@@ -90,6 +98,7 @@ class Site:
 
     def __init__(self, client: Client, config: RestConfig, namespace: str) -> None:
         self.client = client
+        self.kinds: tuple[GroupVersionKind, ...] = KINDS
         self.config = config
         self.namespace = namespace
 
@@ -131,8 +140,16 @@ class Site:
         """Create workloads of all kinds that use a ConfigMap and a Secret."""
         await self.create(ConfigMap.gvk, "c", data={"k": "old"})
         await self.create(Secret.gvk, "s", stringData={"k": "old"})
-        for gvk in KINDS:
+        for gvk in self.kinds:
             await self.create(gvk, "shop", spec=_spec(gvk))
+
+    async def install_optional_kinds(self) -> None:
+        """Have the server serve what it need not, and use it."""
+        for gvk in (*OPTIONAL, *CLASSES):
+            await self.client.create(_crd(gvk))
+        for gvk in (*OPTIONAL, *CLASSES):
+            await eventually(self.client, CRD, _crd_name(gvk), "", _is_established)
+        self.kinds += OPTIONAL
 
     async def change(self, value: str) -> None:
         patch = merge_patch({"stringData": {"k": value}})
@@ -140,7 +157,7 @@ class Site:
 
     async def reloaded(self, since: Mapping[str, str]) -> dict[str, str]:
         """Wait until every workload has another record, and return the records."""
-        return {gvk.kind: await self._record(gvk, since) for gvk in KINDS}
+        return {gvk.kind: await self._record(gvk, since) for gvk in self.kinds}
 
     async def _record(self, gvk: GroupVersionKind, since: Mapping[str, str]) -> str:
         def is_new(obj: Json) -> bool:
@@ -149,12 +166,12 @@ class Site:
         obj = await eventually(self.client, gvk, "shop", self.namespace, is_new)
         return _record(obj)
 
-    async def told(self, count: int) -> None:
-        """Wait until that many workloads have an Event of their reload."""
+    async def told(self) -> None:
+        """Wait until every workload has an Event of its reload."""
 
         def are_told(events: list[Json]) -> bool:
             reloads = [e for e in events if e["reason"] == "Reloaded"]
-            return len({e["regarding"]["kind"] for e in reloads}) == count
+            return len({e["regarding"]["kind"] for e in reloads}) == len(self.kinds)
 
         await eventually_list(self.client, EVENT, self.namespace, are_told, timeout=60)
 
@@ -189,9 +206,49 @@ def _spec(gvk: GroupVersionKind) -> Json:
     labels = {"app": "shop"}
     sources = [{"configMapRef": {"name": "c"}}, {"secretRef": {"name": "s"}}]
     container = {"name": "app", "image": "registry.example/app", "envFrom": sources}
-    template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
+    template: Json = {
+        "metadata": {"labels": labels},
+        "spec": {"containers": [container]},
+    }
+    if gvk.group == "batch":
+        template["spec"]["restartPolicy"] = "Never"
+        job = {"template": template}
+        is_job = gvk == Job.gvk
+        return job if is_job else {"schedule": "@daily", "jobTemplate": {"spec": job}}
     spec: Json = {"selector": {"matchLabels": labels}, "template": template}
     return spec | ({"serviceName": "shop"} if gvk == StatefulSet.gvk else {})
+
+
+def _crd_name(gvk: GroupVersionKind) -> str:
+    return f"{usual_plural(gvk.kind)}.{gvk.group}"
+
+
+def _crd(gvk: GroupVersionKind) -> Json:
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {
+        "name": gvk.version,
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": schema},
+    }
+    plural = usual_plural(gvk.kind)
+    names = {"kind": gvk.kind, "plural": plural, "singular": gvk.kind.lower()}
+    return {
+        "apiVersion": CRD.api_version,
+        "kind": CRD.kind,
+        "metadata": {"name": _crd_name(gvk)},
+        "spec": {
+            "group": gvk.group,
+            "scope": "Namespaced",
+            "names": names,
+            "versions": [version],
+        },
+    }
+
+
+def _is_established(crd: Json) -> bool:
+    conditions = crd.get("status", {}).get("conditions", [])
+    return any(c["type"] == "Established" and c["status"] == "True" for c in conditions)
 
 
 @asynccontextmanager
@@ -236,6 +293,7 @@ async def test_the_manager_needs_all_of_its_role_and_nothing_else(
         await shop.client.create(_namespace("shop"))
         token = await shop.account("pilothouse")
         roles = await shop.roles(settings, RoleOptions())
+        await shop.install_optional_kinds()
         await shop.open_shop()
 
         config = shop.config_of(token)
@@ -245,7 +303,7 @@ async def test_the_manager_needs_all_of_its_role_and_nothing_else(
                 adopted = await shop.reloaded({})
                 await shop.change("new")
                 await shop.reloaded(adopted)
-                await shop.told(3)
+                await shop.told()
                 await shop.tell_twice(manager)
                 assert await scrape(manager, token) == 403
             async with running(settings, NoStreams(recording), config):
@@ -265,7 +323,9 @@ async def test_limited_to_namespaces_it_needs_roles_there_and_no_cluster_role(
             update={
                 "metrics_secure": False,
                 "leader_election_namespace": namespace,
-                "reload": ReloadSettings(namespaces=(namespace, QUIET)),
+                "reload": ReloadSettings(
+                    namespaces=(namespace, QUIET), optional_kinds=False
+                ),
             }
         )
         options = RoleOptions(name=f"pilothouse-{namespace}", namespaced=True)
@@ -280,7 +340,7 @@ async def test_limited_to_namespaces_it_needs_roles_there_and_no_cluster_role(
                 adopted = await shop.reloaded({})
                 await shop.change("new")
                 await shop.reloaded(adopted)
-                await shop.told(3)
+                await shop.told()
                 await shop.tell_twice(manager)
             async with running(settings, NoStreams(recording), config):
                 await shop.reloaded({})
@@ -289,7 +349,7 @@ async def test_limited_to_namespaces_it_needs_roles_there_and_no_cluster_role(
     assert recording.forbidden == []
     unused = roles.unused(recording.requests)
     assert {str(it) for it in unused if it.namespace != QUIET} == set()
-    assert {it.verb for it in unused} <= {"create", "patch"}
+    assert {it.verb for it in unused} <= {"create", "delete", "patch"}
 
 
 async def test_metrics_are_for_accounts_whose_role_has_the_path(
@@ -299,7 +359,7 @@ async def test_metrics_are_for_accounts_whose_role_has_the_path(
         settings = SETTINGS.model_copy(
             update={
                 "leader_election_namespace": namespace,
-                "reload": ReloadSettings(namespaces=(namespace,)),
+                "reload": ReloadSettings(namespaces=(namespace,), optional_kinds=False),
             }
         )
         options = RoleOptions(name=f"pilothouse-{namespace}")

@@ -33,15 +33,74 @@ def test_it_writes_the_same_every_time() -> None:
     assert manifest(ELECTING, RoleOptions()) == manifest(ELECTING, RoleOptions())
 
 
-def test_reload_watches_five_kinds_patches_three_and_writes_events() -> None:
-    watched = {"configmaps", "secrets"}
-    patched = {"deployments.apps", "statefulsets.apps", "daemonsets.apps"}
+SOURCES = {"configmaps", "secrets"}
+ALWAYS = {
+    "deployments.apps",
+    "statefulsets.apps",
+    "daemonsets.apps",
+    "jobs.batch",
+    "cronjobs.batch",
+}
+ROLLOUTS = {"rollouts.argoproj.io", "deploymentconfigs.apps.openshift.io"}
+CLASSES = {
+    f"{kind}.secrets-store.csi.x-k8s.io"
+    for kind in ("secretproviderclasses", "secretproviderclasspodstatuses")
+}
 
+
+def on(verbs: str, kinds: set[str]) -> set[str]:
+    return {f"{verb} {kind}" for verb in verbs.split() for kind in kinds}
+
+
+def test_reload_watches_sources_and_workloads_and_patches_these() -> None:
     assert grants(PLAIN) == {
-        *(f"{verb} {kind}" for verb in ("list", "watch") for kind in watched | patched),
-        *(f"patch {kind}" for kind in patched),
-        *(f"{verb} events.events.k8s.io" for verb in ("create", "patch")),
+        *on("list watch", SOURCES | ALWAYS | ROLLOUTS | CLASSES),
+        *on("patch", ALWAYS | ROLLOUTS),
+        *on("create delete", {"jobs.batch"}),
+        *on("create patch", {"events.events.k8s.io"}),
     }
+
+
+@pytest.mark.parametrize(
+    ("reload", "without"),
+    [
+        pytest.param(
+            ReloadSettings(optional_kinds=False),
+            on("list watch", ROLLOUTS | CLASSES) | on("patch", ROLLOUTS),
+            id="kinds that may not be there",
+        ),
+        pytest.param(
+            ReloadSettings(resources_to_ignore=("secrets",)),
+            on("list watch", {"secrets"}),
+            id="Secrets",
+        ),
+        pytest.param(
+            ReloadSettings(ignored_workload_types=("jobs",)),
+            on("list watch patch delete", {"jobs.batch"}),
+            id="Jobs, which CronJobs still create",
+        ),
+        pytest.param(
+            ReloadSettings(ignored_workload_types=("jobs", "cronjobs")),
+            on("list watch patch create delete", {"jobs.batch"})
+            | on("list watch patch", {"cronjobs.batch"}),
+            id="Jobs and CronJobs",
+        ),
+    ],
+)
+def test_what_reload_is_told_to_leave_out_is_not_granted(
+    reload: ReloadSettings, without: set[str]
+) -> None:
+    less = grants(PLAIN.model_copy(update={"reload": reload}))
+
+    assert grants(PLAIN) - less == without
+    assert less <= grants(PLAIN)
+
+
+def test_a_selector_of_namespaces_adds_a_watch_on_them() -> None:
+    selecting = ReloadSettings(namespace_selector="team=shop")
+    more = grants(PLAIN.model_copy(update={"reload": selecting}))
+
+    assert more - grants(PLAIN) == on("list watch", {"namespaces"})
 
 
 def test_an_election_adds_its_lease_and_events_beside_it() -> None:

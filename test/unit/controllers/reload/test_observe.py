@@ -10,8 +10,9 @@ from controller_runtime.question import Change
 from controllers.reload.observe import Observer
 from controllers.reload.options import ReloadOptions
 from controllers.reload.sources import SourceKey, SourceKind, reducer
-from controllers.reload.workloads import WORKLOADS, WorkloadKey
+from controllers.reload.workloads import OPTIONAL_WORKLOADS, WORKLOADS, WorkloadKey
 
+ALL = {**WORKLOADS, **OPTIONAL_WORKLOADS}
 AUTO = "reloader.stakater.com/auto"
 CONFIGMAPS = "configmap.reloader.stakater.com/reload"
 
@@ -20,12 +21,11 @@ class Cluster:
     """Stores as a cache would have them, and the observer that reads them."""
 
     def __init__(self, options: ReloadOptions | None = None) -> None:
-        self.workloads = {kind: Store(m.gvk) for kind, m in WORKLOADS.items()}
+        self.workloads = {kind: Store(m.gvk) for kind, m in ALL.items()}
         self.sources = {kind: Store(kind.model.gvk) for kind in SourceKind}
         self.observer = Observer(
             self.workloads, self.sources, options or ReloadOptions()
         )
-        self.observer.add_indexes(self.workloads)
 
     def put(self, store: Store, raw: bytes) -> None:
         store.apply([Change(RawObject(read_meta(raw), raw))], "1")
@@ -44,13 +44,17 @@ class Cluster:
         uses: str = "c",
     ) -> WorkloadKey:
         container: Json = {"name": "app", "envFrom": [{"configMapRef": {"name": uses}}]}
+        template = {"spec": {"containers": [container]}}
         body = {
             "metadata": {
                 "name": name,
                 "namespace": namespace,
                 "annotations": annotations,
             },
-            "spec": {"template": {"spec": {"containers": [container]}}},
+            "spec": {
+                "template": template,
+                "jobTemplate": {"spec": {"template": template}},
+            },
         }
         self.put(self.workloads[kind], json.dumps(body).encode())
         return WorkloadKey(kind, namespace, name)
@@ -70,7 +74,7 @@ class Cluster:
 def test_a_source_concerns_workloads_of_every_kind_that_use_it() -> None:
     cluster = Cluster()
 
-    keys = {cluster.add_workload(kind, {AUTO: "true"}) for kind in WORKLOADS}
+    keys = {cluster.add_workload(kind, {AUTO: "true"}) for kind in ALL}
 
     assert cluster.affected("c") == keys
     assert cluster.affected("other") == set()

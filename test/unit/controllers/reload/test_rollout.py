@@ -543,11 +543,11 @@ def test_an_event_names_sources_and_workload_in_quotes() -> None:
     old, new = secret(k=b"1"), secret(k=b"2")
     made = must_plan(workload(record=recorded(OLD, old)), NEW, new)
 
-    assert describe(made, WEB) == (
+    assert describe(made, WEB, "reloads") == (
         "'c' of type 'CONFIGMAP' in namespace 'shop', "
         "'s' of type 'SECRET' in namespace 'shop' changed: "
         "'web' of type 'Deployment' in namespace 'shop' reloads"
     )
-    assert describe(made, WEB, error="forbidden").endswith(
+    assert describe(made, WEB, "cannot be reloaded: forbidden").endswith(
         "'web' of type 'Deployment' in namespace 'shop' cannot be reloaded: forbidden"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
+from hashlib import sha1
 
 import pytest
 
@@ -24,6 +25,8 @@ from controllers.reload.sources import (
     is_news,
     read_source,
     reducer,
+    source_key,
+    youngest,
 )
 
 MATCH = "reloader.stakater.com/match"
@@ -64,6 +67,7 @@ def test_a_config_map_keeps_its_name_labels_and_hashes() -> None:
         key=SourceKey(SourceKind.CONFIG_MAP, "shop", "app"),
         digest=config_map_digest({"k": "v"}, {"b": b"\x00\xff"}),
         annotations={MATCH: "true"},
+        version="7",
     )
 
 
@@ -84,7 +88,7 @@ def test_a_secret_need_not_be_text() -> None:
     assert source.digest == secret_digest({"k": b"\xff\x00"})
 
 
-@pytest.mark.parametrize("kind", SourceKind)
+@pytest.mark.parametrize("kind", [SourceKind.CONFIG_MAP, SourceKind.SECRET])
 @pytest.mark.parametrize("fields", [{}, {"data": None, "binaryData": None}])
 def test_without_content_there_is_the_hash_of_nothing(
     kind: SourceKind, fields: dict[str, None]
@@ -166,3 +170,59 @@ def test_a_key_is_read_back_from_the_record(kind: SourceKind) -> None:
 @pytest.mark.parametrize("text", ["", "cm", "cm/", "pod/a", "/a"])
 def test_what_is_no_key_of_a_record_is_none(text: str) -> None:
     assert SourceKey.of_record(text, "shop") is None
+
+
+# --- SecretProviderClasses ---------------------------------------------------------
+
+SPC = SourceKind.SECRET_PROVIDER_CLASS
+
+
+def pod_status(*, version: str = "9", pod: str = "web-1", **objects: str) -> RawObject:
+    body = {
+        "metadata": {
+            "name": f"{pod}-shop-vault",
+            "namespace": "shop",
+            "resourceVersion": version,
+        },
+        "status": {
+            "podName": pod,
+            "secretProviderClassName": "vault",
+            "objects": [{"id": id_, "version": v} for id_, v in objects.items()],
+        },
+    }
+    return reduced(SPC, json.dumps(body).encode())
+
+
+def test_what_a_pod_has_of_a_class_is_a_source_of_the_class_name() -> None:
+    entry = pod_status(password="v1")
+
+    source = read_source(SPC, entry)
+
+    assert source.key == source_key(SPC, entry) == SourceKey(SPC, "shop", "vault")
+    text = b"SecretProviderClassName=vault;password=v1"
+    assert source.digest.marker == sha1(text, usedforsecurity=False).hexdigest()
+
+
+def test_pods_that_have_the_same_have_one_hash() -> None:
+    one, other = (
+        pod_status(pod="web-1", a="1", b="2"),
+        pod_status(pod="x", b="2", a="1"),
+    )
+
+    assert read_source(SPC, one).digest == read_source(SPC, other).digest
+
+
+def test_what_was_written_last_counts() -> None:
+    old, new = pod_status(version="99", a="1"), pod_status(version="100", a="2")
+
+    assert youngest([new, old]) is youngest([old, new]) is new
+    assert youngest([]) is None
+
+
+def test_a_pod_that_goes_is_no_news_and_one_that_has_something_else_is() -> None:
+    old, new = pod_status(a="1"), pod_status(a="2")
+
+    assert is_news(SPC, Updated(old, new))
+    assert not is_news(SPC, Updated(old, pod_status(version="10", a="1")))
+    assert not is_news(SPC, Deleted(old))
+    assert is_news(SPC, Created(new))

@@ -8,35 +8,49 @@ import pytest
 
 from controller_runtime import RawObject
 from controller_runtime.meta import read_meta
-from controllers.reload.workloads import WORKLOADS, WorkloadKey, read_workload
+from controllers.reload.workloads import (
+    OPTIONAL_WORKLOADS,
+    WORKLOADS,
+    WorkloadKey,
+    is_run_of_cron_job,
+    read_workload,
+    reducer,
+)
+
+ALL = {**WORKLOADS, **OPTIONAL_WORKLOADS}
 
 
-def entry() -> RawObject:
-    raw = json.dumps(
+def document(kind: str = "Deployment", **metadata: object) -> bytes:
+    template = {
+        "metadata": {"creationTimestamp": None, "annotations": {"on": "template"}},
+        "spec": {"containers": [{"name": "app", "image": "x"}]},
+    }
+    spec: dict[str, object] = {"template": template}
+    return json.dumps(
         {
             "metadata": {
                 "name": "web",
                 "namespace": "shop",
+                "uid": "u",
                 "resourceVersion": "9",
+                "generation": 3,
                 "annotations": {"on": "workload"},
+                "managedFields": [{"manager": "kubectl"}],
+                **metadata,
             },
-            "spec": {
-                "template": {
-                    "metadata": {
-                        "creationTimestamp": None,
-                        "annotations": {"on": "template"},
-                    },
-                    "spec": {"containers": [{"name": "app", "image": "x"}]},
-                }
-            },
+            "spec": {"jobTemplate": {"spec": spec}} if kind == "CronJob" else spec,
         }
     ).encode()
+
+
+def entry(kind: str = "Deployment", **metadata: object) -> RawObject:
+    raw = document(kind, **metadata)
     return RawObject(read_meta(raw), raw)
 
 
-@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "DaemonSet"])
+@pytest.mark.parametrize("kind", ALL)
 def test_a_workload_of_any_kind_has_a_key_and_a_template(kind: str) -> None:
-    workload = read_workload(kind, entry())
+    workload = read_workload(kind, entry(kind))
 
     assert workload.key == WorkloadKey(kind, "shop", "web")
     assert workload.meta.resource_version == "9"
@@ -46,7 +60,48 @@ def test_a_workload_of_any_kind_has_a_key_and_a_template(kind: str) -> None:
 
 
 def test_workloads_of_one_name_have_keys_of_their_own() -> None:
-    keys = {read_workload(kind, entry()).key for kind in WORKLOADS}
+    keys = {read_workload(kind, entry(kind)).key for kind in ALL}
 
-    assert len(keys) == len(WORKLOADS)
+    assert len(keys) == len(ALL)
     assert {str(key) for key in keys} >= {"Deployment/shop/web"}
+
+
+def test_of_a_workload_that_never_reloads_a_key_is_kept() -> None:
+    kept = json.loads(reducer([b"reloader.stakater.com/auto"])(document()))
+
+    assert kept == {
+        "metadata": {
+            "name": "web",
+            "namespace": "shop",
+            "uid": "u",
+            "resourceVersion": "9",
+            "generation": 3,
+        }
+    }
+
+
+@pytest.mark.parametrize("words", [[b'"on"'], []])
+def test_a_workload_that_may_reload_is_kept_but_for_its_managers(
+    words: list[bytes],
+) -> None:
+    kept = json.loads(reducer(words)(document()))
+
+    assert "managedFields" not in kept["metadata"]
+    assert kept["spec"] == json.loads(document())["spec"]
+
+
+def test_a_job_that_a_cron_job_runs_is_told_from_others() -> None:
+    owner = {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "name": "c",
+        "uid": "u",
+        "controller": True,
+    }
+
+    assert is_run_of_cron_job("Job", entry("Job", ownerReferences=[owner]))
+    assert not is_run_of_cron_job("Job", entry("Job"))
+    assert not is_run_of_cron_job(
+        "Job", entry("Job", ownerReferences=[owner | {"controller": False}])
+    )
+    assert not is_run_of_cron_job("Deployment", entry(ownerReferences=[owner]))

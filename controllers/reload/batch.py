@@ -1,0 +1,117 @@
+"""Jobs: what a reload of a CronJob starts, and of a Job starts anew.
+
+A pod template of a Job cannot change. So a CronJob runs an additional Job with what is
+new, and a Job that is at work is deleted and created again. Both as stakater/Reloader
+does it (`internal/pkg/callbacks`), but for what is suspended or has ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from hashlib import sha256
+
+from api.batch.v1 import CronJob, Job
+from controller_runtime import Json
+from controllers.reload.patches import mark, record_text
+from controllers.reload.rollout import RECORD, Plan
+from controllers.reload.workloads import Workload
+
+_INSTANTIATE = "cronjob.kubernetes.io/instantiate"
+"""What `kubectl create job --from` writes."""
+
+_BASE_MAX = 52
+"""Characters of a CronJob's name that fit before a dash and ten digits."""
+
+_MADE_BY_THE_SERVER = (
+    "batch.kubernetes.io/controller-uid",
+    "batch.kubernetes.io/job-name",
+    "controller-uid",
+    "job-name",
+)
+"""Labels that tie pods to one Job, and would tie those of the next to the last."""
+
+
+def is_suspended(cron_job: Workload) -> bool:
+    """Tell whether a CronJob is not to run."""
+    return CronJob.model_validate_json(cron_job.raw).spec.suspend
+
+
+def idle_reason(job: Workload, *, again: bool) -> str:
+    """Say why a Job needs no new start; empty if it does.
+
+    Args:
+        job: The Job.
+        again: One that has ended is to run again.
+    """
+    read = Job.model_validate_json(job.raw)
+    if read.spec.suspend:
+        return "it is suspended, and will start with what is new"
+    if read.is_finished and not again:
+        return "it has ended, and is not run again"
+    return ""
+
+
+def run_of(cron_job: Workload, plan: Plan, *, now: datetime) -> Json:
+    """Make the Job that a CronJob runs for a change.
+
+    Its name says which change, so that it is created once, however often that is tried.
+    """
+    uid, name = cron_job.meta.uid, cron_job.key.name
+    template: Json = cron_job.document()["spec"]["jobTemplate"]
+    mark(template["spec"]["template"], plan, now)
+    metadata = template.get("metadata") or {}
+    digits = sha256(f"{uid} {plan.change}".encode()).hexdigest()[:10]
+    return {
+        "apiVersion": Job.gvk.api_version,
+        "kind": Job.gvk.kind,
+        "metadata": {
+            "name": f"{name[:_BASE_MAX].rstrip('-.')}-{digits}",
+            "namespace": cron_job.key.namespace,
+            "labels": metadata.get("labels") or {},
+            "annotations": {
+                **(metadata.get("annotations") or {}),
+                _INSTANTIATE: "manual",
+            },
+            "ownerReferences": [
+                {
+                    "apiVersion": CronJob.gvk.api_version,
+                    "kind": CronJob.gvk.kind,
+                    "name": name,
+                    "uid": uid,
+                    "controller": True,
+                }
+            ],
+        },
+        "spec": template["spec"],
+    }
+
+
+def started_anew(job: Workload, plan: Plan, *, now: datetime) -> Json:
+    """Make the Job that takes the place of one."""
+    document = job.document()
+    old, spec = document["metadata"], document["spec"]
+    template = spec["template"]
+    if not spec.get("manualSelector"):
+        spec.pop("selector", None)
+        _drop(template.get("metadata", {}), "labels", _MADE_BY_THE_SERVER)
+    mark(template, plan, now)
+    metadata = {
+        name: old[name]
+        for name in ("name", "namespace", "labels", "annotations", "ownerReferences")
+        if name in old
+    }
+    _drop(metadata, "labels", _MADE_BY_THE_SERVER)
+    annotations = metadata.get("annotations", {}) | {RECORD: record_text(plan.record)}
+    return {
+        "apiVersion": Job.gvk.api_version,
+        "kind": Job.gvk.kind,
+        "metadata": metadata | {"annotations": annotations},
+        "spec": spec,
+    }
+
+
+def _drop(metadata: Json, name: str, keys: Iterable[str]) -> None:
+    entries = metadata.get(name) or {}
+    for key in keys:
+        entries.pop(key, None)

@@ -1,0 +1,51 @@
+"""Words that users choose from → options, for the settings of the manager.
+
+The names of kinds are the original's, in the plural.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from api.batch.v1 import CronJob, Job
+from controllers.reload.options import CronJobStrategy, ReloadOptions, Strategy
+from controllers.reload.sources import SourceKind
+from controllers.reload.workloads import OPTIONAL_WORKLOADS
+
+_SOURCES = {"configmaps": SourceKind.CONFIG_MAP, "secrets": SourceKind.SECRET}
+_WORKLOADS = {"jobs": Job.gvk.kind, "cronjobs": CronJob.gvk.kind}
+
+
+def from_settings(settings: Mapping[str, Any]) -> ReloadOptions:
+    """Make options of the section `reload` of the settings, which is valid."""
+    sources = ignored_sources(settings["resources_to_ignore"])
+    workloads = ignored_workloads(settings["ignored_workload_types"])
+    if not settings["optional_kinds"]:
+        sources |= {SourceKind.SECRET_PROVIDER_CLASS}
+        workloads |= OPTIONAL_WORKLOADS.keys()
+    return ReloadOptions(
+        workers=settings["workers"],
+        namespaces=settings["namespaces"],
+        namespaces_to_ignore=frozenset(settings["namespaces_to_ignore"]),
+        namespace_selector=settings["namespace_selector"],
+        resource_label_selector=settings["resource_label_selector"],
+        ignored_sources=sources,
+        ignored_workloads=workloads,
+        strategy=Strategy(settings["strategy"]),
+        cronjob_strategy=CronJobStrategy(settings["cronjob_strategy"]),
+        auto_reload_all=settings["auto_reload_all"],
+        strict_auto_false=settings["strict_auto_false"],
+        reload_on_create=settings["on_create"],
+        reload_on_delete=settings["on_delete"],
+    )
+
+
+def ignored_sources(words: Iterable[str]) -> frozenset[SourceKind]:
+    """Read `configmaps` and `secrets`."""
+    return frozenset(_SOURCES[word] for word in words)
+
+
+def ignored_workloads(words: Iterable[str]) -> frozenset[str]:
+    """Read `jobs` and `cronjobs`."""
+    return frozenset(_WORKLOADS[word] for word in words)

@@ -1,0 +1,204 @@
+"""What makes the controller look: events of workloads, sources and namespaces.
+
+    workload   its spec or an annotation of it has changed, not its status
+    source     there is news of it: all that it may concern look
+    namespace  it has become ours: all in it look
+
+Kinds that are always there are watched from the start. The others are `Guest`s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
+
+from api.secretsstore.v1 import SecretProviderClass
+from controller_runtime import (
+    CacheView,
+    Controller,
+    Created,
+    Deleted,
+    Event,
+    Kind,
+    KindSource,
+    RawObject,
+    Updated,
+    Watching,
+    annotation_changed,
+    generation_changed,
+    kind_of,
+    mapped,
+)
+from controllers.reload.happenings import Happenings
+from controllers.reload.observe import NAMESPACE, Observer, Views
+from controllers.reload.optional import Guest
+from controllers.reload.sources import SourceKey, SourceKind, is_news, source_key
+from controllers.reload.workloads import (
+    OPTIONAL_WORKLOADS,
+    WORKLOADS,
+    WorkloadKey,
+    WorkloadModel,
+    workload_key,
+)
+
+Feed: TypeAlias = KindSource[WorkloadKey]
+
+_SPC = SourceKind.SECRET_PROVIDER_CLASS
+
+
+class Feeds:
+    """Makes the sources of the controller."""
+
+    def __init__(
+        self, views: Views, observer: Observer, happenings: Happenings
+    ) -> None:
+        self._views = views
+        self._observer = observer
+        self._happenings = happenings
+
+    def always(self) -> Iterator[Feed]:
+        """Yield what is watched from the start."""
+        for kind in self._observer.workload_kinds:
+            yield self._of_workloads(kind, WORKLOADS[kind])
+        for source in self._views.sources:
+            if source is not _SPC:
+                yield self._of_sources(source)
+        if self._views.namespaces is not None:
+            handler = _NamespaceHandler(self._observer, self._happenings)
+            yield KindSource(self._views.namespaces, NAMESPACE, handler)
+
+    def guests(
+        self, controller: Controller[WorkloadKey], ignored: Iterable[str]
+    ) -> Iterator[Guest]:
+        """Yield what is watched while the server has it.
+
+        Args:
+            controller: Gets the sources.
+            ignored: Kinds of workloads that are not wanted.
+        """
+        for kind, model in OPTIONAL_WORKLOADS.items():
+            if kind not in ignored:
+                yield Guest(
+                    [model.gvk],
+                    partial(self._come, controller, kind, model),
+                    partial(self._observer.remove_workloads, kind),
+                )
+        if _SPC in self._views.sources:
+            yield Guest(
+                [kind_of(_SPC.model), SecretProviderClass.gvk],
+                partial(self._come_with_classes, controller),
+                self._observer.remove_classes,
+            )
+
+    async def _come(
+        self, controller: Controller[WorkloadKey], kind: str, model: WorkloadModel
+    ) -> Sequence[Watching]:
+        view = self._views.workloads
+        informer = await view.informer(model)
+        self._observer.add_workloads(kind, informer)
+        undo = partial(self._observer.remove_workloads, kind)
+        wanted = [(view, model, self._of_workloads(kind, model))]
+        return await _all_or_none(controller, wanted, undo)
+
+    async def _come_with_classes(
+        self, controller: Controller[WorkloadKey]
+    ) -> Sequence[Watching]:
+        pods, classes = self._views.sources[_SPC], self._views.classes
+        of_classes = await classes.informer(SecretProviderClass)
+        self._observer.add_classes(await pods.informer(_SPC.model), of_classes)
+        handler = mapped(self._of_class)
+        wanted: list[tuple[CacheView, Kind, Feed]] = [
+            (
+                classes,
+                SecretProviderClass,
+                KindSource(
+                    classes, SecretProviderClass, handler, [annotation_changed()]
+                ),
+            ),
+            (pods, _SPC.model, self._of_sources(_SPC)),
+        ]
+        return await _all_or_none(controller, wanted, self._observer.remove_classes)
+
+    def _of_workloads(self, kind: str, model: WorkloadModel) -> Feed:
+        def requests(entry: RawObject) -> Iterator[WorkloadKey]:
+            if self._observer.may_reload(kind, entry):
+                yield workload_key(kind, entry)
+
+        predicate = generation_changed() | annotation_changed()
+        return KindSource(self._views.workloads, model, mapped(requests), [predicate])
+
+    def _of_sources(self, kind: SourceKind) -> Feed:
+        handler = _SourceHandler(kind, self._observer, self._happenings)
+        view = self._views.sources[kind]
+        return KindSource(view, kind.model, handler, [partial(is_news, kind)])
+
+    def _of_class(self, entry: RawObject) -> Iterable[WorkloadKey]:
+        key = SourceKey(_SPC, entry.meta.namespace, entry.meta.name)
+        return self._observer.affected(key)
+
+
+async def _all_or_none(
+    controller: Controller[WorkloadKey],
+    wanted: Sequence[tuple[CacheView, Kind, Feed]],
+    undo: Callable[[], None],
+) -> Sequence[Watching]:
+    """Watch all of these, or leave nothing behind."""
+    watching: list[Watching] = []
+    try:
+        for _, _, feed in wanted:
+            watching.append(await controller.watch(feed))
+    except BaseException:
+        for one in watching:
+            one.stop()
+        for view, kind, _ in wanted:
+            view.cache.remove_informer(kind, view.options)
+        undo()
+        raise
+    return watching
+
+
+@dataclass(frozen=True, slots=True)
+class _SourceHandler:
+    """Names the workloads that a source may concern; notes that it came or went."""
+
+    kind: SourceKind
+    observer: Observer
+    happenings: Happenings
+
+    def requests(self, event: Event, /) -> Iterable[WorkloadKey]:
+        source = source_key(self.kind, event.object)
+        affected = tuple(self.observer.affected(source))
+        if not self.kind.is_missed:
+            return affected
+        if isinstance(event, Created) and not event.is_initial:
+            self.happenings.appeared(source, affected)
+        elif isinstance(event, Deleted):
+            self.happenings.gone(source, event.object.meta.annotations, affected)
+        return affected
+
+
+@dataclass(frozen=True, slots=True)
+class _NamespaceHandler:
+    """Names the workloads of a namespace that gets the labels that are asked for.
+
+    At the start they are looked at anyway; and one that is created with its labels
+    may be told of after its workloads.
+    """
+
+    observer: Observer
+    happenings: Happenings
+
+    def requests(self, event: Event, /) -> Iterable[WorkloadKey]:
+        is_start = isinstance(event, Created) and event.is_initial
+        if isinstance(event, Deleted) or is_start:
+            return ()
+        if not self.observer.is_selected(event.object):
+            return ()
+        if isinstance(event, Updated) and self.observer.is_selected(event.old):
+            return ()
+        workloads = tuple(self.observer.in_namespace(event.object.meta.name))
+        if isinstance(event, Updated):
+            self.happenings.joined(workloads)
+        return workloads

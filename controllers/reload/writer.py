@@ -1,0 +1,174 @@
+"""What a reload is, by kind: the only place that writes to workloads.
+
+    Deployment StatefulSet DaemonSet DeploymentConfig   patch the template
+    Rollout     patch the template, or `restartAt`
+    CronJob     run a Job, then patch the record; or patch the template; or the record
+    Job         delete it, and create it again
+
+All but the last are one request that takes effect, safe to repeat: patches name the
+version that they are for, and the Job of a CronJob the change that it is for.
+
+A Job is gone between its two requests. What is to be created is kept here until it is
+there, whatever fails; if the process dies in these milliseconds, it is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NamedTuple
+
+from api.argoproj.v1alpha1 import Rollout
+from api.batch.v1 import CronJob, Job
+from controller_runtime import (
+    AlreadyExistsError,
+    Client,
+    Clock,
+    ConflictError,
+    Json,
+    Patch,
+)
+from controllers.reload.annotations import ReloadPolicy
+from controllers.reload.batch import idle_reason, is_suspended, run_of, started_anew
+from controllers.reload.options import CronJobStrategy, ReloadOptions
+from controllers.reload.patches import patch_for, record_patch, restart_patch
+from controllers.reload.rollout import Plan
+from controllers.reload.workloads import Workload, WorkloadKey
+
+_FIELD_MANAGER = "Reloader"
+"""Owner of what is written: GitOps tools are told to ignore it by this name."""
+
+
+class Owed(NamedTuple):
+    """A Job that was deleted, and is to be created again."""
+
+    workload: Workload
+    """What it was."""
+
+    plan: Plan
+    """Why it is started anew."""
+
+    document: Json
+    """What is to be created."""
+
+
+class Writer:
+    """Carries out plans."""
+
+    def __init__(self, client: Client, *, clock: Clock, options: ReloadOptions) -> None:
+        self._client = client
+        self._clock = clock
+        self._again = options.recreate_finished_jobs
+        self._owed: dict[WorkloadKey, Owed] = {}
+
+    async def carry_out(
+        self, workload: Workload, policy: ReloadPolicy, plan: Plan
+    ) -> str:
+        """Write what a plan says.
+
+        Returns:
+            Why nothing restarts in spite of a change; empty if it does.
+
+        Raises:
+            ConflictError: The workload is not the version that the plan is for.
+            ApiError: The server refuses.
+        """
+        if not plan.markers:
+            await self._patch(
+                workload, patch_for(workload, plan, now=self._clock.now())
+            )
+            return ""
+        match workload.key.kind:
+            case CronJob.gvk.kind:
+                return await self._reload_cron_job(workload, policy, plan)
+            case Job.gvk.kind:
+                return await self._reload_job(workload, plan)
+            case Rollout.gvk.kind if policy.restarts:
+                make: Callable[..., Patch] = restart_patch
+            case _:
+                make = patch_for
+        await self._patch(workload, make(workload, plan, now=self._clock.now()))
+        return ""
+
+    async def settle(self, key: WorkloadKey, current: Workload | None) -> Owed | None:
+        """Create what is owed under a key.
+
+        Args:
+            key: Of a Job.
+            current: What the cache has under this key.
+
+        Returns:
+            What was created; what the cache has is then of before.
+
+        Raises:
+            ConflictError: The old Job is not gone yet.
+            ApiError: The server refuses.
+        """
+        owed = self._owed.get(key)
+        if owed is None:
+            return None
+        if current is not None and current.meta.uid != owed.workload.meta.uid:
+            del self._owed[key]  # somebody was faster
+            return None
+        await self._create_owed(key)
+        return owed
+
+    async def _reload_cron_job(
+        self, workload: Workload, policy: ReloadPolicy, plan: Plan
+    ) -> str:
+        reason, now = "", self._clock.now()
+        if is_suspended(workload):
+            reason = "it is suspended"
+        elif policy.cronjob is CronJobStrategy.IGNORE:
+            reason = "its next run reads what is new"
+        elif policy.cronjob is CronJobStrategy.PATCH:
+            await self._patch(workload, patch_for(workload, plan, now=now))
+            return ""
+        else:
+            run = run_of(workload, plan, now=now)
+            # It exists if the last attempt could not write the record.
+            with suppress(AlreadyExistsError):
+                await self._client.create(run, field_owner=_FIELD_MANAGER)
+        await self._patch(workload, record_patch(workload, plan))
+        return reason
+
+    async def _reload_job(self, workload: Workload, plan: Plan) -> str:
+        if reason := idle_reason(workload, again=self._again):
+            await self._patch(workload, record_patch(workload, plan))
+            return reason
+        _, namespace, name = workload.key
+        document = started_anew(workload, plan, now=self._clock.now())
+        await self._client.delete(
+            Job,
+            name,
+            namespace,
+            uid=workload.meta.uid,
+            resource_version=workload.meta.resource_version,
+            propagation_policy="Background",
+        )
+        self._owed[workload.key] = Owed(workload, plan, document)
+        await self._create_owed(workload.key)
+        return ""
+
+    async def _create_owed(self, key: WorkloadKey) -> None:
+        try:
+            await self._client.create(
+                self._owed[key].document, field_owner=_FIELD_MANAGER
+            )
+        except AlreadyExistsError as error:
+            raise ConflictError(
+                f"{key} is still being deleted: it is created again when it is gone",
+                status=error.status,
+                reason=error.reason,
+            ) from error
+        del self._owed[key]
+
+    async def _patch(self, workload: Workload, patch: Patch) -> None:
+        _, namespace, name = workload.key
+        await self._client.patch(
+            workload.key.gvk,
+            name,
+            namespace,
+            patch=patch,
+            field_owner=_FIELD_MANAGER,
+        )

@@ -1,0 +1,156 @@
+"""Jobs that a reload starts, or starts anew."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from controller_runtime import Json, RawObject
+from controller_runtime.meta import read_meta
+from controllers.reload.batch import idle_reason, is_suspended, run_of, started_anew
+from controllers.reload.options import Strategy
+from controllers.reload.rollout import LAST_RELOADED_FROM, RECORD, Marker, Plan
+from controllers.reload.sources import SourceKey, SourceKind
+from controllers.reload.workloads import Workload, read_workload
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+SOURCE = SourceKey(SourceKind.CONFIG_MAP, "shop", "c")
+PLAN = Plan(
+    {"cm/c": "new"},
+    (Marker(SOURCE, "app", "STAKATER_C_CONFIGMAP", "abc", "abc"),),
+    change="1",
+)
+TIES = {
+    "batch.kubernetes.io/controller-uid": "u",
+    "controller-uid": "u",
+    "batch.kubernetes.io/job-name": "report",
+    "job-name": "report",
+}
+
+
+def template(**labels: str) -> Json:
+    containers = [{"name": "app", "image": "x"}, {"name": "proxy", "image": "y"}]
+    spec = {"restartPolicy": "Never", "containers": containers}
+    return {"metadata": {"labels": labels}, "spec": spec}
+
+
+def read(kind: str, name: str, spec: Json, **other: object) -> Workload:
+    metadata = {
+        "name": name,
+        "namespace": "shop",
+        "uid": "u",
+        "resourceVersion": "9",
+        "annotations": {"a": "b"},
+        "labels": {"app": name, **(TIES if kind == "Job" else {})},
+    }
+    raw = json.dumps({"metadata": metadata, "spec": spec, **other}).encode()
+    return read_workload(kind, RawObject(read_meta(raw), raw))
+
+
+def cron_job(name: str = "report", **spec: object) -> Workload:
+    made = {
+        "metadata": {"labels": {"l": "1"}, "annotations": {"a": "1"}},
+        "spec": {"backoffLimit": 3, "template": template(app="report")},
+    }
+    return read("CronJob", name, {"schedule": "@daily", "jobTemplate": made, **spec})
+
+
+def job(*conditions: str, **spec: object) -> Workload:
+    status = {"conditions": [{"type": c, "status": "True"} for c in conditions]}
+    body = {
+        "selector": {"matchLabels": {"controller-uid": "u"}},
+        "template": template(app="report", **TIES),
+        **spec,
+    }
+    return read("Job", "report", body, status=status)
+
+
+def test_a_cron_job_runs_a_job_of_its_own_with_the_marker() -> None:
+    made = run_of(cron_job(), PLAN, now=NOW)
+
+    metadata = made["metadata"]
+    assert metadata["name"].startswith("report-")
+    assert metadata["labels"] == {"l": "1"}
+    assert metadata["annotations"] == {
+        "a": "1",
+        "cronjob.kubernetes.io/instantiate": "manual",
+    }
+    (owner,) = metadata["ownerReferences"]
+    assert (owner["kind"], owner["uid"], owner["controller"]) == ("CronJob", "u", True)
+    assert made["spec"]["backoffLimit"] == 3
+    app, proxy = made["spec"]["template"]["spec"]["containers"]
+    assert app["env"] == [{"name": "STAKATER_C_CONFIGMAP", "value": "abc"}]
+    assert "env" not in proxy
+
+
+def test_a_run_has_a_name_for_each_change_and_one_alone() -> None:
+    first, again = (run_of(cron_job(), PLAN, now=NOW) for _ in range(2))
+    other = run_of(cron_job(), PLAN._replace(change="2"), now=NOW)
+
+    assert first["metadata"]["name"] == again["metadata"]["name"]
+    assert first["metadata"]["name"] != other["metadata"]["name"]
+
+
+def test_a_run_of_a_cron_job_with_a_long_name_has_a_name_that_fits() -> None:
+    made = run_of(cron_job("a" * 51 + "-b"), PLAN, now=NOW)
+
+    assert len(made["metadata"]["name"]) <= 63
+    assert "--" not in made["metadata"]["name"]
+
+
+def test_under_the_annotations_strategy_the_marker_is_an_annotation() -> None:
+    plan = PLAN._replace(strategy=Strategy.ANNOTATIONS)
+
+    made = run_of(cron_job(), plan, now=NOW)
+
+    annotations = made["spec"]["template"]["metadata"]["annotations"]
+    assert json.loads(annotations[LAST_RELOADED_FROM])["name"] == "c"
+
+
+def test_a_suspended_cron_job_is_told_from_others() -> None:
+    assert is_suspended(cron_job(suspend=True))
+    assert not is_suspended(cron_job())
+
+
+def test_a_job_that_is_started_anew_lacks_what_tied_it_to_its_pods() -> None:
+    made = started_anew(job(), PLAN, now=NOW)
+
+    assert made["metadata"] == {
+        "name": "report",
+        "namespace": "shop",
+        "labels": {"app": "report"},
+        "annotations": {"a": "b", RECORD: '{"cm/c":"new"}'},
+    }
+    assert "selector" not in made["spec"]
+    assert "status" not in made
+    assert made["spec"]["template"]["metadata"]["labels"] == {"app": "report"}
+    app, _ = made["spec"]["template"]["spec"]["containers"]
+    assert app["env"] == [{"name": "STAKATER_C_CONFIGMAP", "value": "abc"}]
+
+
+def test_a_job_with_a_selector_of_its_own_keeps_it() -> None:
+    made = started_anew(job(manualSelector=True), PLAN, now=NOW)
+
+    assert made["spec"]["selector"]
+
+
+@pytest.mark.parametrize(
+    ("of", "again", "reason"),
+    [
+        (job(), False, ""),
+        (job("Complete"), False, "ended"),
+        (job("Failed"), False, "ended"),
+        (job("SuccessCriteriaMet"), False, ""),
+        (job("Complete"), True, ""),
+        (job(suspend=True), True, "suspended"),
+    ],
+)
+def test_a_job_is_started_anew_while_it_is_at_work(
+    of: Workload, again: bool, reason: str
+) -> None:
+    found = idle_reason(of, again=again)
+
+    assert reason in found
+    assert bool(found) is bool(reason)
