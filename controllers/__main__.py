@@ -1,6 +1,7 @@
 """`python -m controllers`: the manager, and the commands around it.
 
     run       the manager, against a cluster
+    reloader  stands in for stakater/Reloader, command line and all
     up        a local control plane, the manager and samples on it
     rbac      the roles that the manager needs
     crds      the CRDs of our kinds, and a page about each
@@ -61,6 +62,23 @@ def run(
     _sentence_on_error(
         lambda: run_manager(load(values(flags), os.environ, config), ask=ask)
     )
+
+
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def reloader(context: typer.Context) -> None:
+    """Stand in for stakater/Reloader, with its own flags; see its --help."""
+    from controllers.reloader.command import (  # noqa: PLC0415 - lazy
+        help_text,
+        run_reloader,
+    )
+
+    if "--help" in context.args or "-h" in context.args:
+        typer.echo(help_text())
+        return
+    _sentence_on_error(lambda: run_reloader(context.args, os.environ))
 
 
 @app.command()

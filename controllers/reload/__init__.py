@@ -7,7 +7,7 @@
     observe       the cache, in these words       happenings what a look cannot see
     feeds         what makes it look              optional   kinds that come and go
     filters       what is left out                writer     all that is written
-    controller    one look at one workload
+    controller    one look at one workload        webhook    telling instead of doing
 
 The annotations, and the marks left in pod templates, are stakater/Reloader's: a
 cluster can change over without a restart. Unlike it, this controller remembers on the
@@ -36,6 +36,7 @@ from controllers.reload.observe import Observer, Views
 from controllers.reload.optional import Guests
 from controllers.reload.options import ReloadOptions
 from controllers.reload.sources import SourceKind
+from controllers.reload.webhook import Notify
 from controllers.reload.workloads import OPTIONAL_WORKLOADS, WORKLOADS
 from controllers.reload.writer import Writer
 
@@ -45,8 +46,15 @@ _AFTER_FAILURE = Backoff(base=1.0, ceiling=300.0)
 """Seconds until a refused write is tried again: what refuses it takes a human."""
 
 
-def setup(manager: Manager, options: ReloadOptions) -> None:
+def setup(
+    manager: Manager, options: ReloadOptions, *, notify: Notify | None = None
+) -> None:
     """Add the reload controller to a manager that has not started.
+
+    Args:
+        manager: Where it runs.
+        options: How it behaves.
+        notify: Told of changes, instead of a reload.
 
     Raises:
         ConfigError: A selector cannot be read.
@@ -55,7 +63,7 @@ def setup(manager: Manager, options: ReloadOptions) -> None:
     observer = Observer.declare(views, options)
     happenings = Happenings()
     feeds = Feeds(views, observer, happenings)
-    writer = Writer(manager.client, clock=manager.clock, options=options)
+    writer = Writer(manager.client, clock=manager.clock, options=options, notify=notify)
     controller = Controller(
         _NAME,
         Reloader(observer, writer, manager.recorder, happenings, options=options),

@@ -33,6 +33,7 @@ from controllers.reload.batch import idle_reason, is_suspended, run_of, started_
 from controllers.reload.options import CronJobStrategy, ReloadOptions
 from controllers.reload.patches import patch_for, record_patch, restart_patch
 from controllers.reload.rollout import Plan
+from controllers.reload.webhook import Notify
 from controllers.reload.workloads import Workload, WorkloadKey
 
 _FIELD_MANAGER = "Reloader"
@@ -55,8 +56,16 @@ class Owed(NamedTuple):
 class Writer:
     """Carries out plans."""
 
-    def __init__(self, client: Client, *, clock: Clock, options: ReloadOptions) -> None:
+    def __init__(
+        self,
+        client: Client,
+        *,
+        clock: Clock,
+        options: ReloadOptions,
+        notify: Notify | None = None,
+    ) -> None:
         self._client = client
+        self._notify = notify
         self._clock = clock
         self._again = options.recreate_finished_jobs
         self._owed: dict[WorkloadKey, Owed] = {}
@@ -78,6 +87,10 @@ class Writer:
                 workload, patch_for(workload, plan, now=self._clock.now())
             )
             return ""
+        if self._notify is not None:
+            await self._notify(workload.key, plan)
+            await self._patch(workload, record_patch(workload, plan))
+            return "the webhook was told instead"
         match workload.key.kind:
             case CronJob.gvk.kind:
                 return await self._reload_cron_job(workload, policy, plan)

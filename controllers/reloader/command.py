@@ -1,0 +1,126 @@
+"""The manager with the reload controller in it, and everything on one port.
+
+:9090   /metrics   /live   /healthz   /readyz
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import structlog
+
+from controller_runtime import (
+    Group,
+    HttpServer,
+    HttpTransport,
+    Manager,
+    ManagerOptions,
+    Metrics,
+    Transport,
+    configure_logging,
+    load_restconfig,
+    on_stop_signal,
+)
+from controllers.reload import setup
+from controllers.reload.webhook import Notify, Webhook
+from controllers.reloader.about import About
+from controllers.reloader.flags import usage
+from controllers.reloader.settings import FLAGS, ReloaderSettings, read
+from controllers.run import server_version
+from controllers.settings import version
+from controllers.web import Http
+
+log = structlog.get_logger(__name__)
+
+
+async def run_reloader(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Run until a signal; return the exit code.
+
+    Raises:
+        ControllerRuntimeError: With a sentence for the user.
+    """
+    settings = read(arguments, environ)
+    configure_logging(settings.log_format, settings.log_level, timestamp_key="time")
+    for remark in settings.remarks:
+        log.warning("setting without effect", setting=remark)
+    config = load_restconfig(environ=environ, home=Path.home())
+    metrics = Metrics()
+    async with AsyncExitStack() as stack:
+        transport, lease_transport = [
+            await stack.enter_async_context(HttpTransport(config, metrics=metrics))
+            for _ in range(2)
+        ]
+        server = await server_version(transport, config)
+        notify = None
+        if settings.webhook_url:
+            http = await stack.enter_async_context(Http())
+            notify = Webhook(http, settings.webhook_url)
+        manager = compose(
+            settings, transport, metrics, lease_transport=lease_transport, notify=notify
+        )
+        log.info("starting", version=version(), kubernetes=server, pid=os.getpid())
+        with on_stop_signal(manager.stop):
+            await manager.start()
+    log.info("stopped")
+    return 0
+
+
+def compose(
+    settings: ReloaderSettings,
+    transport: Transport,
+    metrics: Metrics,
+    *,
+    lease_transport: Transport | None = None,
+    notify: Notify | None = None,
+) -> Manager:
+    """Set up the manager.
+
+    Args:
+        settings: What to run.
+        transport: For everything but the Lease.
+        metrics: Where everything is counted.
+        lease_transport: For the Lease; `transport` by default.
+        notify: Told of changes, instead of a reload.
+
+    Raises:
+        ConfigError: A selector or an address cannot be read.
+    """
+    manager = Manager(
+        transport,
+        metrics=metrics,
+        lease_transport=lease_transport,
+        options=ManagerOptions(
+            metrics_bind_address="0",
+            health_probe_bind_address="0",
+            tune_gc=True,
+            leader_election=settings.election,
+        ),
+    )
+    for server in _servers(settings, manager):
+        manager.add(server, group=Group.HTTP)
+    about = About(manager.api_reader, settings, version=version())
+    manager.add(about, group=Group.OTHERS)
+    setup(manager, settings.options, notify=notify)
+    return manager
+
+
+def _servers(settings: ReloaderSettings, manager: Manager) -> Sequence[HttpServer]:
+    port = HttpServer(
+        settings.bind_address, name="metrics and probes", flag="--metrics-bind-address"
+    )
+    port.add_metrics(manager.metrics.exposition)
+    port.add_probes(manager.probes)
+    port.add_route("/live", manager.probes.healthz)
+    probes = HttpServer(
+        settings.probe_address, name="probes", flag="--health-probe-bind-address"
+    )
+    probes.add_probes(manager.probes)
+    return port, probes
+
+
+def help_text() -> str:
+    """Say which flags there are."""
+    return usage(FLAGS)

@@ -1,0 +1,126 @@
+"""A command line as the original's library (pflag) reads it.
+
+    --flag value   --flag=value   --switch   --switch=false
+
+Values of lists are CSV: an item in quotes may hold commas, and a flag may be given
+more than once. What comes after `--`, or is no flag, is refused: there is nothing to
+say besides flags.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum, auto
+
+from controller_runtime import ConfigError
+
+_TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
+_FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
+"""Go's `strconv.ParseBool`."""
+
+
+class FlagKind(StrEnum):
+    """How the value of a flag is read."""
+
+    TEXT = auto()
+    LIST = auto()
+    SWITCH = auto()
+    """On alone; a value takes an equals sign."""
+
+    WORD = auto()
+    """`true` or `false`, and as all texts, with or without an equals sign."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One flag."""
+
+    name: str
+    """Without dashes; what it is called by in `Flags`."""
+
+    kind: FlagKind
+    help: str
+    aliases: tuple[str, ...] = ()
+
+
+class Flags:
+    """Flags that were given, by name."""
+
+    def __init__(self, given: Mapping[str, Sequence[str]]) -> None:
+        self._given = given
+
+    def text(self, name: str, default: str = "") -> str:
+        """Return the last value."""
+        return self._given.get(name, [default])[-1]
+
+    def items(self, name: str) -> tuple[str, ...]:
+        """Return the items of a list, without blanks, each once.
+
+        Raises:
+            ConfigError: The quotes do not match.
+        """
+        found: dict[str, None] = {}
+        for value in self._given.get(name, ()):
+            try:
+                rows = list(csv.reader([value], strict=True))
+            except csv.Error as error:
+                raise ConfigError(f"--{name}={value} is no list: {error}") from None
+            found |= dict.fromkeys(item.strip() for row in rows for item in row)
+        return tuple(filter(None, found))
+
+    def is_on(self, name: str) -> bool:
+        """Return whether a switch is on.
+
+        Raises:
+            ConfigError: The value is neither true nor false.
+        """
+        value = self.text(name, "false")
+        if value not in _TRUE | _FALSE:
+            raise ConfigError(f"--{name}={value} is neither true nor false")
+        return value in _TRUE
+
+
+def parse(arguments: Sequence[str], known: Sequence[Flag]) -> Flags:
+    """Read a command line.
+
+    Raises:
+        ConfigError: A flag is not known, lacks its value, or is none.
+    """
+    by_name = {name: it for it in known for name in (it.name, *it.aliases)}
+    given: dict[str, list[str]] = {}
+    for flag, value in _pairs(iter(arguments), by_name):
+        given.setdefault(flag.name, []).append(value)
+    return Flags(given)
+
+
+def usage(known: Sequence[Flag]) -> str:
+    """Say which flags there are."""
+    width = max(len(flag.name) for flag in known)
+    lines = [f"  --{flag.name:<{width}}  {flag.help}" for flag in known]
+    return "\n".join(["Flags, with the original's spelling:", *lines, ""])
+
+
+def _pairs(
+    rest: Iterator[str], known: Mapping[str, Flag]
+) -> Iterator[tuple[Flag, str]]:
+    for argument in rest:
+        name, equals, value = argument.removeprefix("--").partition("=")
+        if not argument.startswith("--") or not name:
+            raise ConfigError(
+                f"{argument!r} is no flag: everything is said by flags such as "
+                "--auto-reload-all; --help names them"
+            )
+        flag = known.get(name)
+        if flag is None:
+            raise ConfigError(f"unknown flag --{name}; --help names those there are")
+        if equals:
+            yield flag, value
+        elif flag.kind is FlagKind.SWITCH:
+            yield flag, "true"
+        else:
+            try:
+                yield flag, next(rest)
+            except StopIteration:
+                raise ConfigError(f"--{name} needs a value: --{name}=…") from None

@@ -1,0 +1,237 @@
+"""The original's flags and environment → what to run.
+
+Names, defaults and what goes before what are those of stakater/Reloader
+(`internal/pkg/cmd/reloader.go`, `internal/pkg/options/flags.go`). What it refuses is
+refused here. What it takes and has no use here is named in a remark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from controller_runtime import ConfigError, LeaderElectionOptions
+from controllers.reload.choices import ignored_sources, ignored_workloads
+from controllers.reload.options import (
+    AnnotationKeys,
+    CronJobStrategy,
+    ReloadOptions,
+    Strategy,
+)
+from controllers.reload.sources import SourceKind
+from controllers.reloader.flags import Flag, FlagKind, Flags, parse
+
+LEASE = "stakater-reloader-lock"
+"""Name of the Lease; replicas of the original take turns with ours."""
+
+_TEXT, _LIST = FlagKind.TEXT, FlagKind.LIST
+_SWITCH, _WORD = FlagKind.SWITCH, FlagKind.WORD
+
+_KEYS: Mapping[str, str] = {
+    "auto-annotation": "auto",
+    "configmap-auto-annotation": "configmap_auto",
+    "secret-auto-annotation": "secret_auto",
+    "secretproviderclass-auto-annotation": "spc_auto",
+    "configmap-annotation": "configmap_reload",
+    "secret-annotation": "secret_reload",
+    "secretproviderclass-annotation": "spc_reload",
+    "configmap-exclude-annotation": "configmap_exclude",
+    "secret-exclude-annotation": "secret_exclude",
+    "secretproviderclass-exclude-annotation": "spc_exclude",
+    "auto-search-annotation": "search",
+    "search-match-annotation": "match",
+    "ignore-annotation": "ignore",
+    "rollout-strategy-annotation": "rollout_strategy",
+}
+"""Flag → field of `AnnotationKeys`. Four of them the original does not have."""
+
+FLAGS: Sequence[Flag] = (
+    Flag("auto-reload-all", _SWITCH, "Reload what does not say auto: false."),
+    Flag("reload-strategy", _TEXT, "env-vars (default) or annotations."),
+    Flag("reload-on-create", _WORD, "true: reload for a source that appears."),
+    Flag("reload-on-delete", _WORD, "true: reload for a source that goes."),
+    Flag("sync-after-restart", _SWITCH, "With reload-on-create, look back too."),
+    Flag(
+        "is-Argo-Rollouts",
+        _WORD,
+        "Taken; Rollouts are reloaded when the server has them.",
+        ("is-argo-rollouts",),
+    ),
+    Flag("enable-csi-integration", _SWITCH, "Reload for SecretProviderClasses."),
+    Flag("enable-ha", _SWITCH, "Work on one replica of several."),
+    Flag("resources-to-ignore", _LIST, "configmaps or secrets."),
+    Flag("ignored-workload-types", _LIST, "jobs, cronjobs."),
+    Flag("namespaces", _LIST, "Only these; Roles there are enough."),
+    Flag("namespaces-to-ignore", _LIST, "Not these."),
+    Flag("namespace-selector", _LIST, "Only namespaces with such labels."),
+    Flag("resource-label-selector", _LIST, "Only sources with such labels."),
+    Flag("webhook-url", _TEXT, "POST there instead of reloading."),
+    Flag("log-format", _TEXT, "json; by default logfmt."),
+    Flag("log-level", _TEXT, "trace, debug, info (default), warning, error …"),
+    Flag("enable-pprof", _SWITCH, "Taken; there is no profile."),
+    Flag("pprof-addr", _TEXT, "Taken; there is no profile."),
+    Flag("pause-deployment-annotation", _TEXT, "Taken for later."),
+    Flag("pause-deployment-time-annotation", _TEXT, "Taken for later."),
+    *(Flag(name, _TEXT, "Another key for it.") for name in _KEYS),
+    Flag("metrics-bind-address", _TEXT, "host:port of everything; :9090."),
+    Flag("health-probe-bind-address", _TEXT, "host:port of the probes too."),
+    Flag("leader-elect", _SWITCH, "The same as enable-ha."),
+    Flag("metrics-secure", _SWITCH, "Taken; metrics are plain here."),
+    Flag("strict-auto-false", _SWITCH, "auto: false switches off all else."),
+    Flag("cronjob-strategy", _TEXT, "create (default), patch or ignore."),
+    Flag("recreate-finished-jobs", _SWITCH, "Run Jobs again that have ended."),
+)
+
+_UNUSED = (
+    "enable-pprof",
+    "metrics-secure",
+    "pause-deployment-annotation",
+    "pause-deployment-time-annotation",
+)
+
+_LEVELS: Mapping[str, Literal["debug", "info", "warning", "error"]] = {
+    "trace": "debug",
+    "debug": "debug",
+    "info": "info",
+    "warn": "warning",
+    "warning": "warning",
+    "error": "error",
+    "fatal": "error",
+    "panic": "error",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReloaderSettings:
+    """What to run."""
+
+    options: ReloadOptions
+    bind_address: str = ":9090"
+    """Of metrics and probes."""
+
+    probe_address: str = ""
+    """Of the probes as well; empty for none."""
+
+    election: LeaderElectionOptions | None = None
+    webhook_url: str = ""
+    count_by_namespace: bool = False
+    log_format: Literal["json", "logfmt"] = "logfmt"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    namespace: str = ""
+    """Where it runs; empty if nobody says."""
+
+    deployment: str = ""
+    """Its Deployment; empty if nobody says."""
+
+    remarks: tuple[str, ...] = ()
+    """What was said in vain."""
+
+
+def read(arguments: Sequence[str], environ: Mapping[str, str]) -> ReloaderSettings:
+    """Read flags and environment.
+
+    Raises:
+        ConfigError: Something cannot be used; the text names it.
+    """
+    flags = parse(arguments, FLAGS)
+    unused = [name for name in _UNUSED if flags.text(name)]
+    return ReloaderSettings(
+        options=_options(flags, environ),
+        bind_address=flags.text("metrics-bind-address", ":9090"),
+        probe_address=flags.text("health-probe-bind-address"),
+        election=_election(flags, environ),
+        webhook_url=flags.text("webhook-url"),
+        count_by_namespace=environ.get("METRICS_COUNT_BY_NAMESPACE") == "enabled",
+        log_format="json" if flags.text("log-format") == "json" else "logfmt",
+        log_level=_chosen(flags, "log-level", _LEVELS, "info"),
+        namespace=environ.get("RELOADER_NAMESPACE", ""),
+        deployment=environ.get("RELOADER_DEPLOYMENT_NAME", ""),
+        remarks=tuple(f"--{name} has no effect" for name in unused),
+    )
+
+
+def _options(flags: Flags, environ: Mapping[str, str]) -> ReloadOptions:
+    scope = flags.items("namespaces")
+    if not scope and environ.get("KUBERNETES_NAMESPACE"):
+        scope = (environ["KUBERNETES_NAMESPACE"],)
+    return ReloadOptions(
+        keys=_keys(flags),
+        strategy=_chosen(flags, "reload-strategy", _STRATEGIES, "env-vars"),
+        cronjob_strategy=_chosen(
+            flags,
+            "cronjob-strategy",
+            {it.value: it for it in CronJobStrategy},
+            "create",
+        ),
+        recreate_finished_jobs=flags.is_on("recreate-finished-jobs"),
+        auto_reload_all=flags.is_on("auto-reload-all"),
+        strict_auto_false=flags.is_on("strict-auto-false"),
+        reload_on_create=flags.is_on("reload-on-create"),
+        reload_on_delete=flags.is_on("reload-on-delete"),
+        sync_after_restart=flags.is_on("sync-after-restart"),
+        namespaces=scope,
+        namespaces_to_ignore=frozenset(flags.items("namespaces-to-ignore")),
+        namespace_selector=",".join(flags.items("namespace-selector")),
+        resource_label_selector=",".join(flags.items("resource-label-selector")),
+        ignored_sources=_sources(flags),
+        ignored_workloads=ignored_workloads(
+            _words(flags, "ignored-workload-types", {"jobs", "cronjobs"})
+        ),
+    )
+
+
+_STRATEGIES = {
+    **{it.value: it for it in Strategy},
+    "default": Strategy.ENV_VARS,  # the chart's word for it
+}
+
+
+V = TypeVar("V")
+
+
+def _chosen(flags: Flags, name: str, known: Mapping[str, V], default: str) -> V:
+    """Read one of several words."""
+    word = flags.text(name, default) or default
+    if word not in known:
+        raise ConfigError(f"--{name}={word} is none of {', '.join(known)}")
+    return known[word]
+
+
+def _sources(flags: Flags) -> frozenset[SourceKind]:
+    words = _words(flags, "resources-to-ignore", {"configmaps", "secrets"})
+    if len(words) > 1:
+        raise ConfigError(
+            "--resources-to-ignore names configmaps and secrets: nothing would reload; "
+            "name one"
+        )
+    ignored = ignored_sources(words)
+    if not flags.is_on("enable-csi-integration"):
+        ignored |= {SourceKind.SECRET_PROVIDER_CLASS}
+    flags.is_on("is-Argo-Rollouts")  # checked, and needed no more
+    return ignored
+
+
+def _keys(flags: Flags) -> AnnotationKeys:
+    given = {field: flags.text(name) for name, field in _KEYS.items()}
+    return AnnotationKeys(**{field: key for field, key in given.items() if key})
+
+
+def _words(flags: Flags, name: str, known: set[str]) -> frozenset[str]:
+    """Read words of which case does not matter."""
+    words = frozenset(item.lower() for item in flags.items(name))
+    for word in words - known:
+        raise ConfigError(f"--{name}: {word!r} is none of {', '.join(sorted(known))}")
+    return words
+
+
+def _election(flags: Flags, environ: Mapping[str, str]) -> LeaderElectionOptions | None:
+    if not (flags.is_on("enable-ha") or flags.is_on("leader-elect")):
+        return None
+    pod, namespace = environ.get("POD_NAME", ""), environ.get("POD_NAMESPACE", "")
+    if not (pod and namespace):
+        raise ConfigError(
+            "--enable-ha needs the environment variables POD_NAME and POD_NAMESPACE, "
+            "from fieldRef metadata.name and metadata.namespace"
+        )
+    return LeaderElectionOptions(name=LEASE, namespace=namespace, identity=pod)

@@ -1,0 +1,96 @@
+"""A command line, as pflag reads it."""
+
+from __future__ import annotations
+
+import pytest
+
+from controller_runtime import ConfigError
+from controllers.reloader.flags import Flag, FlagKind, Flags, parse, usage
+
+KNOWN = (
+    Flag("text", FlagKind.TEXT, "A text.", ("Text",)),
+    Flag("list", FlagKind.LIST, "A list."),
+    Flag("switch", FlagKind.SWITCH, "A switch."),
+    Flag("word", FlagKind.WORD, "true or false."),
+)
+
+
+def given(*arguments: str) -> Flags:
+    return parse(arguments, KNOWN)
+
+
+def test_a_value_follows_or_is_joined_by_an_equals_sign() -> None:
+    assert given("--text", "a").text("text") == "a"
+    assert given("--text=a=b").text("text") == "a=b"
+    assert given("--text=").text("text", "default") == ""
+    assert given().text("text", "default") == "default"
+
+
+def test_the_last_of_several_texts_counts() -> None:
+    assert given("--text=a", "--text", "b").text("text") == "b"
+
+
+def test_a_flag_may_have_more_than_one_spelling() -> None:
+    assert given("--Text=a").text("text") == "a"
+
+
+def test_a_switch_takes_no_word_after_it() -> None:
+    assert given("--switch", "--text=a").is_on("switch")
+    assert not given("--switch=false").is_on("switch")
+    assert not given().is_on("switch")
+    with pytest.raises(ConfigError, match="'false' is no flag"):
+        given("--switch", "false")
+
+
+@pytest.mark.parametrize("arguments", [["--word", "true"], ["--word=True"]])
+def test_a_word_is_a_text_that_says_true(arguments: list[str]) -> None:
+    assert given(*arguments).is_on("word")
+
+
+def test_what_is_neither_true_nor_false_is_refused() -> None:
+    with pytest.raises(ConfigError, match="--word=yes"):
+        given("--word=yes").is_on("word")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "items"),
+    [
+        (["--list=a,b"], ("a", "b")),
+        (["--list", "a", "--list=b,a"], ("a", "b")),
+        (["--list="], ()),
+        (["--list= a , ,b"], ("a", "b")),
+        (['--list="team in (a,b)",tier'], ("team in (a,b)", "tier")),
+    ],
+)
+def test_lists_are_csv(arguments: list[str], items: tuple[str, ...]) -> None:
+    assert given(*arguments).items("list") == items
+
+
+def test_a_list_whose_quotes_do_not_match_is_refused() -> None:
+    with pytest.raises(ConfigError, match="--list"):
+        given('--list="a,b').items("list")
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("--other=1", "unknown flag --other"),
+        ("--List=1", "unknown flag --List"),
+        ("-text", "'-text' is no flag"),
+        ("word", "'word' is no flag"),
+        ("--", "'--' is no flag"),
+        ("--text", "--text needs a value"),
+    ],
+)
+def test_what_is_no_flag_is_named(argument: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        given(argument)
+
+
+def test_the_help_has_a_line_for_each_flag() -> None:
+    assert [line.split()[0] for line in usage(KNOWN).splitlines()[1:]] == [
+        "--text",
+        "--list",
+        "--switch",
+        "--word",
+    ]

@@ -1,0 +1,159 @@
+"""What the original's flags and environment come to."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+
+from controller_runtime import ConfigError
+from controllers.reload.options import (
+    AnnotationKeys,
+    CronJobStrategy,
+    ReloadOptions,
+    Strategy,
+)
+from controllers.reload.sources import SourceKind
+from controllers.reloader.settings import FLAGS, ReloaderSettings, read
+
+SPC = SourceKind.SECRET_PROVIDER_CLASS
+
+
+def settings(*arguments: str, **environ: str) -> ReloaderSettings:
+    return read(arguments, environ)
+
+
+def options(*arguments: str, **environ: str) -> ReloadOptions:
+    return settings(*arguments, **environ).options
+
+
+def test_without_flags_everything_is_as_in_the_original() -> None:
+    found = settings()
+
+    assert found.options == ReloadOptions(ignored_sources=frozenset({SPC}))
+    assert found.bind_address == ":9090"
+    assert found.election is None
+    assert (found.log_format, found.log_level) == ("logfmt", "info")
+    assert found.remarks == ()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--auto-reload-all"], {"auto_reload_all": True}),
+        (["--auto-reload-all=false"], {}),
+        (["--reload-strategy", "annotations"], {"strategy": Strategy.ANNOTATIONS}),
+        (["--reload-strategy=default"], {}),
+        (["--reload-on-create=true"], {"reload_on_create": True}),
+        (["--reload-on-delete", "true"], {"reload_on_delete": True}),
+        (["--sync-after-restart=true"], {"sync_after_restart": True}),
+        (["--is-Argo-Rollouts=true"], {}),
+        (["--is-argo-rollouts", "true"], {}),
+        (["--enable-csi-integration"], {"ignored_sources": frozenset()}),
+        (
+            ["--resources-to-ignore=ConfigMaps"],
+            {"ignored_sources": frozenset({SPC, SourceKind.CONFIG_MAP})},
+        ),
+        (
+            ["--ignored-workload-types=jobs,cronjobs"],
+            {"ignored_workloads": frozenset({"Job", "CronJob"})},
+        ),
+        (["--namespaces=a,b"], {"namespaces": ("a", "b")}),
+        (
+            ["--namespaces-to-ignore", "a,b"],
+            {"namespaces_to_ignore": frozenset({"a", "b"})},
+        ),
+        (
+            ['--namespace-selector="team in (a,b)"', "--namespace-selector=x:*"],
+            {"namespace_selector": "team in (a,b),x:*"},
+        ),
+        (["--resource-label-selector=a=b"], {"resource_label_selector": "a=b"}),
+        (["--strict-auto-false"], {"strict_auto_false": True}),
+        (["--cronjob-strategy=patch"], {"cronjob_strategy": CronJobStrategy.PATCH}),
+        (["--recreate-finished-jobs"], {"recreate_finished_jobs": True}),
+    ],
+)
+def test_each_flag_says_what_it_says_in_the_original(
+    arguments: list[str], expected: dict[str, object]
+) -> None:
+    usual: dict[str, object] = {"ignored_sources": frozenset({SPC})}
+
+    assert options(*arguments) == ReloadOptions(**{**usual, **expected})  # type: ignore[arg-type]  # any option
+
+
+def test_a_namespace_of_the_environment_counts_unless_flags_name_some() -> None:
+    assert options(KUBERNETES_NAMESPACE="shop").namespaces == ("shop",)
+    named = options("--namespaces=blog", KUBERNETES_NAMESPACE="shop")
+    assert named.namespaces == ("blog",)
+
+
+@pytest.mark.parametrize(
+    ("flag", "field"),
+    [
+        ("auto-annotation", "auto"),
+        ("secret-auto-annotation", "secret_auto"),
+        ("configmap-auto-annotation", "configmap_auto"),
+        ("auto-search-annotation", "search"),
+        ("search-match-annotation", "match"),
+        ("secret-annotation", "secret_reload"),
+        ("configmap-annotation", "configmap_reload"),
+        ("ignore-annotation", "ignore"),
+        ("secret-exclude-annotation", "secret_exclude"),
+        ("secretproviderclass-annotation", "spc_reload"),
+    ],
+)
+def test_the_key_of_an_annotation_may_be_another(flag: str, field: str) -> None:
+    keys = options(f"--{flag}=example.com/x").keys
+
+    changed = [
+        it.name
+        for it in fields(AnnotationKeys)
+        if getattr(keys, it.name) != getattr(AnnotationKeys(), it.name)
+    ]
+    assert changed == [field]
+    assert getattr(keys, field) == "example.com/x"
+
+
+def test_high_availability_takes_the_name_and_the_place_of_the_pod() -> None:
+    election = settings("--enable-ha", POD_NAME="p", POD_NAMESPACE="ops").election
+
+    assert election is not None
+    assert (election.name, election.namespace) == ("stakater-reloader-lock", "ops")
+    assert election.identity == "p"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--reload-strategy=restart"], "--reload-strategy=restart"),
+        (["--resources-to-ignore=configMaps,secrets"], "nothing would reload"),
+        (["--resources-to-ignore=pods"], "'pods' is none of configmaps, secrets"),
+        (["--ignored-workload-types=pods"], "'pods' is none of cronjobs, jobs"),
+        (["--enable-ha"], "POD_NAME and POD_NAMESPACE"),
+        (["--log-level=loud"], "--log-level=loud"),
+        (["--is-Argo-Rollouts=maybe"], "neither true nor false"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_with_a_sentence(
+    arguments: list[str], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        settings(*arguments)
+
+
+def test_what_has_no_effect_is_named() -> None:
+    found = settings("--enable-pprof", "--pprof-addr=:6060")
+
+    assert found.remarks == ("--enable-pprof has no effect",)
+
+
+def test_logs_are_asked_for_in_the_words_of_logrus() -> None:
+    found = settings("--log-format=json", "--log-level", "warn")
+
+    assert (found.log_format, found.log_level) == ("json", "warning")
+
+
+def test_no_flag_is_there_twice() -> None:
+    names = [name for flag in FLAGS for name in (flag.name, *flag.aliases)]
+
+    assert len(names) == len(set(names))
