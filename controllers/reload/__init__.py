@@ -8,6 +8,7 @@
     feeds         what makes it look              optional   kinds that come and go
     filters       what is left out                writer     all that is written
     controller    one look at one workload        webhook    telling instead of doing
+    metrics       what is counted                 choices    settings → options
 
 The annotations, and the marks left in pod templates, are stakater/Reloader's: a
 cluster can change over without a restart. Unlike it, this controller remembers on the
@@ -17,6 +18,7 @@ workload what it runs with, so that no change is missed or told twice.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from api.batch.v1 import CronJob, Job
 from api.secretsstore.v1 import SecretProviderClass
@@ -26,12 +28,14 @@ from controller_runtime import (
     ControllerOptions,
     ExponentialLimiter,
     Group,
+    Informer,
     Manager,
     Permission,
 )
 from controllers.reload.controller import Reloader
 from controllers.reload.feeds import Feeds
 from controllers.reload.happenings import Happenings
+from controllers.reload.metrics import ReloadMetrics
 from controllers.reload.observe import Observer, Views
 from controllers.reload.optional import Guests
 from controllers.reload.options import ReloadOptions
@@ -62,11 +66,19 @@ def setup(
     views = Views.of(manager.cache, options)
     observer = Observer.declare(views, options)
     happenings = Happenings()
-    feeds = Feeds(views, observer, happenings)
+    metrics = ReloadMetrics(
+        manager.metrics.registry, by_namespace=options.count_by_namespace
+    )
+    feeds = Feeds(views, observer, happenings, metrics)
     writer = Writer(manager.client, clock=manager.clock, options=options, notify=notify)
     controller = Controller(
         _NAME,
-        Reloader(observer, writer, manager.recorder, happenings, options=options),
+        Reloader(
+            *(observer, writer, manager.recorder, happenings),
+            metrics=metrics,
+            clock=manager.clock,
+            options=options,
+        ),
         sources=feeds.always(),
         options=ControllerOptions(max_concurrent_reconciles=options.workers),
         limiter=ExponentialLimiter(_AFTER_FAILURE),
@@ -75,8 +87,17 @@ def setup(
         permissions=_permissions(options),
     )
     manager.add(controller)
+    metrics.watch_depth(partial(len, controller.queue))
+    for kind in (SourceKind.CONFIG_MAP, SourceKind.SECRET):
+        if kind in views.sources:
+            informer = views.sources[kind].declare(kind.model)
+            metrics.watch_sources(kind, partial(_held, informer))
     guests = feeds.guests(controller, options.ignored_workloads)
     manager.add(Guests(manager.discovery, guests), group=Group.LEADER_ELECTION)
+
+
+def _held(informer: Informer) -> int:
+    return sum(map(len, informer.stores()))
 
 
 def _permissions(options: ReloadOptions) -> Iterator[Permission]:

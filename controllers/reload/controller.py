@@ -14,6 +14,7 @@ the server refuses a second one, and the look that follows finds nothing left to
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 
@@ -21,9 +22,10 @@ import structlog
 
 from controller_runtime import (
     LOW_PRIORITY,
-    ApiError,
     Backoff,
+    Clock,
     ConflictError,
+    ControllerRuntimeError,
     EventRecorder,
     ExponentialLimiter,
     NotFoundError,
@@ -32,6 +34,7 @@ from controller_runtime import (
 )
 from controllers.reload.annotations import Problem, ReloadPolicy
 from controllers.reload.happenings import Happened, Happenings
+from controllers.reload.metrics import ReloadMetrics
 from controllers.reload.observe import Observer
 from controllers.reload.options import ReloadOptions
 from controllers.reload.rollout import Plan, decide, describe, problems, read_record
@@ -56,11 +59,15 @@ class Reloader:
         recorder: Callable[[str], EventRecorder],
         happenings: Happenings,
         *,
+        metrics: ReloadMetrics,
+        clock: Clock,
         options: ReloadOptions,
     ) -> None:
         self._observer = observer
         self._writer = writer
         self._happenings = happenings
+        self._metrics = metrics
+        self._clock = clock
         self._recorder = recorder("reloader")
         self._recorders = {kind: recorder(kind.component) for kind in SourceKind}
         self._later = Result(requeue_after=options.resync, priority=LOW_PRIORITY)
@@ -76,8 +83,9 @@ class Reloader:
     async def reconcile(self, key: WorkloadKey) -> Result | None:
         workload = self._observer.workload(key)
         try:
+            began = _now()
             if (owed := await self._writer.settle(key, workload)) is not None:
-                self._tell_of_reload(owed.workload, owed.plan)
+                self._tell_of_reload(owed.workload, owed.plan, began)
                 return None  # the cache will say what there is now
             if workload is None or not self._observer.is_ours(key.namespace):
                 self._forget(key)
@@ -97,16 +105,32 @@ class Reloader:
         policy = self._observer.policy(workload)
         self._tell_of_problems(workload, problems(workload, policy))
         if not policy.rules:
+            self._happenings.forget(key)
             return False
+        began, result = _now(), "error"
+        try:
+            is_reloaded = await self._compare(workload, policy)
+            result = "success" if is_reloaded else "skipped"
+        except ConflictError:
+            result = "skipped"
+            raise
+        finally:
+            self._metrics.looked(key, result, seconds=_now() - began)
+        return True
+
+    async def _compare(self, workload: Workload, policy: ReloadPolicy) -> bool:
+        """Compare, write if there is a difference, and tell whether that reloads."""
+        key = workload.key
         sources = tuple(self._observer.sources(workload, policy))
         happened = self._happened(workload, sources)
         plan = decide(workload, policy, sources, happened)
+        is_reloaded = False
         if plan is not None:
-            await self._carry_out(workload, policy, plan)
+            is_reloaded = await self._carry_out(workload, policy, plan)
         self._happenings.forget(key, happened)
         if self._looks_back:
             self._looked.add(key)
-        return True
+        return is_reloaded
 
     def _happened(self, workload: Workload, sources: Iterable[Source]) -> Happened:
         """Return what was noted; at a first look, what may have come before it too."""
@@ -119,24 +143,27 @@ class Reloader:
 
     async def _carry_out(
         self, workload: Workload, policy: ReloadPolicy, plan: Plan
-    ) -> None:
+    ) -> bool:
+        began = _now()
         try:
             idle = await self._writer.carry_out(workload, policy, plan)
         except NotFoundError:
-            return  # gone meanwhile, and the cache will say so
+            return False  # gone meanwhile, and the cache will say so
         except ConflictError:
             raise
-        except ApiError as error:
-            self._tell_of_failure(workload, plan, error)
+        except ControllerRuntimeError as error:
+            if plan.markers:
+                self._tell_of_failure(workload, plan, error, began)
             raise
         if not plan.markers:
             log.debug("adopted", sources=len(plan.record))
         elif idle:
             self._event(workload, plan, "ReloadSkipped", f"is left alone: {idle}")
         else:
-            self._tell_of_reload(workload, plan)
+            self._tell_of_reload(workload, plan, began)
+        return bool(plan.markers) and not idle
 
-    def _tell_of_reload(self, workload: Workload, plan: Plan) -> None:
+    def _tell_of_reload(self, workload: Workload, plan: Plan, began: float) -> None:
         kind, namespace, name = workload.key
         log.info(
             "Successfully triggered reload",
@@ -145,13 +172,20 @@ class Reloader:
             name=name,
             strategy=plan.strategy.value,
         )
+        self._metrics.reloaded(
+            workload.key,
+            plan.strategy,
+            seconds=_now() - began,
+            at=self._clock.now().timestamp(),
+        )
         self._event(workload, plan, "Reloaded", "reloads")
 
-    def _tell_of_failure(self, workload: Workload, plan: Plan, error: ApiError) -> None:
-        """Write an Event, unless all that there was to do was to adopt."""
-        if plan.markers:
-            outcome = f"cannot be reloaded: {error}"
-            self._event(workload, plan, "ReloadFail", outcome)
+    def _tell_of_failure(
+        self, workload: Workload, plan: Plan, error: Exception, began: float
+    ) -> None:
+        reason = type(error).__name__.removesuffix("Error")
+        self._metrics.refused(workload.key, reason, seconds=_now() - began)
+        self._event(workload, plan, "ReloadFail", f"cannot be reloaded: {error}")
 
     def _event(self, workload: Workload, plan: Plan, reason: str, outcome: str) -> None:
         self._recorders[plan.markers[0].source.kind].event(
@@ -185,3 +219,7 @@ class Reloader:
         self._looked.discard(key)
         self._conflicts.forget(key)
         self._happenings.forget(key)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -9,7 +9,7 @@ Kinds that are always there are watched from the start. The others are `Guest`s.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
@@ -32,6 +32,7 @@ from controller_runtime import (
     mapped,
 )
 from controllers.reload.happenings import Happenings
+from controllers.reload.metrics import ReloadMetrics
 from controllers.reload.observe import NAMESPACE, Observer, Views
 from controllers.reload.optional import Guest
 from controllers.reload.sources import SourceKey, SourceKind, is_news, source_key
@@ -52,11 +53,16 @@ class Feeds:
     """Makes the sources of the controller."""
 
     def __init__(
-        self, views: Views, observer: Observer, happenings: Happenings
+        self,
+        views: Views,
+        observer: Observer,
+        happenings: Happenings,
+        metrics: ReloadMetrics,
     ) -> None:
         self._views = views
         self._observer = observer
         self._happenings = happenings
+        self._metrics = metrics
 
     def always(self) -> Iterator[Feed]:
         """Yield what is watched from the start."""
@@ -132,11 +138,28 @@ class Feeds:
     def _of_sources(self, kind: SourceKind) -> Feed:
         handler = _SourceHandler(kind, self._observer, self._happenings)
         view = self._views.sources[kind]
-        return KindSource(view, kind.model, handler, [partial(is_news, kind)])
+        admits = partial(_counted, self._metrics, kind)
+        return KindSource(view, kind.model, handler, [admits])
 
     def _of_class(self, entry: RawObject) -> Iterable[WorkloadKey]:
         key = SourceKey(_SPC, entry.meta.namespace, entry.meta.name)
         return self._observer.affected(key)
+
+
+_NAMES: Mapping[type, str] = {
+    Created: "create",
+    Updated: "update",
+    Deleted: "delete",
+}
+
+
+def _counted(metrics: ReloadMetrics, kind: SourceKind, event: Event) -> bool:
+    """Tell whether an event is news, and count it unless it is of the start."""
+    found = is_news(kind, event)
+    is_start = isinstance(event, Created) and event.is_initial
+    if not is_start and (name := _NAMES.get(type(event))):
+        metrics.received(kind, name, is_news=found)
+    return found
 
 
 async def _all_or_none(

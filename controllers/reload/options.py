@@ -148,6 +148,9 @@ class ReloadOptions:
     """Kinds of workloads that are not even watched, such as `Job`. The others of
     `OPTIONAL_WORKLOADS` are watched as long as the server has them."""
 
+    count_by_namespace: bool = False
+    """Count reloads for each namespace as well, as the original can."""
+
     workers: int = 10
     """Workloads that are looked at at once; each waits for one request at most."""
 

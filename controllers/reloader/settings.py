@@ -115,7 +115,6 @@ class ReloaderSettings:
 
     election: LeaderElectionOptions | None = None
     webhook_url: str = ""
-    count_by_namespace: bool = False
     log_format: Literal["json", "logfmt"] = "logfmt"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     namespace: str = ""
@@ -142,7 +141,6 @@ def read(arguments: Sequence[str], environ: Mapping[str, str]) -> ReloaderSettin
         probe_address=flags.text("health-probe-bind-address"),
         election=_election(flags, environ),
         webhook_url=flags.text("webhook-url"),
-        count_by_namespace=environ.get("METRICS_COUNT_BY_NAMESPACE") == "enabled",
         log_format="json" if flags.text("log-format") == "json" else "logfmt",
         log_level=_chosen(flags, "log-level", _LEVELS, "info"),
         namespace=environ.get("RELOADER_NAMESPACE", ""),
@@ -170,6 +168,7 @@ def _options(flags: Flags, environ: Mapping[str, str]) -> ReloadOptions:
         reload_on_create=flags.is_on("reload-on-create"),
         reload_on_delete=flags.is_on("reload-on-delete"),
         sync_after_restart=flags.is_on("sync-after-restart"),
+        count_by_namespace=environ.get("METRICS_COUNT_BY_NAMESPACE") == "enabled",
         namespaces=scope,
         namespaces_to_ignore=frozenset(flags.items("namespaces-to-ignore")),
         namespace_selector=",".join(flags.items("namespace-selector")),

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import NamedTuple
 
+import aiohttp
 import pytest
 
 from controller_runtime.testing.envtest import Cluster
@@ -246,6 +247,36 @@ async def test_a_signal_stops_the_manager_in_good_order(
     assert answer.code == 0, answer
     assert "stopped" in answer.err
     assert "Traceback" not in answer.err
+
+
+async def test_a_wrong_flag_of_the_stand_in_is_named() -> None:
+    is_a_sentence(await ended("reloader", "--auto-reload"), "--auto-reload", "--help")
+
+
+async def test_the_stand_in_serves_all_on_one_port_and_logs_as_logrus(
+    kubeconfig: Path,
+) -> None:
+    flags = ("--metrics-bind-address=127.0.0.1:0", "--log-level", "debug")
+    environ = {"KUBECONFIG": str(kubeconfig), "KUBERNETES_NAMESPACE": "kube-public"}
+    async with pilothouse("reloader", *flags, environ=environ) as process:
+        serving = await line_with(process, "url=http")
+        await line_with(process, "synced")
+        url = serving.partition("url=")[2].split()[0]
+        async with aiohttp.ClientSession(base_url=url) as session:
+            statuses = {}
+            for path in ("/metrics", "/live", "/healthz"):
+                async with session.get(path) as answer:
+                    statuses[path] = answer.status
+                    text = await answer.text()
+                if path == "/metrics":
+                    assert "reloader_reload_executed_total" in text
+
+        process.send_signal(signal.SIGTERM)
+        end = await end_of(process)
+
+    assert statuses == {"/metrics": 200, "/live": 200, "/healthz": 200}
+    assert serving.startswith("time=")
+    assert end.code == 0, end
 
 
 async def test_roles_are_written_without_a_cluster(tmp_path: Path) -> None:

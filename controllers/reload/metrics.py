@@ -1,0 +1,160 @@
+"""What is counted of reloads: the original's names, and ours.
+
+The original's keep their names and labels, so that dashboards go on. What they count
+is counted once: there, a success counts twice in `reconcile_total`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from controllers.reload.options import Strategy
+from controllers.reload.sources import SourceKind
+from controllers.reload.workloads import WorkloadKey
+
+_SUCCESS = {True: "true", False: "false"}
+_RESULT = {True: "success", False: "error"}
+
+
+class ReloadMetrics:
+    """Counts what the controller does."""
+
+    def __init__(self, registry: CollectorRegistry, *, by_namespace: bool) -> None:
+        """Register the metrics.
+
+        Args:
+            registry: Where they are shown.
+            by_namespace: Count reloads for each namespace as well.
+        """
+        self._registry = registry
+        self._by_namespace = by_namespace
+        self._of_original()
+        self._reloads = self._counter(
+            "reloads_total", "Reloads of workloads.", "namespace", "kind", "strategy"
+        )
+        self._reload_errors = self._counter(
+            "reload_errors_total",
+            "Reloads that were refused.",
+            *("namespace", "kind", "reason"),
+        )
+        self._last = Gauge(
+            "reloader_last_reload_timestamp",
+            "When a workload of a kind was last reloaded, in seconds since 1970.",
+            ["namespace", "kind"],
+            registry=self._registry,
+        )
+        self._watched = Gauge(
+            "reloader_watched_resources",
+            "ConfigMaps and Secrets that are watched.",
+            ["kind"],
+            registry=self._registry,
+        )
+
+    def reloaded(
+        self, key: WorkloadKey, strategy: Strategy, *, seconds: float, at: float
+    ) -> None:
+        """Count a reload.
+
+        Args:
+            key: Of what.
+            strategy: How.
+            seconds: How long the write took.
+            at: Wall-clock time, in seconds since 1970.
+        """
+        self._acted(key, seconds=seconds, is_success=True)
+        self._reloads.labels(key.namespace, key.kind, strategy.value).inc()
+        self._last.labels(key.namespace, key.kind).set(at)
+
+    def refused(self, key: WorkloadKey, reason: str, *, seconds: float) -> None:
+        """Count a reload that the server refuses; `reason` is one of a few words."""
+        self._acted(key, seconds=seconds, is_success=False)
+        self._reload_errors.labels(key.namespace, key.kind, reason).inc()
+        self._errors.labels("reload").inc()
+        self._retries.inc()
+
+    def looked(self, key: WorkloadKey, result: str, *, seconds: float) -> None:
+        """Count a look: `success` if it reloaded, else `error` or `skipped`."""
+        self._scanned.labels(key.kind).inc()
+        if result != "skipped":
+            self._matched.labels(key.kind).inc()
+        self._looks.labels(result).inc()
+        self._look_seconds.labels(result).observe(seconds)
+
+    def received(self, kind: SourceKind, event: str, *, is_news: bool) -> None:
+        """Count an event of a source: `create`, `update` or `delete`."""
+        self._received.labels(event, kind.value).inc()
+        if is_news:
+            self._processed.labels(event, kind.value, "success").inc()
+        else:
+            self._skipped.labels("no_data_change").inc()
+
+    def watch_depth(self, depth: Callable[[], float]) -> None:
+        """Show how many workloads wait for a look."""
+        self._depth.set_function(depth)
+
+    def watch_sources(self, kind: SourceKind, count: Callable[[], float]) -> None:
+        """Show how many sources of a kind there are."""
+        self._watched.labels(kind.type_name).set_function(count)
+
+    def _acted(self, key: WorkloadKey, *, seconds: float, is_success: bool) -> None:
+        success = _SUCCESS[is_success]
+        self._executed.labels(success).inc()
+        if self._by_namespace:
+            self._executed_there.labels(success, key.namespace).inc()
+        self._actions.labels(key.kind, _RESULT[is_success]).inc()
+        self._action_seconds.labels(key.kind).observe(seconds)
+
+    def _of_original(self) -> None:
+        counter = self._counter
+        self._executed = counter(
+            "reload_executed_total", "Reloads, by whether they went well.", "success"
+        )
+        for success in _SUCCESS.values():
+            self._executed.labels(success)
+        # No counter: a counter of this name would get `_total` at its end, too.
+        self._executed_there = Gauge(
+            "reloader_reload_executed_total_by_namespace",
+            "Reloads, by whether they went well, and where.",
+            ["success", "namespace"],
+            registry=self._registry if self._by_namespace else None,
+        )
+        self._looks = counter("reconcile_total", "Looks, by their result.", "result")
+        self._look_seconds = self._histogram(
+            "reconcile_duration_seconds", "Length of a look.", "result"
+        )
+        self._actions = counter(
+            "action_total", "Writes that reload.", "workload_kind", "result"
+        )
+        self._action_seconds = self._histogram(
+            "action_latency_seconds", "Length of such a write.", "workload_kind"
+        )
+        self._skipped = counter("skipped_total", "Events without news.", "reason")
+        self._errors = counter("errors_total", "Failures, by type.", "type")
+        self._retries = counter("retries_total", "Reloads that are tried again.")
+        self._received = counter(
+            "events_received_total",
+            "Events of sources, but for those of the start.",
+            *("event_type", "resource_type"),
+        )
+        self._processed = counter(
+            "events_processed_total",
+            "Events of sources that workloads were looked at for.",
+            *("event_type", "resource_type", "result"),
+        )
+        self._scanned = counter("workloads_scanned_total", "Looks.", "kind")
+        self._matched = counter(
+            "workloads_matched_total", "Looks that found a change.", "kind"
+        )
+        self._depth = Gauge(
+            "reloader_workqueue_depth",
+            "Workloads that wait for a look.",
+            registry=self._registry,
+        )
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"reloader_{name}", text, labels, registry=self._registry)
+
+    def _histogram(self, name: str, text: str, *labels: str) -> Histogram:
+        return Histogram(f"reloader_{name}", text, labels, registry=self._registry)
