@@ -114,12 +114,8 @@ class ReloadSettings(_Section):
     )
     @classmethod
     def _split(cls, value: object) -> object:
-        return _names(value)
-
-    @field_validator("namespaces", "namespaces_to_ignore")
-    @classmethod
-    def _without_blanks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(filter(None, value))
+        names = _names(value)
+        return tuple(filter(None, names)) if isinstance(names, tuple) else names
 
     @field_validator("resources_to_ignore")
     @classmethod

@@ -13,11 +13,12 @@ from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
 from api.apps.v1 import DaemonSet, Deployment, StatefulSet
+from api.batch.v1 import CronJob, Job
 from api.core.v1 import ConfigMap, Secret
 from controller_runtime import (
     Client,
@@ -31,10 +32,14 @@ from controller_runtime import (
     load_restconfig,
     merge_patch,
 )
-from controller_runtime.testing.eventually import eventually, eventually_gone
+from controller_runtime.testing.eventually import (
+    eventually,
+    eventually_gone,
+    eventually_list,
+)
 from controllers.reload import setup
-from controllers.reload.options import ReloadOptions
-from controllers.reload.rollout import RECORD
+from controllers.reload.options import ReloadOptions, Strategy
+from controllers.reload.rollout import LAST_RELOADED_FROM, RECORD
 
 EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")
 POD = GroupVersionKind("", "v1", "Pod")
@@ -163,7 +168,7 @@ class Shop:
         self.namespace = namespace
 
     @asynccontextmanager
-    async def manager(self) -> AsyncIterator[None]:
+    async def manager(self, **options: Any) -> AsyncIterator[None]:
         """Run a manager with the reload controller, for this namespace alone."""
         async with HttpTransport(self.config) as transport:
             manager = Manager(
@@ -172,7 +177,7 @@ class Shop:
                     metrics_bind_address="0", health_probe_bind_address="0"
                 ),
             )
-            setup(manager, ReloadOptions(namespaces=(self.namespace,)))
+            setup(manager, ReloadOptions(namespaces=(self.namespace,), **options))
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(manager.start())
                 yield
@@ -477,3 +482,96 @@ async def test_a_malformed_pattern_is_told_in_an_event_and_the_others_count(
     assert event["regarding"]["name"] == "web"
     assert CONFIG_MAPS in event["note"]
     assert "'bad['" in event["note"]
+
+
+@pytest.mark.parametrize("gvk", KINDS, ids=lambda gvk: str(gvk.kind))
+async def test_the_annotations_strategy_rolls_out_and_adds_no_variable(
+    shop: Shop, gvk: GroupVersionKind
+) -> None:
+    await shop.config_map("c", k="old")
+    async with shop.manager(strategy=Strategy.ANNOTATIONS):
+        web = await shop.workload("web", AUTO, gvk=gvk, config_maps=["c"])
+        before = await web.adopted("cm/c")
+
+        await shop.change_config_map("c", k="new")
+
+        after = await web.reloaded(before)
+    marker = json.loads(after.template["metadata"]["annotations"][LAST_RELOADED_FROM])
+    assert (marker["type"], marker["name"]) == ("CONFIGMAP", "c")
+    assert await web.variables() == set()
+
+
+async def test_what_comes_and_goes_reloads_where_that_is_asked_for(
+    shop: Shop,
+) -> None:
+    """Scenario 28, the part of --reload-on-create and --reload-on-delete."""
+    async with shop.manager(reload_on_create=True, reload_on_delete=True):
+        web = await shop.workload("web", {CONFIG_MAPS: "c"})
+        before = await web.rolled_out()
+
+        await shop.config_map("c", k="v")
+        created = await web.reloaded(before)
+        assert await web.variables() == {"STAKATER_C_CONFIGMAP"}
+
+        await shop.delete(ConfigMap.gvk, "c")
+        await web.reloaded(created)
+        assert await web.variables() == set()
+
+
+def _idle_pod() -> Json:
+    """A template whose pods stay pending, so that a Job of them stays at work."""
+    source = {"configMapRef": {"name": "c"}}
+    container = {"name": "app", "image": "registry.example/app", "envFrom": [source]}
+    spec = {
+        "restartPolicy": "Never",
+        "nodeSelector": {"there": "is-none"},
+        "containers": [container],
+    }
+    return {"spec": spec}
+
+
+async def test_a_cron_job_runs_a_job_for_a_change(shop: Shop) -> None:
+    """Scenario 25."""
+    await shop.config_map("c", k="old")
+    job = {"spec": {"template": _idle_pod()}}
+    spec = {"schedule": "0 0 1 1 *", "jobTemplate": job}
+    async with shop.manager():
+        await shop.create(CronJob.gvk, "x", AUTO, spec=spec)
+        await eventually(shop.client, CronJob.gvk, "x", shop.namespace, _has_record)
+
+        await shop.change_config_map("c", k="new")
+
+        await eventually_list(shop.client, Job.gvk, shop.namespace, bool)
+        await (await Witness.of(shop, ConfigMap.gvk)).reloads()
+    (made,) = (await shop.client.list(Job.gvk, shop.namespace)).items
+    (container,) = made["spec"]["template"]["spec"]["containers"]
+    assert [one["name"] for one in container["env"]] == ["STAKATER_C_CONFIGMAP"]
+    assert made["metadata"]["ownerReferences"][0]["kind"] == "CronJob"
+
+
+async def test_a_job_at_work_is_started_anew(shop: Shop) -> None:
+    """Scenario 26."""
+    await shop.config_map("c", k="old")
+    async with shop.manager():
+        created = await shop.create(Job.gvk, "x", AUTO, spec={"template": _idle_pod()})
+        await eventually(shop.client, Job.gvk, "x", shop.namespace, _has_record)
+
+        await shop.change_config_map("c", k="new")
+
+        await eventually_list(
+            shop.client,
+            Job.gvk,
+            shop.namespace,
+            lambda jobs: (
+                [j["metadata"]["uid"] for j in jobs]
+                not in ([], [created["metadata"]["uid"]])
+            ),
+        )
+        after = await shop.client.get(Job.gvk, "x", shop.namespace)
+    (container,) = after["spec"]["template"]["spec"]["containers"]
+    assert [one["name"] for one in container["env"]] == ["STAKATER_C_CONFIGMAP"]
+    assert after["spec"]["selector"] != created["spec"]["selector"]
+
+
+def _has_record(obj: Json) -> bool:
+    return "cm/c" in _record(obj)
