@@ -89,6 +89,9 @@ class ReloadSettings(_Section):
     cronjob_strategy: Literal["create", "patch", "ignore"] = "create"
     """What a reload of a CronJob is, where it does not say."""
 
+    dry_run: bool = False
+    """Say in Events what would reload, and write nothing else."""
+
     auto_reload_all: bool = False
     """Treat a workload that says nothing about `auto` as if it said `true`."""
 

@@ -9,6 +9,7 @@
     filters       what is left out                writer     all that is written
     controller    one look at one workload        webhook    telling instead of doing
     metrics       what is counted                 choices    settings → options
+    rehearsal     the writer of a dry run
 
 The annotations, and the marks left in pod templates, are stakater/Reloader's: a
 cluster can change over without a restart. Unlike it, this controller remembers on the
@@ -39,10 +40,11 @@ from controllers.reload.metrics import ReloadMetrics
 from controllers.reload.observe import Observer, Views
 from controllers.reload.optional import Guests
 from controllers.reload.options import ReloadOptions
+from controllers.reload.rehearsal import Rehearsal
 from controllers.reload.sources import SourceKind
 from controllers.reload.webhook import Notify
 from controllers.reload.workloads import OPTIONAL_WORKLOADS, WORKLOADS
-from controllers.reload.writer import Writer
+from controllers.reload.writer import Acts, Writer
 
 _NAME = "reload"
 
@@ -70,7 +72,11 @@ def setup(
         manager.metrics.registry, by_namespace=options.count_by_namespace
     )
     feeds = Feeds(views, observer, happenings, metrics)
-    writer = Writer(manager.client, clock=manager.clock, options=options, notify=notify)
+    writer: Acts = Rehearsal()
+    if not options.dry_run:
+        writer = Writer(
+            manager.client, clock=manager.clock, options=options, notify=notify
+        )
     controller = Controller(
         _NAME,
         Reloader(

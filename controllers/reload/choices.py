@@ -34,6 +34,7 @@ def from_settings(settings: Mapping[str, Any]) -> ReloadOptions:
         ignored_workloads=workloads,
         strategy=Strategy(settings["strategy"]),
         cronjob_strategy=CronJobStrategy(settings["cronjob_strategy"]),
+        dry_run=settings["dry_run"],
         auto_reload_all=settings["auto_reload_all"],
         strict_auto_false=settings["strict_auto_false"],
         reload_on_create=settings["on_create"],

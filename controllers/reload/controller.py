@@ -40,7 +40,7 @@ from controllers.reload.options import ReloadOptions
 from controllers.reload.rollout import Plan, decide, describe, problems, read_record
 from controllers.reload.sources import Source, SourceKind
 from controllers.reload.workloads import Workload, WorkloadKey
-from controllers.reload.writer import Writer
+from controllers.reload.writer import RELOADED, Acts, Outcome
 
 log = structlog.get_logger(__name__)
 
@@ -55,7 +55,7 @@ class Reloader:
     def __init__(
         self,
         observer: Observer,
-        writer: Writer,
+        writer: Acts,
         recorder: Callable[[str], EventRecorder],
         happenings: Happenings,
         *,
@@ -90,7 +90,7 @@ class Reloader:
             if workload is None or not self._observer.is_ours(key.namespace):
                 self._forget(key)
                 return None
-            if not await self._look(workload):
+            if not await self._look(self._writer.seen(workload)):
                 return None
         except ConflictError:
             # Not the version that was decided for. No failure: the next look will do.
@@ -146,7 +146,7 @@ class Reloader:
     ) -> bool:
         began = _now()
         try:
-            idle = await self._writer.carry_out(workload, policy, plan)
+            outcome = await self._writer.carry_out(workload, policy, plan)
         except NotFoundError:
             return False  # gone meanwhile, and the cache will say so
         except ConflictError:
@@ -157,11 +157,11 @@ class Reloader:
             raise
         if not plan.markers:
             log.debug("adopted", sources=len(plan.record))
-        elif idle:
-            self._event(workload, plan, "ReloadSkipped", f"is left alone: {idle}")
-        else:
+        elif outcome is RELOADED:
             self._tell_of_reload(workload, plan, began)
-        return bool(plan.markers) and not idle
+        else:
+            self._event(workload, plan, outcome)
+        return bool(plan.markers) and outcome is RELOADED
 
     def _tell_of_reload(self, workload: Workload, plan: Plan, began: float) -> None:
         kind, namespace, name = workload.key
@@ -178,22 +178,23 @@ class Reloader:
             seconds=_now() - began,
             at=self._clock.now().timestamp(),
         )
-        self._event(workload, plan, "Reloaded", "reloads")
+        self._event(workload, plan, RELOADED)
 
     def _tell_of_failure(
         self, workload: Workload, plan: Plan, error: Exception, began: float
     ) -> None:
         reason = type(error).__name__.removesuffix("Error")
         self._metrics.refused(workload.key, reason, seconds=_now() - began)
-        self._event(workload, plan, "ReloadFail", f"cannot be reloaded: {error}")
+        outcome = Outcome("ReloadFail", f"cannot be reloaded: {error}")
+        self._event(workload, plan, outcome)
 
-    def _event(self, workload: Workload, plan: Plan, reason: str, outcome: str) -> None:
+    def _event(self, workload: Workload, plan: Plan, outcome: Outcome) -> None:
         self._recorders[plan.markers[0].source.kind].event(
             reference(workload.key.gvk, workload.meta),
-            type="Warning" if reason == "ReloadFail" else "Normal",
-            reason=reason,
+            type="Warning" if outcome.reason == "ReloadFail" else "Normal",
+            reason=outcome.reason,
             action="Reload",
-            note=describe(plan, workload.key, outcome),
+            note=describe(plan, workload.key, outcome.text),
         )
 
     def _tell_of_problems(self, workload: Workload, found: tuple[Problem, ...]) -> None:
@@ -215,6 +216,7 @@ class Reloader:
         )
 
     def _forget(self, key: WorkloadKey) -> None:
+        self._writer.forget(key)
         self._told.pop(key, None)
         self._looked.discard(key)
         self._conflicts.forget(key)

@@ -113,6 +113,10 @@ class ReloadOptions:
     """Run Jobs again that have ended, as the original does. By default only those that
     are at work are started anew."""
 
+    dry_run: bool = False
+    """Say in Events what would reload, and write nothing else, not even what was
+    adopted: that is remembered, for as long as the process lives."""
+
     strict_auto_false: bool = False
     """Let `auto: "false"` switch off all that the same object asks for. In the original
     it does not: names, `search` and the `auto` of one kind still count."""

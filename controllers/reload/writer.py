@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from api.argoproj.v1alpha1 import Rollout
 from api.batch.v1 import CronJob, Job
@@ -40,6 +40,22 @@ _FIELD_MANAGER = "Reloader"
 """Owner of what is written: GitOps tools are told to ignore it by this name."""
 
 
+class Outcome(NamedTuple):
+    """What came of a plan, as an Event says it."""
+
+    reason: str
+    text: str
+    """After the name of the workload."""
+
+
+RELOADED = Outcome("Reloaded", "reloads")
+
+
+def skipped(why: str) -> Outcome:
+    """Say that nothing restarts in spite of a change."""
+    return Outcome("ReloadSkipped", f"is left alone: {why}")
+
+
 class Owed(NamedTuple):
     """A Job that was deleted, and is to be created again."""
 
@@ -53,8 +69,37 @@ class Owed(NamedTuple):
     """What is to be created."""
 
 
+class Acts(Protocol):
+    """Carries out plans, or does as if."""
+
+    def seen(self, workload: Workload, /) -> Workload:
+        """Return a workload as it is to be compared."""
+        ...
+
+    async def carry_out(
+        self, workload: Workload, policy: ReloadPolicy, plan: Plan, /
+    ) -> Outcome:
+        """Do what a plan says.
+
+        Raises:
+            ConflictError: The workload is not the version that the plan is for.
+            ControllerRuntimeError: It cannot be done now.
+        """
+        ...
+
+    async def settle(
+        self, key: WorkloadKey, current: Workload | None, /
+    ) -> Owed | None:
+        """Finish what was begun under a key; return what has become of it."""
+        ...
+
+    def forget(self, key: WorkloadKey, /) -> None:
+        """Let go of a workload that is no more."""
+        ...
+
+
 class Writer:
-    """Carries out plans."""
+    """Carries out plans; an `Acts`."""
 
     def __init__(
         self,
@@ -70,13 +115,14 @@ class Writer:
         self._again = options.recreate_finished_jobs
         self._owed: dict[WorkloadKey, Owed] = {}
 
+    def seen(self, workload: Workload) -> Workload:
+        """Return a workload as it is to be compared."""
+        return workload
+
     async def carry_out(
         self, workload: Workload, policy: ReloadPolicy, plan: Plan
-    ) -> str:
+    ) -> Outcome:
         """Write what a plan says.
-
-        Returns:
-            Why nothing restarts in spite of a change; empty if it does.
 
         Raises:
             ConflictError: The workload is not the version that the plan is for.
@@ -86,11 +132,11 @@ class Writer:
             await self._patch(
                 workload, patch_for(workload, plan, now=self._clock.now())
             )
-            return ""
+            return RELOADED
         if self._notify is not None:
             await self._notify(workload.key, plan)
             await self._patch(workload, record_patch(workload, plan))
-            return "the webhook was told instead"
+            return skipped("the webhook was told instead")
         match workload.key.kind:
             case CronJob.gvk.kind:
                 return await self._reload_cron_job(workload, policy, plan)
@@ -101,10 +147,10 @@ class Writer:
             case _:
                 make = patch_for
         await self._patch(workload, make(workload, plan, now=self._clock.now()))
-        return ""
+        return RELOADED
 
     async def settle(self, key: WorkloadKey, current: Workload | None) -> Owed | None:
-        """Create what is owed under a key.
+        """Create what is owed under a key, if anything is.
 
         Args:
             key: Of a Job.
@@ -128,27 +174,27 @@ class Writer:
 
     async def _reload_cron_job(
         self, workload: Workload, policy: ReloadPolicy, plan: Plan
-    ) -> str:
-        reason, now = "", self._clock.now()
+    ) -> Outcome:
+        outcome, now = RELOADED, self._clock.now()
         if is_suspended(workload):
-            reason = "it is suspended"
+            outcome = skipped("it is suspended")
         elif policy.cronjob is CronJobStrategy.IGNORE:
-            reason = "its next run reads what is new"
+            outcome = skipped("its next run reads what is new")
         elif policy.cronjob is CronJobStrategy.PATCH:
             await self._patch(workload, patch_for(workload, plan, now=now))
-            return ""
+            return outcome
         else:
             run = run_of(workload, plan, now=now)
             # It exists if the last attempt could not write the record.
             with suppress(AlreadyExistsError):
                 await self._client.create(run, field_owner=_FIELD_MANAGER)
         await self._patch(workload, record_patch(workload, plan))
-        return reason
+        return outcome
 
-    async def _reload_job(self, workload: Workload, plan: Plan) -> str:
-        if reason := idle_reason(workload, again=self._again):
+    async def _reload_job(self, workload: Workload, plan: Plan) -> Outcome:
+        if why := idle_reason(workload, again=self._again):
             await self._patch(workload, record_patch(workload, plan))
-            return reason
+            return skipped(why)
         _, namespace, name = workload.key
         document = started_anew(workload, plan, now=self._clock.now())
         await self._client.delete(
@@ -161,7 +207,10 @@ class Writer:
         )
         self._owed[workload.key] = Owed(workload, plan, document)
         await self._create_owed(workload.key)
-        return ""
+        return RELOADED
+
+    def forget(self, key: WorkloadKey) -> None:
+        """Let go of a workload that is no more."""
 
     async def _create_owed(self, key: WorkloadKey) -> None:
         try:

@@ -656,3 +656,20 @@ async def test_a_kind_of_workload_that_is_ignored_is_left_alone(
 
     assert await world.record("web", DaemonSet.gvk) == {}
     assert await world.record("web", StatefulSet.gvk) != {}
+
+
+async def test_a_dry_run_tells_of_a_change_and_writes_to_no_workload(
+    world: World,
+) -> None:
+    """Scenario 54, without the custom resource."""
+    await world.config_map("c", k="old")
+    await world.workload("web", AUTO)
+
+    async with world.manager(ReloadOptions(dry_run=True)):
+        await world.change("c", k="new")
+        await world.settled()
+        asked = world.server.requests.of("patch", "deployments")
+
+    assert list(asked) == []
+    assert len(await world.events("ReloadPlanned")) == 1
+    assert await world.events("Reloaded") == []

@@ -98,8 +98,8 @@ class World:
 
 
 async def settled() -> None:
-    """Let everything happen that will happen by itself within a good while."""
-    await asyncio.sleep(15)
+    """Let everything happen that will happen by itself within half a minute."""
+    await asyncio.sleep(30)
 
 
 @pytest.fixture

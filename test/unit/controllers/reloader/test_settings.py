@@ -68,6 +68,7 @@ def test_without_flags_everything_is_as_in_the_original() -> None:
             {"namespace_selector": "team in (a,b),x:*"},
         ),
         (["--resource-label-selector=a=b"], {"resource_label_selector": "a=b"}),
+        (["--dry-run"], {"dry_run": True}),
         (["--strict-auto-false"], {"strict_auto_false": True}),
         (["--cronjob-strategy=patch"], {"cronjob_strategy": CronJobStrategy.PATCH}),
         (["--recreate-finished-jobs"], {"recreate_finished_jobs": True}),

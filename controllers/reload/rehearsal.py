@@ -1,0 +1,52 @@
+"""A dry run: everything is decided, and nothing is written to a workload.
+
+What the record would be is kept here instead, so that a second change is a second
+change. It is lost with the process, and begun again from what workloads carry.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from controllers.reload.annotations import ReloadPolicy
+from controllers.reload.patches import record_text
+from controllers.reload.rollout import RECORD, Plan
+from controllers.reload.workloads import Workload, WorkloadKey
+from controllers.reload.writer import Outcome, Owed
+
+PLANNED = Outcome("ReloadPlanned", "would reload, but for the dry run")
+
+
+class Rehearsal:
+    """Does as if; an `Acts`."""
+
+    def __init__(self) -> None:
+        self._records: dict[WorkloadKey, str] = {}
+
+    def seen(self, workload: Workload, /) -> Workload:
+        """Return a workload with the record that it would have."""
+        record = self._records.get(workload.key)
+        if record is None:
+            return workload
+        annotations = {**workload.meta.annotations, RECORD: record}
+        meta = msgspec.structs.replace(workload.meta, annotations=annotations)
+        return workload._replace(meta=meta)
+
+    async def carry_out(
+        self, workload: Workload, policy: ReloadPolicy, plan: Plan, /
+    ) -> Outcome:
+        """Remember what would be written."""
+        del policy
+        self._records[workload.key] = record_text(plan.record)
+        return PLANNED
+
+    async def settle(
+        self, key: WorkloadKey, current: Workload | None, /
+    ) -> Owed | None:
+        """Return: nothing was begun."""
+        del key, current
+        return None
+
+    def forget(self, key: WorkloadKey, /) -> None:
+        """Forget a workload."""
+        self._records.pop(key, None)
