@@ -87,7 +87,7 @@ class Reloader:
             if (owed := await self._writer.settle(key, workload)) is not None:
                 self._tell_of_reload(owed.workload, owed.plan, began)
                 return None  # the cache will say what there is now
-            if workload is None or not self._observer.is_ours(key.namespace):
+            if workload is None or not self._is_ours(workload):
                 self._forget(key)
                 return None
             if not await self._look(self._writer.seen(workload)):
@@ -98,6 +98,11 @@ class Reloader:
             return Result(requeue_after=timedelta(seconds=seconds))
         self._conflicts.forget(key)
         return self._later
+
+    def _is_ours(self, workload: Workload) -> bool:
+        """Tell whether a workload is to be looked at; one that ends is not."""
+        is_here = self._observer.is_ours(workload.key.namespace)
+        return is_here and not workload.meta.deletion_timestamp
 
     async def _look(self, workload: Workload) -> bool:
         """Compare and write; tell whether there is anything to look at again."""

@@ -22,10 +22,12 @@ from api.argoproj.v1alpha1 import Rollout
 from api.batch.v1 import CronJob, Job
 from controller_runtime import (
     AlreadyExistsError,
+    ApiError,
     Client,
     Clock,
     ConflictError,
     Json,
+    NotFoundError,
     Patch,
 )
 from controllers.reload.annotations import ReloadPolicy
@@ -169,7 +171,7 @@ class Writer:
         if current is not None and current.meta.uid != owed.workload.meta.uid:
             del self._owed[key]  # somebody was faster
             return None
-        await self._create_owed(key)
+        await self._pay(owed)
         return owed
 
     async def _reload_cron_job(
@@ -195,35 +197,44 @@ class Writer:
         if why := idle_reason(workload, again=self._again):
             await self._patch(workload, record_patch(workload, plan))
             return skipped(why)
-        _, namespace, name = workload.key
         document = started_anew(workload, plan, now=self._clock.now())
-        await self._client.delete(
-            Job,
-            name,
-            namespace,
-            uid=workload.meta.uid,
-            resource_version=workload.meta.resource_version,
-            propagation_policy="Background",
-        )
-        self._owed[workload.key] = Owed(workload, plan, document)
-        await self._create_owed(workload.key)
+        # Owed before it is gone: whether a lost answer was a yes, nobody knows.
+        self._owed[workload.key] = owed = Owed(workload, plan, document)
+        try:
+            await self._delete(owed, resource_version=workload.meta.resource_version)
+        except ApiError:
+            del self._owed[workload.key]
+            raise
+        await self._pay(owed)
         return RELOADED
 
     def forget(self, key: WorkloadKey) -> None:
         """Let go of a workload that is no more."""
 
-    async def _create_owed(self, key: WorkloadKey) -> None:
+    async def _pay(self, owed: Owed) -> None:
+        key = owed.workload.key
         try:
-            await self._client.create(
-                self._owed[key].document, field_owner=_FIELD_MANAGER
-            )
+            await self._client.create(owed.document, field_owner=_FIELD_MANAGER)
         except AlreadyExistsError as error:
+            with suppress(NotFoundError, ConflictError):
+                await self._delete(owed)  # again, in case that it was not done
             raise ConflictError(
                 f"{key} is still being deleted: it is created again when it is gone",
                 status=error.status,
                 reason=error.reason,
             ) from error
         del self._owed[key]
+
+    async def _delete(self, owed: Owed, *, resource_version: str | None = None) -> None:
+        _, namespace, name = owed.workload.key
+        await self._client.delete(
+            Job,
+            name,
+            namespace,
+            uid=owed.workload.meta.uid,
+            resource_version=resource_version,
+            propagation_policy="Background",
+        )
 
     async def _patch(self, workload: Workload, patch: Patch) -> None:
         _, namespace, name = workload.key

@@ -211,7 +211,8 @@ def _spec(gvk: GroupVersionKind) -> Json:
         "spec": {"containers": [container]},
     }
     if gvk.group == "batch":
-        template["spec"]["restartPolicy"] = "Never"
+        # Of no node: a Job that ends is not started anew.
+        template["spec"] |= {"restartPolicy": "Never", "nodeSelector": {"no": "node"}}
         job = {"template": template}
         is_job = gvk == Job.gvk
         return job if is_job else {"schedule": "@daily", "jobTemplate": {"spec": job}}

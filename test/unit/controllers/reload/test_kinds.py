@@ -271,6 +271,38 @@ async def test_a_job_with_a_finalizer_is_created_when_the_old_one_is_gone(
     assert variables((await world.read(Job))["spec"]["template"]) == {NAME}
 
 
+@pytest.mark.parametrize("handled", [True, False])
+async def test_a_job_survives_that_the_answer_to_its_deletion_is_lost(
+    world: World, handled: bool
+) -> None:
+    await world.create(Job, "x", AUTO, spec={"template": template()})
+
+    async with world.manager():
+        world.server.faults.on(verb="delete", resource="jobs").cut(handled=handled)
+        await world.change("new")
+        await settled()
+
+    assert variables((await world.read(Job))["spec"]["template"]) == {NAME}
+    assert len(await world.notes("Reloaded")) == 1
+
+
+async def test_a_job_that_is_being_deleted_by_others_is_not_created_again(
+    world: World,
+) -> None:
+    await world.create(Job, "x", AUTO, spec={"template": template()})
+    await world.patch(Job, "x", {"metadata": {"finalizers": ["example.com/slow"]}})
+
+    async with world.manager():
+        await world.client.delete(Job, "x", "shop")
+        await settled()
+        await world.change("new")
+        await settled()
+        await world.patch(Job, "x", {"metadata": {"finalizers": None}})
+        await settled()
+
+    assert await world.all(Job) == []
+
+
 async def test_a_job_that_has_ended_is_not_run_again(world: World) -> None:
     await world.create(Job, "x", AUTO, spec={"template": template()})
     status = {"conditions": [{"type": "Complete", "status": "True"}]}
