@@ -162,13 +162,19 @@ class Reloader:
             raise
         if not plan.markers:
             log.debug("adopted", sources=len(plan.record))
-        elif outcome is RELOADED:
-            self._tell_of_reload(workload, plan, began)
+        elif outcome.reason == RELOADED.reason:
+            self._tell_of_reload(workload, plan, began, outcome)
         else:
             self._event(workload, plan, outcome)
-        return bool(plan.markers) and outcome is RELOADED
+        return bool(plan.markers) and outcome.reason == RELOADED.reason
 
-    def _tell_of_reload(self, workload: Workload, plan: Plan, began: float) -> None:
+    def _tell_of_reload(
+        self,
+        workload: Workload,
+        plan: Plan,
+        began: float,
+        outcome: Outcome = RELOADED,
+    ) -> None:
         kind, namespace, name = workload.key
         log.info(
             "Successfully triggered reload",
@@ -183,7 +189,7 @@ class Reloader:
             seconds=_now() - began,
             at=self._clock.now().timestamp(),
         )
-        self._event(workload, plan, RELOADED)
+        self._event(workload, plan, outcome)
 
     def _tell_of_failure(
         self, workload: Workload, plan: Plan, error: Exception, began: float

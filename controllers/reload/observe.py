@@ -50,6 +50,8 @@ from controllers.reload.workloads import reducer as workload_reducer
 
 _INDEX = "reload"
 
+_GROUP = "reloader.stakater.com/"
+
 _BY_SOURCE = "source"
 """Index of what pods say of SecretProviderClasses."""
 
@@ -274,7 +276,14 @@ class Observer:
 
 
 def _words(options: ReloadOptions) -> tuple[bytes, ...]:
-    return tuple(key.encode() for key in astuple(options.keys))
+    """Name what stands in every workload that may reload: few words, looked for often.
+
+    By default all keys share one.
+    """
+    keys = [str(key) for key in astuple(options.keys)]
+    others = [key for key in keys if _GROUP not in key]
+    shared = [_GROUP] if len(others) < len(keys) else []
+    return tuple(word.encode() for word in (*shared, *others))
 
 
 def _place(key: SourceKey) -> str:

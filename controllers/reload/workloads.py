@@ -105,6 +105,14 @@ def read_workload(kind: str, entry: RawObject) -> Workload:
     return Workload(workload_key(kind, entry), entry.meta, spec.template, entry.raw)
 
 
+def waits_for_deletion(workload: Workload) -> bool:
+    """Tell whether old pods stay until somebody deletes them."""
+    if workload.key.kind not in {StatefulSet.gvk.kind, DaemonSet.gvk.kind}:
+        return False
+    strategy = workload.document()["spec"].get("updateStrategy") or {}
+    return strategy.get("type") == "OnDelete"
+
+
 def is_run_of_cron_job(kind: str, entry: RawObject) -> bool:
     """Tell whether an object is a Job that a CronJob has started."""
     return kind == Job.gvk.kind and any(

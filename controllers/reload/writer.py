@@ -36,7 +36,7 @@ from controllers.reload.options import CronJobStrategy, ReloadOptions
 from controllers.reload.patches import patch_for, record_patch, restart_patch
 from controllers.reload.rollout import Plan
 from controllers.reload.webhook import Notify
-from controllers.reload.workloads import Workload, WorkloadKey
+from controllers.reload.workloads import Workload, WorkloadKey, waits_for_deletion
 
 _FIELD_MANAGER = "Reloader"
 """Owner of what is written: GitOps tools are told to ignore it by this name."""
@@ -51,6 +51,10 @@ class Outcome(NamedTuple):
 
 
 RELOADED = Outcome("Reloaded", "reloads")
+
+ON_DELETE = Outcome(
+    "Reloaded", "reloads when its pods are deleted: its update strategy is OnDelete"
+)
 
 
 def skipped(why: str) -> Outcome:
@@ -149,7 +153,7 @@ class Writer:
             case _:
                 make = patch_for
         await self._patch(workload, make(workload, plan, now=self._clock.now()))
-        return RELOADED
+        return ON_DELETE if waits_for_deletion(workload) else RELOADED
 
     async def settle(self, key: WorkloadKey, current: Workload | None) -> Owed | None:
         """Create what is owed under a key, if anything is.

@@ -15,6 +15,7 @@ from controllers.reload.workloads import (
     is_run_of_cron_job,
     read_workload,
     reducer,
+    waits_for_deletion,
 )
 
 ALL = {**WORKLOADS, **OPTIONAL_WORKLOADS}
@@ -105,3 +106,25 @@ def test_a_job_that_a_cron_job_runs_is_told_from_others() -> None:
         "Job", entry("Job", ownerReferences=[owner | {"controller": False}])
     )
     assert not is_run_of_cron_job("Deployment", entry(ownerReferences=[owner]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "strategy", "waits"),
+    [
+        ("StatefulSet", {"type": "OnDelete"}, True),
+        ("DaemonSet", {"type": "OnDelete"}, True),
+        ("DaemonSet", {"type": "RollingUpdate"}, False),
+        ("StatefulSet", None, False),
+        ("Deployment", {"type": "OnDelete"}, False),
+    ],
+)
+def test_a_workload_may_wait_until_its_pods_are_deleted(
+    kind: str, strategy: dict[str, str] | None, waits: bool
+) -> None:
+    body = json.loads(document(kind))
+    body["spec"]["updateStrategy"] = strategy
+    raw = json.dumps(body).encode()
+
+    workload = read_workload(kind, RawObject(read_meta(raw), raw))
+
+    assert waits_for_deletion(workload) is waits
