@@ -19,7 +19,7 @@ from contextlib import aclosing
 from typing import Any, TypeVar, overload
 
 from controller_runtime.client import Client
-from controller_runtime.errors import ApiError
+from controller_runtime.errors import ApiError, TooManyRequestsError
 from controller_runtime.meta import (
     GroupVersionKind,
     Json,
@@ -30,6 +30,9 @@ from controller_runtime.meta import (
 )
 
 T = TypeVar("T", bound=KubeObject)
+
+_BUSY = 0.5
+"""Seconds until a server that asked for patience is asked again."""
 
 _SHOWN = 4000
 """Characters of the object in the error."""
@@ -286,13 +289,16 @@ async def _watched(
         field_selector=selector.get("fieldSelector", ""),
         resource_version=version,
     )
-    async with watch as events:
-        try:
-            async for event in events:
-                if event.object is not None:
-                    yield event.type, event.object
-        except ApiError:
-            return  # too old, most likely: list again
+    try:
+        async with watch as events:
+            try:
+                async for event in events:
+                    if event.object is not None:
+                        yield event.type, event.object
+            except ApiError:
+                return  # too old, most likely: list again
+    except TooManyRequestsError:  # a kind is not ready as soon as it is served
+        await asyncio.sleep(_BUSY)
 
 
 def _where(kind: Kind, name: str, namespace: str) -> str:
