@@ -8,6 +8,8 @@
     feeds         what makes it look              optional   kinds that come and go
     filters       what is left out                writer     all that is written
     controller    one look at one workload        webhook    telling instead of doing
+    gates         what keeps a reload waiting     terms      what was asked of them
+    news          what became of a reload         announcer  who tells the world
     metrics       what is counted                 choices    settings → options
     rehearsal     the writer of a dry run
 
@@ -33,8 +35,10 @@ from controller_runtime import (
     Manager,
     Permission,
 )
+from controllers.reload.announcer import Announcer
 from controllers.reload.controller import Reloader
 from controllers.reload.feeds import Feeds
+from controllers.reload.gates import Gates, SuspendGate
 from controllers.reload.happenings import Happenings
 from controllers.reload.metrics import ReloadMetrics
 from controllers.reload.observe import Observer, Views
@@ -77,10 +81,12 @@ def setup(
         writer = Writer(
             manager.client, clock=manager.clock, options=options, notify=notify
         )
+    gates = Gates([SuspendGate()])
     controller = Controller(
         _NAME,
         Reloader(
-            *(observer, writer, manager.recorder, happenings),
+            *(observer, writer, gates, Announcer(manager.recorder, metrics)),
+            happenings,
             metrics=metrics,
             clock=manager.clock,
             options=options,

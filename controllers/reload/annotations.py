@@ -33,6 +33,7 @@ from controllers.reload.options import (
     Strategy,
 )
 from controllers.reload.sources import Source, SourceKind
+from controllers.reload.terms import NO_TERMS, Terms
 
 PATTERN_MAX = 1024
 """Longest pattern in characters; names of objects have at most 253."""
@@ -133,6 +134,9 @@ class ReloadPolicy(NamedTuple):
     on_delete: bool = False
     """Reload for any source that goes."""
 
+    terms: Terms = NO_TERMS
+    """When it may reload."""
+
     def match(self, source: Source) -> Match | None:
         """Decide whether a source concerns the workload, references apart."""
         rules = self.rules.get(source.key.kind)
@@ -170,6 +174,7 @@ def read_policy(
         restarts=rollout is _RolloutStrategy.RESTART,
         on_create=options.reload_on_create or reader.is_set(keys.on_create),
         on_delete=options.reload_on_delete or reader.is_set(keys.on_delete),
+        terms=Terms(suspended=reader.is_set(keys.pause)),
     )
 
 

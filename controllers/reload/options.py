@@ -77,6 +77,9 @@ class AnnotationKeys:
     ignore: str = f"{_GROUP}/ignore"
     """Workload, ConfigMap or Secret: leave it alone, whatever else is said."""
 
+    pause: str = f"{_GROUP}/pause"
+    """Workload: `true` holds reloads until it is taken away; changes wait."""
+
     strategy: str = f"{_GROUP}/reload-strategy"
     """Workload: a `Strategy` of its own."""
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import msgspec
 
 from controllers.reload.annotations import ReloadPolicy
+from controllers.reload.news import Outcome, Topic
 from controllers.reload.patches import record_text
 from controllers.reload.rollout import RECORD, Plan
 from controllers.reload.workloads import Workload, WorkloadKey
-from controllers.reload.writer import Outcome, Owed
+from controllers.reload.writer import Owed
 
-PLANNED = Outcome("ReloadPlanned", "would reload, but for the dry run")
+PLANNED = Outcome("ReloadPlanned", "would reload, but for the dry run", Topic.PLANNED)
 
 
 class Rehearsal:

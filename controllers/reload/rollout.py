@@ -37,6 +37,7 @@ from typing import NamedTuple
 import msgspec
 
 from api.core.v1 import Container, PodSpec
+from controller_runtime import NamespacedName
 from controllers.reload.annotations import Problem, ReloadPolicy
 from controllers.reload.digest import DELETED
 from controllers.reload.happenings import Happened
@@ -64,6 +65,9 @@ class Marker(NamedTuple):
     hash: str
     """Of what the source holds now."""
 
+    configs: tuple[NamespacedName, ...] = ()
+    """The ReloaderConfigs that want it; none if annotations do alone."""
+
 
 class Plan(NamedTuple):
     """What to write to a workload."""
@@ -79,6 +83,11 @@ class Plan(NamedTuple):
 
     change: str = ""
     """Tells this change of the sources from any other: 10 hex digits."""
+
+    @property
+    def configs(self) -> tuple[NamespacedName, ...]:
+        """The ReloaderConfigs that want this reload, by name."""
+        return tuple(sorted({c for marker in self.markers for c in marker.configs}))
 
 
 class _Target(NamedTuple):

@@ -32,6 +32,7 @@ from controller_runtime import (
 )
 from controllers.reload.annotations import ReloadPolicy
 from controllers.reload.batch import idle_reason, is_suspended, run_of, started_anew
+from controllers.reload.news import Outcome, Topic
 from controllers.reload.options import CronJobStrategy, ReloadOptions
 from controllers.reload.patches import patch_for, record_patch, restart_patch
 from controllers.reload.rollout import Plan
@@ -40,14 +41,6 @@ from controllers.reload.workloads import Workload, WorkloadKey, waits_for_deleti
 
 _FIELD_MANAGER = "Reloader"
 """Owner of what is written: GitOps tools are told to ignore it by this name."""
-
-
-class Outcome(NamedTuple):
-    """What came of a plan, as an Event says it."""
-
-    reason: str
-    text: str
-    """After the name of the workload."""
 
 
 RELOADED = Outcome("Reloaded", "reloads")
@@ -59,7 +52,7 @@ ON_DELETE = Outcome(
 
 def skipped(why: str) -> Outcome:
     """Say that nothing restarts in spite of a change."""
-    return Outcome("ReloadSkipped", f"is left alone: {why}")
+    return Outcome("ReloadSkipped", f"is left alone: {why}", Topic.SKIPPED)
 
 
 class Owed(NamedTuple):

@@ -411,4 +411,5 @@ def test_reloads_for_what_comes_and_goes_are_asked_for_by_option_or_workload() -
 
     assert (asking.on_create, asking.on_delete) == (True, True)
     assert (silent.on_create, silent.on_delete) == (False, False)
-    assert read_policy({AUTO: "true"}, {}, general)[-2:] == (True, True)
+    everywhere = read_policy({AUTO: "true"}, {}, general)
+    assert (everywhere.on_create, everywhere.on_delete) == (True, True)

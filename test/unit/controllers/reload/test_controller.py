@@ -673,3 +673,26 @@ async def test_a_dry_run_tells_of_a_change_and_writes_to_no_workload(
     assert list(asked) == []
     assert len(await world.events("ReloadPlanned")) == 1
     assert await world.events("Reloaded") == []
+
+
+async def test_a_change_waits_while_the_workload_says_pause_and_comes_then(
+    world: World,
+) -> None:
+    paused = {**AUTO, "reloader.stakater.com/pause": "true"}
+    await world.config_map("c", k="old")
+    await world.workload("web", paused)
+    async with world.manager():
+        await world.change("c", k="new")
+        await world.settled()
+        await world.change("c", k="newer")
+        await world.settled()
+        assert await world.markers("web") == {}
+        held = await world.events("ReloadHeld")
+        assert "until it is not suspended any more" in held[-1]["note"]
+
+        annotations = {"annotations": {"reloader.stakater.com/pause": None}}
+        await world.patch(Deployment.gvk, "web", {"metadata": annotations})
+        await world.settled()
+
+    assert len(await world.markers("web")) == 1
+    assert len(await world.events("Reloaded")) == 1

@@ -19,6 +19,7 @@ from controllers.reload.patches import patch_for
 from controllers.reload.rollout import (
     LAST_RELOADED_FROM,
     RECORD,
+    Marker,
     Plan,
     decide,
     describe,
@@ -117,7 +118,8 @@ def test_content_that_the_record_has_not_reloads() -> None:
 
     (marker,) = made.markers
     hash_ = NEW.digest.marker
-    assert marker == (NEW.key, "app", "STAKATER_C_CONFIGMAP", hash_, hash_)
+    variable = "STAKATER_C_CONFIGMAP"
+    assert marker == Marker(NEW.key, "app", variable, hash_, hash_)
     assert made.record == recorded(NEW)
 
 

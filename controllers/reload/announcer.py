@@ -1,0 +1,99 @@
+"""The first listener: what became of a reload as an Event, a log line and numbers.
+
+Events are written about the workload, and reported by the component that stakater's
+Reloader names for the kind of the first source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+
+from controller_runtime import EventRecorder, reference
+from controllers.reload.annotations import Problem
+from controllers.reload.metrics import ReloadMetrics
+from controllers.reload.news import News, Topic
+from controllers.reload.rollout import describe
+from controllers.reload.sources import SourceKind
+from controllers.reload.workloads import Workload, WorkloadKey
+
+log = structlog.get_logger(__name__)
+
+
+class Announcer:
+    """Tells the world; a `Listener`, for `News` and for what cannot be read."""
+
+    def __init__(
+        self, recorder: Callable[[str], EventRecorder], metrics: ReloadMetrics
+    ) -> None:
+        self._recorder = recorder("reloader")
+        self._recorders = {kind: recorder(kind.component) for kind in SourceKind}
+        self._metrics = metrics
+        self._told: dict[WorkloadKey, tuple[Problem, ...]] = {}
+        """Problems that an Event was written about, for as long as they last."""
+
+    def __call__(self, news: News) -> None:
+        """Tell what became of a reload."""
+        self._log(news)
+        self._count(news)
+        is_quiet = news.hold is not None and news.hold.quiet
+        if news.topic is not Topic.SETTLED and not is_quiet:
+            self._event(news)
+
+    def problems(self, workload: Workload, found: tuple[Problem, ...]) -> None:
+        """Write an Event about annotations that cannot be read, until they change."""
+        if found == self._told.get(workload.key, ()):
+            return
+        if not found:
+            del self._told[workload.key]
+            return
+        self._told[workload.key] = found
+        note = "; ".join(f"{p.annotation}: {p.reason}" for p in found)
+        log.warning("annotations cannot be read", problems=note)
+        self._recorder.event(
+            reference(workload.key.gvk, workload.meta),
+            type="Warning",
+            reason="InvalidReloadAnnotation",
+            action="ReadAnnotations",
+            note=note,
+        )
+
+    def forget(self, key: WorkloadKey) -> None:
+        """Let go of a workload."""
+        self._told.pop(key, None)
+
+    def _log(self, news: News) -> None:
+        if news.topic is not Topic.RELOADED:
+            return
+        kind, namespace, name = news.workload.key
+        log.info(
+            "Successfully triggered reload",
+            kind=kind,
+            namespace=namespace,
+            name=name,
+            strategy=news.plan.strategy.value,
+        )
+
+    def _count(self, news: News) -> None:
+        key = news.workload.key
+        if news.topic is Topic.RELOADED:
+            self._metrics.reloaded(
+                key,
+                news.plan.strategy,
+                seconds=news.seconds,
+                at=news.now.timestamp(),
+            )
+        elif news.topic is Topic.FAILED:
+            reason = type(news.error).__name__.removesuffix("Error")
+            self._metrics.refused(key, reason, seconds=news.seconds)
+
+    def _event(self, news: News) -> None:
+        workload = news.workload
+        self._recorders[news.plan.markers[0].source.kind].event(
+            reference(workload.key.gvk, workload.meta),
+            type="Warning" if news.topic is Topic.FAILED else "Normal",
+            reason=news.outcome.reason,
+            action="Reload",
+            note=describe(news.plan, workload.key, news.outcome.text),
+        )

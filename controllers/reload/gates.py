@@ -1,0 +1,145 @@
+"""What may keep a reload waiting: a row of gates between decision and write.
+
+    plan ─▶ gate ─▶ gate ─▶ … ─▶ write
+              └──────┴─ Hold: why, and when to look again
+
+Nothing is stored for what waits. The record on the workload still has the old hash, so
+each look decides anew what there is to write by then: several changes become one, a
+change that is taken back becomes none, and a restart loses nothing.
+
+Gates are asked in their order, and the first that holds ends the row. They answer at
+once, from what they remember and what the cache has. A reload that passes them all is
+`begin`-ed in all of them before anything is awaited, so that two workers never take one
+place, and `end`-ed whatever came of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import NamedTuple
+
+from controllers.reload.annotations import ReloadPolicy
+from controllers.reload.rollout import Plan
+from controllers.reload.workloads import Workload, WorkloadKey
+
+
+class HoldReason(StrEnum):
+    """What a reload waits for."""
+
+    SUSPENDED = "Suspended"
+    """Somebody has to allow it again."""
+
+
+class Hold(NamedTuple):
+    """A reload has to wait."""
+
+    reason: HoldReason
+    text: str
+    """What it waits for, after "waits": `until 14:00 UTC`, `for Deployment shop/db`."""
+
+    seconds: float | None = None
+    """Until it is worth another look; `None`: an event will tell."""
+
+    quiet: bool = False
+    """It is a matter of course, and no Event is written about it."""
+
+
+class Turn(NamedTuple):
+    """A reload that wants to be made."""
+
+    workload: Workload
+    policy: ReloadPolicy
+    plan: Plan
+    """Has markers."""
+
+    now: datetime
+    """Wall-clock time, with a zone."""
+
+    at: float
+    """Seconds of the event loop's clock."""
+
+    @property
+    def key(self) -> WorkloadKey:
+        """Of what."""
+        return self.workload.key
+
+
+class Gate:
+    """Lets every reload pass; others hold some of them."""
+
+    def ask(self, turn: Turn) -> Hold | None:
+        """Return why a reload has to wait, if it does; asking changes nothing else."""
+        del turn
+        return None
+
+    def begin(self, turn: Turn) -> None:
+        """Note that a reload is about to be written."""
+
+    def end(self, turn: Turn, *, is_reloaded: bool) -> None:
+        """Note what came of it; follows each `begin`."""
+
+    def forget(self, key: WorkloadKey) -> None:
+        """Let go of a workload that is no more, or wants nothing any more."""
+
+
+class SuspendGate(Gate):
+    """Holds while somebody wishes so."""
+
+    def ask(self, turn: Turn) -> Hold | None:
+        """Hold what is suspended."""
+        if not turn.policy.terms.suspended:
+            return None
+        return Hold(HoldReason.SUSPENDED, "until it is not suspended any more")
+
+
+class Waiting(NamedTuple):
+    """A reload that is held."""
+
+    turn: Turn
+    hold: Hold
+
+
+class Gates:
+    """A row of gates, and what waits at them."""
+
+    def __init__(self, gates: Sequence[Gate] = ()) -> None:
+        self._gates = tuple(gates)
+        self._waiting: dict[WorkloadKey, Waiting] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def __iter__(self) -> Iterator[Waiting]:
+        return iter(tuple(self._waiting.values()))
+
+    def waiting(self, key: WorkloadKey) -> Waiting | None:
+        """Return what a workload waits for, if it does."""
+        return self._waiting.get(key)
+
+    def enter(self, turn: Turn) -> Hold | None:
+        """Return what holds a reload; `None` when it is begun, and has to be ended."""
+        for gate in self._gates:
+            if (hold := gate.ask(turn)) is not None:
+                self._waiting[turn.key] = Waiting(turn, hold)
+                return hold
+        self._waiting.pop(turn.key, None)
+        for gate in self._gates:
+            gate.begin(turn)
+        return None
+
+    def leave(self, turn: Turn, *, is_reloaded: bool) -> None:
+        """Note what came of a reload that was begun."""
+        for gate in self._gates:
+            gate.end(turn, is_reloaded=is_reloaded)
+
+    def settle(self, key: WorkloadKey) -> Waiting | None:
+        """Note that a workload has nothing to reload for; return what waited."""
+        return self._waiting.pop(key, None)
+
+    def forget(self, key: WorkloadKey) -> None:
+        """Let go of a workload."""
+        self._waiting.pop(key, None)
+        for gate in self._gates:
+            gate.forget(key)

@@ -1,0 +1,80 @@
+"""What became of a reload: told once, to all who want to know.
+
+    Reloader ──News──▶ Announcer   Event, log line and metrics
+                  └──▶ …           whoever else listens
+
+A listener is told in the middle of a look: it takes note, and does what takes time
+elsewhere. What it raises is a bug, and fails the look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from enum import StrEnum
+from typing import NamedTuple, TypeAlias
+
+from controllers.reload.gates import Hold
+from controllers.reload.rollout import Plan
+from controllers.reload.workloads import Workload
+
+
+class Topic(StrEnum):
+    """What became of it."""
+
+    RELOADED = "reloaded"
+    """It was written."""
+
+    FAILED = "failed"
+    """It was refused, and is tried again."""
+
+    HELD = "held"
+    """It waits; told again when it waits for something else."""
+
+    SETTLED = "settled"
+    """It waited, and there is nothing left to do."""
+
+    PLANNED = "planned"
+    """It would be written, but for the dry run."""
+
+    SKIPPED = "skipped"
+    """There was a change, and nothing restarts."""
+
+
+class Outcome(NamedTuple):
+    """What came of a plan, as an Event says it."""
+
+    reason: str
+    text: str
+    """After the name of the workload."""
+
+    topic: Topic = Topic.RELOADED
+
+
+class News(NamedTuple):
+    """What became of one reload of one workload."""
+
+    workload: Workload
+    plan: Plan
+    """Has markers: the sources that changed."""
+
+    outcome: Outcome
+    now: datetime
+    """Wall-clock time, with a zone."""
+
+    seconds: float = 0.0
+    """That the write took."""
+
+    error: Exception | None = None
+    """Why it failed."""
+
+    hold: Hold | None = None
+    """What it waits for."""
+
+    @property
+    def topic(self) -> Topic:
+        """What became of it."""
+        return self.outcome.topic
+
+
+Listener: TypeAlias = Callable[[News], None]
