@@ -62,6 +62,8 @@ class Yard:
         self.folder = folder
         self.pools: list[WorkerPool] = []
         """Workers of the managers, the newest last."""
+        self.managers: list[Manager] = []
+        """The newest last."""
         self.charts: dict[str, bytes] = {}
         """Version → archive of the chart `app`, in the repository."""
 
@@ -122,6 +124,7 @@ class Yard:
             parts = real_parts(manager, options, self.config)
             assert isinstance(parts.engine, WorkerPool)
             self.pools.append(parts.engine)
+            self.managers.append(manager)
             setup(manager, options, parts)
             async with asyncio.TaskGroup() as tasks:
                 task = tasks.create_task(manager.start())
@@ -197,6 +200,25 @@ class Yard:
             )
 
         return await self.when(is_ready, name, timeout=timeout)
+
+    async def looked(self, times: int, *, timeout: float = 60) -> None:
+        """Wait until the newest manager has looked that often again.
+
+        The witness of what does not happen: nothing else tells that a look is over.
+        """
+        enough = self._looks() + times
+        async with asyncio.timeout(timeout):
+            while self._looks() < enough:  # noqa: ASYNC110 - a metric wakes nobody
+                await asyncio.sleep(0.05)
+
+    def _looks(self) -> float:
+        collected = self.managers[-1].metrics.registry.collect()
+        return sum(
+            sample.value
+            for metric in collected
+            for sample in metric.samples
+            if sample.name == "controller_runtime_reconcile_total"
+        )
 
     async def not_ready(
         self, reason: str, name: str = "web", *, timeout: float = 60

@@ -250,7 +250,7 @@ async def through_trouble(
         await yard.ready(1)
         is_down.set()
         await yard.annotate(force_at="now")
-        await asyncio.sleep(3)
+        await yard.looked(3)
         roost = await yard.read()
         assert roost.status.failures is None
         assert says(roost, "Ready") == "True/Succeeded"

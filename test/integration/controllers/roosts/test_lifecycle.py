@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 
 import pytest
@@ -57,10 +56,10 @@ async def test_nothing_is_written_while_nothing_changes(yard: Yard) -> None:
     async with yard.manager():
         await yard.create(interval="1s")
         await yard.ready(1)
-        await asyncio.sleep(3)  # what follows from the install itself
+        await yard.looked(3)  # what follows from the install itself
         before = await yard.read()
 
-        await asyncio.sleep(4)
+        await yard.looked(3)
 
         after = await yard.read()
     assert after.metadata.resource_version == before.metadata.resource_version

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +100,7 @@ async def test_a_revision_that_is_asked_for_is_held_until_something_changes(
         await yard.annotate(rollback_to="1@t")
         await yard.not_ready("RolledBack")
         assert (await yard.config_map())["data"] == {"greeting": "hello"}
-        await asyncio.sleep(3)  # three intervals in which it does not bounce
+        await yard.looked(3)
         assert await yard.statuses() == ["superseded", "superseded", "deployed"]
 
         await yard.change(chart={"values": {"inline": "greeting: fourth"}})
@@ -116,7 +115,7 @@ async def test_a_token_forces_an_upgrade_exactly_once(yard: Yard) -> None:
         await yard.ready(1)
         await yard.annotate(force_at="now")
         await yard.ready(2)
-        await asyncio.sleep(3)
+        await yard.looked(3)
     assert await yard.statuses() == ["superseded", "deployed"]
 
 
