@@ -42,6 +42,7 @@ from controller_runtime.errors import (
     TooManyRequestsError,
 )
 from controller_runtime.meta import GroupVersionKind, Json
+from controller_runtime.nesting import UNREADABLE, why
 from controller_runtime.rbac import Permission
 from controller_runtime.transport import TRANSPORT_ERRORS, Transport
 
@@ -299,8 +300,8 @@ def _read(gvk: GroupVersionKind, body: bytes, kind: type[V]) -> V:
     try:
         status = msgspec.json.decode(body, type=_Review).status
         return msgspec.json.decode(status, type=kind)
-    except msgspec.MsgspecError as error:  # quotes no values
-        raise DecodeError(f"cannot read a {gvk.kind}: {error}") from None
+    except UNREADABLE as error:  # quotes no values
+        raise DecodeError(f"cannot read a {gvk.kind}: {why(error)}") from None
 
 
 def _failed(gvk: GroupVersionKind, error: Exception) -> AccessReviewError:

@@ -41,6 +41,7 @@ from controller_runtime.errors import (
     NotFoundError,
 )
 from controller_runtime.meta import GroupVersionKind
+from controller_runtime.nesting import UNREADABLE, why
 from controller_runtime.transport import TRANSPORT_ERRORS, Transport
 
 log = structlog.get_logger(__name__)
@@ -198,7 +199,7 @@ _decode_version = msgspec.json.Decoder(_About).decode
 
 _NO_ANSWER: tuple[type[Exception], ...] = (
     ControllerRuntimeError,
-    msgspec.MsgspecError,
+    *UNREADABLE,
     *TRANSPORT_ERRORS,
 )
 
@@ -249,9 +250,9 @@ def read_resources(group: str, version: str, body: bytes) -> Iterator[ApiResourc
     """
     try:
         listed = _decoder.decode(body).resources or []
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise DecodeError(
-            f"cannot read what {group}/{version} serves: {error}"
+            f"cannot read what {group}/{version} serves: {why(error)}"
         ) from error
     subresources: defaultdict[str, set[str]] = defaultdict(set)
     for resource in listed:
@@ -325,8 +326,8 @@ def read_groups(root: str, body: bytes) -> Iterator[ApiResource]:
     """
     try:
         listed = _groups_decoder.decode(body)
-    except msgspec.MsgspecError as error:
-        raise DecodeError(f"cannot read what {root} serves: {error}") from error
+    except UNREADABLE as error:
+        raise DecodeError(f"cannot read what {root} serves: {why(error)}") from error
     if listed.kind != "APIGroupDiscoveryList":
         raise DecodeError(f"{root} does not say what its groups serve: {listed.kind}")
     # A cluster has thousands of kinds, and few sets of verbs.

@@ -23,6 +23,7 @@ from typing import NamedTuple
 import msgspec
 import structlog
 
+from controller_runtime.nesting import UNREADABLE
 from controller_runtime.store import Store
 
 log = structlog.get_logger(__name__)
@@ -196,5 +197,5 @@ def _sample(holding: Holding) -> Sequence[bytes]:
 def _parts(body: bytes | msgspec.Raw) -> Mapping[str, msgspec.Raw]:
     try:
         return _fields(body)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return {}  # a transform may have left anything

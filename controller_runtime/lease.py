@@ -14,6 +14,7 @@ import msgspec
 
 from controller_runtime.errors import DecodeError, NotFoundError
 from controller_runtime.meta import GroupVersionKind, Json
+from controller_runtime.nesting import UNREADABLE, why
 from controller_runtime.rbac import Permission
 from controller_runtime.recorder import ObjectReference
 from controller_runtime.transport import Transport
@@ -141,8 +142,8 @@ class LeaseLock:
         try:
             seen = msgspec.json.decode(answer.body, type=dict[str, object])
             record = msgspec.convert(seen.get("spec") or {}, Record)
-        except msgspec.MsgspecError as error:
-            raise DecodeError(f"{method} {path}: no Lease: {error}") from error
+        except UNREADABLE as error:
+            raise DecodeError(f"{method} {path}: no Lease: {why(error)}") from error
         self._seen = seen
         return record
 

@@ -8,6 +8,9 @@ It decides nothing: every trouble is an answer too. Large answers are read in ba
 and other tasks have their turn in between. While a page is read, the
 server is at work on the next: there are never more than these two.
 
+An object that is nested too deeply to be parsed is told to the log, once a version, and
+taken as `wire` takes it: it keeps no other from being read.
+
 Who is silent is given up: a plain watch after the time it was asked to take, one that
 gets bookmarks after seventy seconds, and one that still owes the first objects after
 the question's own patience.
@@ -37,7 +40,7 @@ from controller_runtime.errors import (
     NotFoundError,
     StalledError,
 )
-from controller_runtime.meta import GroupVersionKind
+from controller_runtime.meta import GroupVersionKind, Meta, NamespacedName
 from controller_runtime.question import (
     Answer,
     Bookmark,
@@ -58,6 +61,7 @@ from controller_runtime.wire import (
     RawPage,
     Stray,
     Transform,
+    read_deep_page,
     read_event,
     read_object,
     read_page,
@@ -79,6 +83,9 @@ sends one about every minute (`watch_cache_interval.go` of k8s.io/apiserver)."""
 
 _STRAY_SORTS = 10
 """Sorts of strangers on one stream that are told apart."""
+
+_DEEP_TOLD = 1000
+"""Versions of objects that are nested too deeply that are remembered as told."""
 
 _METADATA = GroupVersionKind("meta.k8s.io", "v1", "PartialObjectMetadata")
 """What a watch of metadata alone says that its objects are."""
@@ -124,6 +131,7 @@ class ListWatch:
         self._accept = _AS_METADATA if metadata_only else JSON
         self._accept_list = _AS_METADATA_LIST if metadata_only else JSON
         self._gets_bookmarks = False
+        self._deep = _Deep(gvk)
 
     async def list(self, ask: List) -> Page | Failed:
         """Ask for (a page of) all objects."""
@@ -161,14 +169,14 @@ class ListWatch:
                 timeout=None,
                 accept=self._accept_list,
             )
-            return read_page(response.body)
+            return await _split_page(response.body)
         except _TROUBLE as error:
             return self._list_failed(error)
 
     async def _page(self, raw: RawPage) -> Page | Failed:
         try:
             objects = [
-                read_object(item, self._transform)
+                read_object(item, self._transform, self._deep.note)
                 async for batch in batches(raw.items)
                 for item in batch
             ]
@@ -243,7 +251,7 @@ class ListWatch:
         failure: ControllerRuntimeError | None = None
         try:
             for line in batch:
-                match read_event(line, self._sent_as, self._transform):
+                match read_event(line, self._sent_as, self._transform, self._deep.note):
                     case Bookmark() as bookmark:
                         if changes:
                             yield Changes(changes, version)
@@ -306,6 +314,36 @@ class _Strays:
         for sort, count in self._seen.items():
             kind = str(self._gvk)
             log.info("strangers ignored", wanted=kind, got=sort, count=count)
+
+
+class _Deep:
+    """Which objects are nested too deeply to be parsed: each version is logged once."""
+
+    def __init__(self, gvk: GroupVersionKind) -> None:
+        self._gvk = gvk
+        self._told: dict[tuple[NamespacedName, str], None] = {}
+
+    def note(self, meta: Meta) -> None:
+        """Log an object that was not told lately."""
+        version = meta.key, meta.resource_version
+        if version in self._told:
+            return
+        if len(self._told) >= _DEEP_TOLD:
+            del self._told[next(iter(self._told))]
+        self._told[version] = None
+        log.warning(
+            "object is nested too deeply to be parsed",
+            kind=str(self._gvk),
+            object=str(meta.key),
+            resource_version=meta.resource_version,
+        )
+
+
+async def _split_page(body: bytes) -> RawPage:
+    try:
+        return read_page(body)
+    except RecursionError:
+        return await asyncio.to_thread(read_deep_page, body)
 
 
 async def batches(items: Iterable[T]) -> AsyncIterator[Sequence[T]]:

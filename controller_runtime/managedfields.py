@@ -44,7 +44,10 @@ def is_applied(
     wanted["metadata"] = opinions
     if not opinions:
         del wanted["metadata"]
-    return _is_same_map(owned, wanted, live)
+    try:
+        return _is_same_map(owned, wanted, live)
+    except RecursionError:  # nested too deeply: a doubt like others
+        return False
 
 
 def _owned(

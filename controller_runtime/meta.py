@@ -34,6 +34,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from controller_runtime.errors import DecodeError
+from controller_runtime.nesting import UNREADABLE, surface, why
 
 
 class GroupVersionKind(NamedTuple):
@@ -125,19 +126,41 @@ class RawObject(msgspec.Struct, frozen=True, gc=False):
     def key(self) -> NamespacedName:
         return self.meta.key
 
+    def parse(self) -> Json:
+        """Read all of it; the caller owns what is returned.
+
+        Raises:
+            DecodeError: It is no JSON object, or nested too deeply; the text names it.
+        """
+        try:
+            return _body_decoder.decode(self.raw)
+        except UNREADABLE as error:
+            raise DecodeError(f"cannot read {self.key}: {why(error)}") from error
+
 
 class _Envelope(msgspec.Struct):
     metadata: Meta = msgspec.field(default_factory=Meta)
 
 
 _envelope_decoder = msgspec.json.Decoder(_Envelope)
+_body_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
 def read_meta(raw: bytes | msgspec.Raw) -> Meta:
-    """Decode the metadata of an object and nothing else.
+    """Decode the metadata of an object and nothing else, however deep that is.
 
     Raises:
         DecodeError: The bytes are not a JSON object with such metadata.
+    """
+    return surface(decode_meta, bytes(raw))
+
+
+def decode_meta(raw: bytes | msgspec.Raw) -> Meta:
+    """Decode the metadata of an object that is not nested too deeply.
+
+    Raises:
+        DecodeError: The bytes are not a JSON object with such metadata.
+        RecursionError: `read_meta` can read it.
     """
     try:
         return _envelope_decoder.decode(raw).metadata

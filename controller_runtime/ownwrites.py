@@ -28,6 +28,7 @@ from controller_runtime.errors import NotCachedError
 from controller_runtime.informer import Informer
 from controller_runtime.meta import GroupVersionKind, Meta, NamespacedName, RawObject
 from controller_runtime.metrics import Metrics
+from controller_runtime.nesting import surface
 from controller_runtime.store import Store
 from controller_runtime.transport import Transport
 from controller_runtime.writes import PendingWrite, Written
@@ -295,7 +296,7 @@ def _of(store: Store, doubt: _Doubt) -> Iterator[RawObject]:
 
 def _read(form: type[S], answer: bytes) -> S | None:
     try:
-        return msgspec.json.decode(answer, type=form)
+        return surface(lambda data: msgspec.json.decode(data, type=form), answer)
     except msgspec.MsgspecError:
         return None  # it is done, whatever was said about it
 

@@ -20,6 +20,7 @@ from controller_runtime.meta import (
     KubeObject,
     read_meta,
 )
+from controller_runtime.nesting import UNREADABLE, items, shallow, why
 
 T = TypeVar("T", bound=KubeObject)
 
@@ -141,10 +142,17 @@ def read_list(gvk: GroupVersionKind, body: bytes) -> ObjectList[msgspec.Raw]:
         DecodeError: It is no list.
     """
     try:
-        metadata, items = msgspec.structs.astuple(_decode_list(body))
+        found = _split(body)
     except msgspec.MsgspecError as error:
         raise DecodeError(f"cannot read a list of {gvk}: {error}") from None
-    return ObjectList(items or [], *msgspec.structs.astuple(metadata))
+    return ObjectList(found.items or [], *msgspec.structs.astuple(found.metadata))
+
+
+def _split(body: bytes) -> _List:
+    try:
+        return _decode_list(body)
+    except RecursionError:  # an item is nested too deeply
+        return msgspec.structs.replace(_decode_list(shallow(body)), items=items(body))
 
 
 def _validate(model: type[T], data: bytes | Mapping[str, object]) -> T:
@@ -153,24 +161,32 @@ def _validate(model: type[T], data: bytes | Mapping[str, object]) -> T:
             return model.model_validate_json(data)
         return model.model_validate(data)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, problem['loc'])) or 'object'}: {problem['type']}"
-            for problem in error.errors(include_url=False, include_input=False)
-        )
-        raise DecodeError(f"cannot read {_name(model.gvk, data)}: {problems}") from None
+        what = _name(model.gvk, data)
+        raise DecodeError(f"cannot read {what}: {_problems(error)}") from None
+
+
+def _problems(error: ValidationError) -> str:
+    """Say what is wrong where, without a value."""
+    problems = error.errors(include_url=False, include_input=False)
+    if any("recursion limit" in problem["msg"] for problem in problems):
+        return why(RecursionError())
+    return "; ".join(
+        f"{'.'.join(map(str, problem['loc'])) or 'object'}: {problem['type']}"
+        for problem in problems
+    )
 
 
 def _parse(gvk: GroupVersionKind, data: bytes) -> Mapping[str, object]:
     try:
         return _decode_dict(data)
-    except msgspec.MsgspecError as error:
-        raise DecodeError(f"cannot read {_name(gvk, data)}: {error}") from None
+    except UNREADABLE as error:
+        raise DecodeError(f"cannot read {_name(gvk, data)}: {why(error)}") from None
 
 
 def _name(gvk: GroupVersionKind, data: bytes | Mapping[str, object]) -> str:
     """Name an object that may be anything."""
     try:
         meta = read_meta(data if isinstance(data, bytes) else msgspec.json.encode(data))
-    except (DecodeError, TypeError):
+    except (DecodeError, TypeError, RecursionError):
         return str(gvk)
     return f"{gvk} {meta.key}"

@@ -27,7 +27,7 @@ from collections.abc import (
 from functools import partial
 from typing import TypeAlias
 
-import msgspec
+import structlog
 
 from controller_runtime.errors import (
     AlreadyStartedError,
@@ -43,21 +43,23 @@ IndexFunction: TypeAlias = Callable[[RawObject], Iterable[str]]
 """Values under which an object is found; called once a version. What it raises is
 a programming error and stops the reflector."""
 
-_decode_body = msgspec.json.Decoder(dict[str, object]).decode
+log = structlog.get_logger(__name__)
 
 
 def index_by_body(function: Callable[[Json], Iterable[str]]) -> IndexFunction:
     """Index by what the whole object says, not by its metadata alone.
 
     The object is parsed once a version, which takes tens of microseconds, and dropped
-    when its values are known.
+    when its values are known. One that cannot be parsed, since it is nested too deeply,
+    has none, and is logged.
     """
 
     def values(entry: RawObject) -> Iterable[str]:
         try:
-            body = _decode_body(entry.raw)
-        except msgspec.MsgspecError as error:
-            raise DecodeError(f"cannot read {entry.key}: {error}") from error
+            body = entry.parse()
+        except DecodeError as error:
+            log.warning("object not indexed", object=str(entry.key), error=str(error))
+            return ()
         return function(body)
 
     return values

@@ -20,6 +20,7 @@ import msgspec
 
 from controller_runtime.calls import Calls, Target, WriteOptions
 from controller_runtime.meta import GroupVersionKind, Json, Kind, KubeObject
+from controller_runtime.nesting import surface
 from controller_runtime.patch import Patch
 from controller_runtime.scheme import Scheme
 
@@ -187,5 +188,5 @@ _read_head = msgspec.json.Decoder(_Head).decode
 
 def _says_done(answer: bytes) -> bool:
     with suppress(msgspec.MsgspecError):
-        return _read_head(answer).kind == "Status"
+        return surface(_read_head, answer).kind == "Status"
     return False

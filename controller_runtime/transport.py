@@ -40,6 +40,7 @@ from controller_runtime.connections import BrokenError, Sessions, hang_up
 from controller_runtime.credentials import CertificateIssuer, ClientCertificate
 from controller_runtime.errors import ApiError, StalledError, error_for
 from controller_runtime.metrics import Metrics
+from controller_runtime.nesting import UNREADABLE
 from controller_runtime.restconfig import RestConfig
 
 log = structlog.get_logger(__name__)
@@ -430,7 +431,7 @@ _status_decoder = msgspec.json.Decoder(_Status)
 def _error(method: str, path: str, answer: Response) -> ApiError:
     try:
         status = _status_decoder.decode(answer.body)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         status = _Status()
     reason = status.reason or ""
     pause = _retry_after(answer)

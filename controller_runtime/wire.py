@@ -5,6 +5,10 @@ decoded once into `Meta`, and the rest stays the bytes that came.
 
 The server frames a watch stream as one JSON value a line, of any length: a line
 may exceed the limits that stream readers usually have, so `Lines` joins raw chunks.
+
+An object that is nested too deeply for a parser (`nesting`) is taken like any other:
+its metadata is read, its bytes are kept. What a transform cannot read of it is null to
+that. Whoever parses it later is told.
 """
 
 from __future__ import annotations
@@ -15,12 +19,23 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 
 from controller_runtime.errors import ApiError, DecodeError, error_for
-from controller_runtime.meta import GroupVersionKind, Meta, RawObject, read_meta
+from controller_runtime.meta import (
+    GroupVersionKind,
+    Meta,
+    RawObject,
+    decode_meta,
+    read_meta,
+)
+from controller_runtime.nesting import items, members, shallow, surface
 from controller_runtime.question import Bookmark, Change
 
 Transform: TypeAlias = Callable[[bytes], bytes]
 """Reduces an object before it is stored; must keep `metadata` name, namespace,
-uid and resourceVersion. It is not called for objects that are gone."""
+uid and resourceVersion. It is not called for objects that are gone. Where it raises
+`RecursionError`, it gets the object once more, with null below `nesting.LEVELS`."""
+
+Deep: TypeAlias = Callable[[Meta], None]
+"""Told of each object that is nested too deeply to be parsed."""
 
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 """Annotation of the bookmark behind the objects that there were."""
@@ -82,31 +97,68 @@ def read_page(body: bytes) -> RawPage:
 
     Raises:
         DecodeError: The body is not a list.
+        RecursionError: One of its items is nested too deeply: `read_deep_page`.
     """
     try:
         page = _list_decoder.decode(body)
     except msgspec.MsgspecError as error:
         raise DecodeError(f"cannot read a list: {error}") from error
+    return _page(page, len(body))
+
+
+def read_deep_page(body: bytes) -> RawPage:
+    """Do so whatever the items are, in 40 ms a megabyte: work for a thread.
+
+    Raises:
+        DecodeError: The body is not a list.
+    """
+    try:
+        page = _list_decoder.decode(shallow(body))
+        page.items = items(body)
+    except msgspec.MsgspecError as error:
+        raise DecodeError(f"cannot read a list: {error}") from error
+    return _page(page, len(body))
+
+
+def _page(page: _List, size: int) -> RawPage:
     metadata = page.metadata
     return RawPage(
-        page.items or [], metadata.resource_version, metadata.continue_, len(body)
+        page.items or [], metadata.resource_version, metadata.continue_, size
     )
 
 
-def read_object(raw: bytes | msgspec.Raw, transform: Transform | None) -> RawObject:
+def _unheard(_: Meta) -> None:
+    pass
+
+
+def read_object(
+    raw: bytes | msgspec.Raw, transform: Transform | None, deep: Deep = _unheard
+) -> RawObject:
     """Detach an object from the answer that it came in.
 
     Raises:
         DecodeError: It has no readable metadata.
     """
     data = bytes(raw)
-    if transform is not None:
-        data = transform(data)
-    return RawObject(read_meta(data), data)
+    try:
+        whole = data if transform is None else transform(data)
+        return RawObject(decode_meta(whole), whole)
+    except RecursionError:
+        object_ = _read_deep_object(data, transform)
+    deep(object_.meta)
+    return object_
+
+
+def _read_deep_object(data: bytes, transform: Transform | None) -> RawObject:
+    whole = data if transform is None else surface(transform, data)
+    return RawObject(read_meta(whole), whole)
 
 
 def read_event(
-    line: bytes, gvk: GroupVersionKind, transform: Transform | None
+    line: bytes,
+    gvk: GroupVersionKind,
+    transform: Transform | None,
+    deep: Deep = _unheard,
 ) -> Change | Bookmark | Stray:
     """Decode one line of a watch.
 
@@ -115,8 +167,13 @@ def read_event(
             is too old.
         DecodeError: The line is not a watch event.
     """
+    is_deep = False
     try:
-        type_, data, head = _read_head(line)
+        try:
+            type_, data, head = _read_head(line)
+        except RecursionError:
+            is_deep = True
+            type_, data, head = _head_of(_read_deep_event(line))
     except msgspec.MsgspecError as error:
         raise DecodeError(f"cannot read a watch event of {gvk}: {error}") from error
     if head.kind != gvk.kind or head.api_version != gvk.api_version:
@@ -124,6 +181,8 @@ def read_event(
     if type_ == "BOOKMARK":
         ends = head.metadata.annotations.get(INITIAL_EVENTS_END) == "true"
         return Bookmark(head.metadata.resource_version, ends)
+    if is_deep:
+        deep(head.metadata)
     return _read_change(type_, data, head.metadata, transform)
 
 
@@ -145,10 +204,21 @@ def _read_head(line: bytes) -> tuple[str, bytes, _Typed]:
 
 
 def _read_any_head(line: bytes) -> tuple[str, bytes, _Typed]:
-    event = _event_decoder.decode(line)
+    return _head_of(_event_decoder.decode(line))
+
+
+def _head_of(event: _WatchEvent) -> tuple[str, bytes, _Typed]:
+    data = bytes(event.object)
     if event.type == "ERROR":
-        raise _stream_error(event.object)
-    return event.type, bytes(event.object), _typed_decoder.decode(event.object)
+        raise _stream_error(data)
+    return event.type, data, surface(_typed_decoder.decode, data)
+
+
+def _read_deep_event(line: bytes) -> _WatchEvent:
+    """Split an event around what is nested too deeply."""
+    event = members(line)
+    type_ = msgspec.json.decode(event.get("type", b'""'), type=str)
+    return _WatchEvent(type_, event.get("object", msgspec.Raw(b"null")))
 
 
 _HEADS = {
@@ -166,12 +236,16 @@ def read_raw_event(line: bytes) -> tuple[str, bytes]:
         DecodeError: The line is not a watch event.
     """
     try:
-        event = _event_decoder.decode(line)
+        try:
+            event = _event_decoder.decode(line)
+        except RecursionError:
+            event = _read_deep_event(line)
+        data = bytes(event.object)
         if event.type == "ERROR":
-            raise _stream_error(event.object)
+            raise _stream_error(data)
     except msgspec.MsgspecError as error:
         raise DecodeError(f"cannot read a watch event: {error}") from error
-    return event.type, bytes(event.object)
+    return event.type, data
 
 
 def _read_change(
@@ -186,8 +260,8 @@ def _read_change(
     return Change(read_object(data, transform))
 
 
-def _stream_error(raw: msgspec.Raw) -> ApiError:
-    status = _status_decoder.decode(raw)
+def _stream_error(data: bytes) -> ApiError:
+    status = surface(_status_decoder.decode, data)
     return error_for(status.code, status.reason)(
         status.message,
         status=status.code,
@@ -223,8 +297,8 @@ def strip_managed_fields(raw: bytes) -> bytes:
     still be written back whole.
     """
     try:
-        whole = _shallow.decode(raw)
-        metadata = _shallow.decode(whole["metadata"])
+        whole = _members_of(raw)
+        metadata = _members_of(whole["metadata"])
         if metadata.pop("managedFields", None) is None:
             return raw
         whole["metadata"] = msgspec.Raw(msgspec.json.encode(metadata))
@@ -233,4 +307,11 @@ def strip_managed_fields(raw: bytes) -> bytes:
         raise DecodeError(f"cannot read an object: {error}") from error
 
 
-_shallow = msgspec.json.Decoder(dict[str, msgspec.Raw])
+def _members_of(raw: bytes | msgspec.Raw) -> dict[str, msgspec.Raw]:
+    try:
+        return _decode_members(raw)
+    except RecursionError:
+        return members(raw)
+
+
+_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode

@@ -20,6 +20,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 import jsonpatch
 import structlog
 
+from controller_runtime.nesting import LEVELS, depth
 from controller_runtime.webhook.response import (
     AdmissionResponse,
     errored,
@@ -98,9 +99,9 @@ class AdmissionWebhook:
             refusal = errored(str(error), code=error.code)
             answer = write_review(error.api_version, error.uid, refusal)
             return Answer(answer, error.code)
-        return await self._decide(review, seconds)
+        return await self._decide(review, seconds, body or b"")
 
-    async def _decide(self, review: Review, seconds: float) -> Answer:
+    async def _decide(self, review: Review, seconds: float, body: bytes) -> Answer:
         request, deadline = review.request, asyncio.timeout(seconds)
         try:
             async with deadline:
@@ -110,6 +111,9 @@ class AdmissionWebhook:
                 log.warning("webhook is too slow", webhook=self.name, **_names(request))
                 late = errored(f"no decision after {seconds:g} s", code=504)
                 return self._say(review, late)
+            if _is_about_depth(error, body):
+                log.warning("nested too deeply", webhook=self.name, **_names(request))
+                return self._say(review, errored(_TOO_DEEP, code=400))
             self._on_panic(error)
             log.exception("webhook failed", webhook=self.name, **_names(request))
             failure = errored(
@@ -186,6 +190,16 @@ def _joined(first: AdmissionResponse, second: AdmissionResponse) -> AdmissionRes
         patch=(*first.patch, *second.patch),
         audit_annotations={**first.audit_annotations, **second.audit_annotations},
     )
+
+
+_TOO_DEEP = "the object is nested too deeply to be reviewed; make it flatter"
+
+
+def _is_about_depth(error: Exception, body: bytes) -> bool:
+    """Tell whether it was what was sent that Python or pydantic could not walk."""
+    # pydantic writes 250 levels; what it raises for more is a ValueError.
+    kinds = RecursionError, ValueError
+    return isinstance(error, kinds) and depth(body) > 2 * LEVELS
 
 
 def _names(request: AdmissionRequest) -> dict[str, object]:

@@ -21,6 +21,7 @@ import structlog
 
 from controller_runtime.errors import ConfigError, ControllerRuntimeError
 from controller_runtime.meta import GroupVersionKind, Json, Kind, kind_of
+from controller_runtime.nesting import why
 from controller_runtime.patch import document
 from controller_runtime.scheme import Scheme
 
@@ -176,6 +177,8 @@ class Conversions:
             return hub.convert(obj, version)
         except ControllerRuntimeError as error:
             raise ConversionError(f"{what}: {error}") from error
+        except RecursionError as error:
+            raise ConversionError(f"{what}: {why(error)}") from error
         except Exception as error:
             raise UnexpectedConversionError(
                 f"{what}: it failed with a {type(error).__name__}; "

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from controller_runtime.nesting import UNREADABLE, surface, why
 from controller_runtime.webhook.admission import TIMEOUT, Answer, Bug, unheard
 from controller_runtime.webhook.conversion import (
     ConversionError,
@@ -42,7 +43,19 @@ class _Review(msgspec.Struct, rename="camel"):
     kind: str = ""
 
 
+class _Uid(msgspec.Struct):
+    uid: str = ""
+
+
+class _Head(msgspec.Struct):
+    request: _Uid = msgspec.field(default_factory=_Uid)
+
+
 _decode = msgspec.json.Decoder(_Review).decode
+_decode_head = msgspec.json.Decoder(_Head).decode
+
+
+_NO_REVIEW: tuple[type[Exception], ...] = (*UNREADABLE, ValueError)
 
 
 class ConversionWebhook:
@@ -73,8 +86,10 @@ class ConversionWebhook:
             return _failure("", f"{content_type or 'nothing'} is not application/json")
         try:
             request = _readable(body)
-        except (msgspec.MsgspecError, ValueError) as error:
-            return _failure("", f"cannot read the conversion review: {error}")
+        except _NO_REVIEW as error:
+            return _failure(
+                _uid(body), f"cannot read the conversion review: {why(error)}"
+            )
         return await self._convert(request, seconds)
 
     async def _convert(self, request: _Request, seconds: float) -> Answer:
@@ -94,7 +109,12 @@ class ConversionWebhook:
             log.exception("webhook failed", webhook=self.name, uid=request.uid)
             return _failure(request.uid, str(error), 500)
         response = {"convertedObjects": converted, "result": {"status": "Success"}}
-        return Answer(_write(request.uid, response), 200)
+        try:
+            return Answer(_write(request.uid, response), 200)
+        except RecursionError as error:
+            return _failure(
+                request.uid, f"cannot write what was converted: {why(error)}"
+            )
 
 
 def _readable(body: bytes) -> _Request:
@@ -104,6 +124,14 @@ def _readable(body: bytes) -> _Request:
     if review.api_version not in {"", _API_VERSION}:
         raise ValueError(f"its apiVersion is {review.api_version}")
     return review.request
+
+
+def _uid(body: bytes) -> str:
+    """Return the uid of a review that cannot be read, if that can."""
+    try:
+        return surface(_decode_head, body).request.uid
+    except msgspec.MsgspecError:
+        return ""
 
 
 def _failure(uid: str, message: str, code: int = 400) -> Answer:

@@ -20,6 +20,7 @@ import msgspec
 
 from controller_runtime.errors import ControllerRuntimeError
 from controller_runtime.meta import GroupVersionKind, Json
+from controller_runtime.nesting import UNREADABLE, surface, why
 from controller_runtime.webhook.response import AdmissionResponse
 
 BODY_MAX = 7 * 2**20
@@ -197,8 +198,8 @@ def read_review(content_type: str, body: bytes | None) -> Review:
         )
     try:
         review = _decode_review(body)
-    except msgspec.MsgspecError as error:
-        raise _unreadable(body, str(error)) from None
+    except UNREADABLE as error:
+        raise _unreadable(body, why(error)) from None
     if review.kind not in {"", _KIND}:
         raise _unreadable(body, f"its kind is {review.kind}")
     if review.api_version and review.api_version not in _VERSIONS:
@@ -239,7 +240,7 @@ def _status(response: AdmissionResponse) -> Json:
 
 def _unreadable(body: bytes, why: str) -> BadReviewError:
     try:
-        head = _decode_head(body)
+        head = surface(_decode_head, body)
     except msgspec.MsgspecError:
         head = _Head()
     return BadReviewError(

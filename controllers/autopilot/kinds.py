@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from controller_runtime import DecodeError, GroupVersionKind, Json, RawObject
+from controller_runtime import DecodeError, GroupVersionKind, RawObject
 from controllers.autopilot.context import CrdState
 from controllers.autopilot.facts import NodeView
 
@@ -107,7 +107,7 @@ def keep_facts_of_node(raw: bytes) -> bytes:
 
 def read_crd(entry: RawObject) -> CrdInfo:
     """Read what `keep_names_of_crd` left."""
-    crd: Json = msgspec.json.decode(entry.raw)
+    crd = entry.parse()
     state = CrdState.of(crd)
     if entry.meta.deletion_timestamp:
         # Its objects are being deleted, and none can be created.
@@ -123,8 +123,7 @@ def read_crd(entry: RawObject) -> CrdInfo:
 
 def read_node(entry: RawObject) -> NodeView:
     """Read what `keep_facts_of_node` left."""
-    node: Json = msgspec.json.decode(entry.raw)
-    return NodeView.of(node)
+    return NodeView.of(entry.parse())
 
 
 def _cut(

@@ -19,11 +19,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import NamedTuple, Protocol, TypeAlias
 
-import msgspec
-
 from controller_runtime import (
     CacheView,
     Controller,
+    DecodeError,
     Event,
     GroupVersionKind,
     Informer,
@@ -269,7 +268,8 @@ def _is_news(event: Event) -> bool:
     """Tell whether what is kept of an object has changed, but for its version."""
     if not isinstance(event, Updated) or event.is_resync:
         return True
-    return _content(event.old) != _content(event.object)
+    before, after = _content(event.old), _content(event.object)
+    return before is None or before != after
 
 
 def _is_spec_news(event: Event) -> bool:
@@ -281,18 +281,18 @@ def _is_spec_news(event: Event) -> bool:
     return changed(event) or not _HAS_GENERATION(event)
 
 
-def _content(entry: RawObject) -> Json:
-    content: Json = msgspec.json.decode(entry.raw)
+def _content(entry: RawObject) -> Json | None:
+    try:
+        content = entry.parse()
+    except DecodeError:
+        return None  # who reads it will tell
     for name in ("resourceVersion", "managedFields"):
         content["metadata"].pop(name, None)
     return content
 
 
 def _parsed(entry: RawObject | None) -> Json | None:
-    if entry is None:
-        return None
-    obj: Json = msgspec.json.decode(entry.raw)
-    return obj
+    return None if entry is None else entry.parse()
 
 
 def _options(lookup: Lookup) -> ReflectorOptions:

@@ -52,12 +52,22 @@ class Complaint(NamedTuple):
     message: str = ""
 
 
+_NO_COMPLAINT = (
+    ValueError,
+    RecursionError,
+    KeyError,
+    IndexError,
+    TypeError,
+    AttributeError,
+)
+
+
 def read_complaint(body: bytes) -> Complaint:
     """Read the first error of a body; what is none is a message, if it is short."""
     try:
         first = json.loads(body)["errors"][0]
         code, message = first.get("code"), first.get("message")
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+    except _NO_COMPLAINT:
         text = body.decode(errors="replace").strip()
         return Complaint("", "" if text.startswith("<") else text)
     return Complaint(

@@ -195,7 +195,7 @@ def _decoded(auth: str, key: str) -> tuple[str, str]:
 def _object(text: bytes, key: str) -> Mapping[str, object]:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         # Never the parser's words: they quote what they could not read.

@@ -218,13 +218,23 @@ def _unpack(secret: Json, kind: type[T]) -> T:
         # What is cut off is no JSON: that is the answer for a record too large.
         raw = unpacker.decompress(packed, _MAX_PAYLOAD)
         return msgspec.json.decode(raw, type=kind)
-    except (KeyError, TypeError, ValueError, binascii.Error, zlib.error) as error:
+    except _UNPACKABLE as error:
         metadata = secret["metadata"]
         raise DecodeError(
             f"cannot read the release record "
             f"{metadata['namespace']}/{metadata['name']} ({type(error).__name__}); "
             "Helm cannot read it either: delete it or mend it"
         ) from None
+
+
+_UNPACKABLE: tuple[type[Exception], ...] = (
+    KeyError,
+    TypeError,
+    ValueError,
+    RecursionError,
+    binascii.Error,
+    zlib.error,
+)
 
 
 def _pack(fields: Json) -> str:

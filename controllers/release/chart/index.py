@@ -132,7 +132,7 @@ def _read_json(content: mmap.mmap, chart: str) -> object | None:
     try:
         raw = msgspec.json.decode(content, type=_Json).entries.get(chart)
         return [] if raw is None else msgspec.json.decode(bytes(raw))
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return None
 
 

@@ -6,10 +6,16 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 
 import pytest
 
-from controller_runtime.discovery import ApiResource, Discovery
+from controller_runtime.discovery import (
+    ApiResource,
+    Discovery,
+    read_groups,
+    read_resources,
+)
 from controller_runtime.errors import (
     ApiError,
     BadRequestError,
@@ -427,3 +433,14 @@ async def test_a_busy_server_is_not_waited_for_to_say_which_kubernetes_it_is() -
         assert await Discovery(transport).server_version() == (0, 0)
 
         assert 5 <= loop.time() - began < 6
+
+
+@pytest.mark.parametrize("levels", [1000, 5000])
+def test_an_answer_that_is_nested_too_deeply_is_an_error_that_says_so(
+    levels: int,
+) -> None:
+    body = b'{"resources":[],"more":%s}' % (b"[" * levels + b"]" * levels)
+
+    for read in (partial(read_resources, "", "v1"), partial(read_groups, "/api")):
+        with pytest.raises(DecodeError, match="nested too deeply"):
+            list(read(body))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -14,7 +14,7 @@ from controller_runtime.errors import (
     InvalidError,
     NoKindMatchError,
 )
-from controller_runtime.meta import GroupVersionKind, Json
+from controller_runtime.meta import GroupVersionKind, Json, KubeObject
 from controller_runtime.webhook import (
     BODY_MAX,
     AdmissionRequest,
@@ -23,6 +23,7 @@ from controller_runtime.webhook import (
     Cause,
     DeniedError,
     allow,
+    defaulting,
     deny,
     errored,
     invalid,
@@ -34,6 +35,10 @@ from controller_runtime.webhook import (
 WIDGET = GroupVersionKind("example.com", "v1", "Widget")
 V1 = "admission.k8s.io/v1"
 JSON = "application/json"
+
+
+class Widget(KubeObject):
+    gvk: ClassVar[GroupVersionKind] = WIDGET
 
 
 class Panics:
@@ -450,3 +455,62 @@ async def test_a_bug_in_one_of_several_is_a_bug_of_all() -> None:
 
     assert (await response(multi_validating(say_yes, fail)))["status"]["code"] == 500
     assert (await response(multi_mutating(say_yes, fail)))["status"]["code"] == 500
+
+
+def deep_review(levels: int) -> bytes:
+    sent = b'{"apiVersion":"example.com/v1","kind":"Widget","spec":%s}'
+    spec = b'{"a":' * levels + b"1" + b"}" * levels
+    return review(object="here").replace(b'"here"', sent % spec)
+
+
+@pytest.mark.parametrize("levels", [1000, 5000, 9900])
+async def test_a_review_that_is_nested_too_deeply_is_refused_under_its_uid(
+    levels: int,
+) -> None:
+    panics = Panics()
+    webhook = AdmissionWebhook("/x", say_yes, on_panic=panics)
+
+    answered = await webhook.answer(JSON, deep_review(levels))
+
+    refused = json.loads(answered.body)["response"]
+    assert (answered.code, panics.count) == (400, 0)
+    assert (refused["uid"], refused["allowed"]) == ("u-1", False)
+    assert refused["status"]["code"] == 400
+    assert "nested too deeply" in refused["status"]["message"]
+    assert "make it flatter" in refused["status"]["message"]
+
+
+@pytest.mark.parametrize("kind", [WIDGET, Widget])
+@pytest.mark.parametrize("levels", [300, 600, 900])
+async def test_what_a_handler_cannot_walk_to_its_depths_is_refused_and_no_panic(
+    levels: int, kind: Any
+) -> None:
+    async def deepen(obj: Any, _: AdmissionRequest) -> Any:
+        return obj
+
+    panics = Panics()
+    webhook = AdmissionWebhook("/x", defaulting(kind, deepen), on_panic=panics)
+
+    answered = await webhook.answer(JSON, deep_review(levels))
+
+    decision = json.loads(answered.body)["response"]
+    assert panics.count == 0
+    if not decision["allowed"]:
+        assert decision["status"]["code"] == 400
+        assert "nested too deeply" in decision["status"]["message"]
+
+
+async def test_a_recursion_without_end_is_a_panic_when_what_was_sent_is_flat() -> None:
+    async def loop(_: AdmissionRequest) -> AdmissionResponse:
+        def again() -> None:
+            again()
+
+        again()
+        return allow()
+
+    panics = Panics()
+    answered = await AdmissionWebhook("/x", loop, on_panic=panics).answer(
+        JSON, review()
+    )
+
+    assert (answered.code, panics.count) == (500, 1)

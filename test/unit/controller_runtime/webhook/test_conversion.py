@@ -65,6 +65,11 @@ HUB = Hub(
     Spoke(ALPHA, alpha_to_v2, v2_to_alpha),
 )
 
+PLAIN = Hub(
+    GroupVersionKind(GROUP, "v2", "Widget"),
+    Spoke(GroupVersionKind(GROUP, "v1", "Widget"), lambda old: old, lambda new: new),
+)
+
 METADATA = {
     "name": "w",
     "namespace": "shop",
@@ -266,6 +271,25 @@ async def test_what_is_no_review_fails_in_a_review(
 
     assert refused["result"]["status"] == "Failure"
     assert words in refused["result"]["message"]
+
+
+@pytest.mark.parametrize("levels", [300, 900, 1000, 5000, 9900])
+@pytest.mark.parametrize("hub", [HUB, PLAIN], ids=["models", "plain"])
+async def test_what_is_nested_too_deeply_fails_with_a_message_and_no_panic(
+    levels: int, hub: Hub[Any]
+) -> None:
+    panics = Panics()
+    nested = b'{"a":' * levels + b"1" + b"}" * levels
+    body = review("v2", widget("v1", spec={"size": "2x3", "more": "here"}))
+
+    converted = await answer(body.replace(b'"here"', nested), hub, panics=panics)
+
+    assert converted["uid"] == "r-1"
+    assert panics.count == 0
+    if converted["result"]["status"] == "Failure":
+        assert "nested too deeply" in converted["result"]["message"]
+    else:
+        assert levels < 1000
 
 
 async def test_nothing_to_convert_is_no_failure() -> None:

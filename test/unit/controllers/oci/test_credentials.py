@@ -140,6 +140,7 @@ def test_plain_fields_go_before_the_encoded_one() -> None:
         ({"username": b"me", "password": b"\xffgeheim"}, "'password'"),
         ({".dockerconfigjson": b"geheim"}, "'.dockerconfigjson'"),
         ({".dockerconfigjson": b"[]"}, "'.dockerconfigjson'"),
+        ({".dockerconfigjson": b"[" * 5000}, "'.dockerconfigjson'"),
         ({".dockerconfigjson": b'{"auths": "geheim"}'}, "'auths'"),
         ({".dockerconfigjson": config(**{"ghcr.io": "geheim"})}, "'ghcr.io'"),
         ({".dockerconfigjson": config(**{"ghcr.io": {"auth": "geheim"}})}, "base64"),

@@ -19,7 +19,11 @@ from controllers.release.records import (
 
 
 def packed(content: object) -> str:
-    raw = gzip.compress(json.dumps(content).encode())
+    return zipped(json.dumps(content).encode())
+
+
+def zipped(content: bytes) -> str:
+    raw = gzip.compress(content)
     return base64.b64encode(base64.b64encode(raw)).decode()
 
 
@@ -115,8 +119,17 @@ def test_the_payload_says_what_is_deployed() -> None:
         {"release": None},
         {"release": packed({"info": "text", "chart": [1]})},
         {"release": packed([])},
+        {"release": zipped(b"[" * 5000 + b"]" * 5000)},
     ],
-    ids=["nothing", "no base64", "no gzip", "null", "other JSON", "a list"],
+    ids=[
+        "nothing",
+        "no base64",
+        "no gzip",
+        "null",
+        "other JSON",
+        "a list",
+        "nested too deeply",
+    ],
 )
 def test_a_payload_that_is_none_is_named_and_not_shown(data: Json) -> None:
     with pytest.raises(DecodeError) as caught:
