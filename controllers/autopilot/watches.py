@@ -177,7 +177,7 @@ class Watches:
         followed = _Followed(gvk, self._managed)
         if followed not in self._open:
             await self._follow(followed, self._of_managed(gvk), _is_spec_news)
-        return _parsed(self._open[followed].informer.get(key))
+        return _parsed(gvk, self._open[followed].informer.get(key))
 
     async def single(
         self, lookup: Lookup, *, minds_status: bool = True
@@ -199,7 +199,8 @@ class Watches:
             await self._follow(followed, _sweep, news)
         entries = self._open[followed].informer.list()
         ordered = sorted(entries, key=lambda entry: entry.key)
-        return tuple(filter(None, map(_parsed, ordered)))
+        found = (_parsed(lookup.kind, entry) for entry in ordered)
+        return tuple(filter(None, found))
 
     def keep_only(
         self,
@@ -291,8 +292,11 @@ def _content(entry: RawObject) -> Json | None:
     return content
 
 
-def _parsed(entry: RawObject | None) -> Json | None:
-    return None if entry is None else entry.parse()
+def _parsed(gvk: GroupVersionKind, entry: RawObject | None) -> Json | None:
+    if entry is None:
+        return None
+    # Items of a list do not say what they are.
+    return {"apiVersion": gvk.api_version, "kind": gvk.kind, **entry.parse()}
 
 
 def _options(lookup: Lookup) -> ReflectorOptions:
