@@ -231,6 +231,7 @@ def _autopilot(manager: Manager, settings: Settings, _: RestConfig) -> None:
         verdict_age=chosen.verdict_age,
         retry_first=chosen.retry_first,
         retry_longest=chosen.retry_longest,
+        override_managers=chosen.override_managers,
         throttle=ThrottleOptions(
             capacity=chosen.throttle_capacity,
             window=chosen.throttle_window.total_seconds(),

@@ -250,6 +250,14 @@ class AutopilotSettings(_Section):
     retry_longest: Seconds = Field(default=timedelta(minutes=5), gt=timedelta())
     """Longest of these waits."""
 
+    override_managers: tuple[str, ...] = (
+        "kubectl-edit",
+        "kubectl-patch",
+        "before-first-apply",
+    )
+    """Field managers whose fields may be taken over where the API server refuses an
+    object because of what they wrote in it; empty takes nothing over."""
+
     throttle_capacity: int = Field(default=5, ge=1, le=1000)
     """Corrections of one object in a burst."""
 
@@ -261,6 +269,16 @@ class AutopilotSettings(_Section):
 
     thrash_spacing: Seconds = Field(default=timedelta(seconds=20), ge=timedelta())
     """Between two times that count."""
+
+    @field_validator("override_managers", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return _names(value)
+
+    @field_validator("override_managers")
+    @classmethod
+    def _without_blanks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(filter(None, value))
 
 
 class Settings(_Section):

@@ -105,6 +105,7 @@ def _autopilot(manager: Manager, options: AutopilotOptions) -> Autopilot:
         ),
         Voice(notices, metrics, keys),
         rules=PatchRules(keys=keys, managed_by_label=identity.managed_by_label),
+        overridden=options.override_managers,
         throttle=Throttle[Target](options.throttle),
         clock=manager.clock,
         now=_now,

@@ -3,7 +3,7 @@
     read      live, for objects that the label-selected cache cannot have
     dry_run   what an apply would make of it
     apply     server-side, by force, under the catalogue's field manager
-    release   fields taken out of our entry in managedFields
+    rewrite   managedFields rewritten: fields let go of, or taken from others
     pause     an annotation of another field manager, so that no apply takes it away
 
 Nothing is decided here, and nothing is caught.
@@ -95,11 +95,23 @@ class Applier:
         self._metrics.request("patch", str(effective["kind"]))
         return await self._client.apply(_just(effective, live), force=True)
 
-    async def release(self, live: Json, operations: Sequence[Json]) -> Json:
-        """Give up fields, as `masks.release` says.
+    async def first_owners(self, live: Json) -> Sequence[Json]:
+        """Return the managedFields that the next apply would make of an object's none.
 
         Raises:
-            InvalidError: The object has changed meanwhile: a `test` failed.
+            ApiError: The server cannot tell.
+        """
+        metadata = {k: live["metadata"].get(k, "") for k in ("name", "namespace")}
+        head = {"apiVersion": live["apiVersion"], "kind": live["kind"]}
+        result = await self.dry_run({**head, "metadata": metadata})
+        entries: Sequence[Json] = result["metadata"].get("managedFields") or ()
+        return entries
+
+    async def rewrite(self, live: Json, operations: Sequence[Json]) -> Json:
+        """Change who owns which fields, as `ownership` says.
+
+        Raises:
+            ConflictError: The object has changed meanwhile.
         """
         self._metrics.request("patch", str(live["kind"]))
         gvk, key = identify(live)

@@ -12,13 +12,15 @@ the server.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
-from controller_runtime import ControllerRuntimeError, InvalidError, Json
-from controllers.autopilot import masks
+from controller_runtime import ApiError, ControllerRuntimeError, Json
+from controllers.autopilot import masks, ownership
 from controllers.autopilot.annotations import Wishes, with_metadata
 from controllers.autopilot.apply import Applier
 from controllers.autopilot.overrides import Patched, PatchRules, patched
+from controllers.autopilot.ownership import Contested
 from controllers.autopilot.pointers import Pointer
 from controllers.autopilot.voice import Voice
 from controllers.autopilot.wanted import Memory, Wanted
@@ -38,15 +40,31 @@ class Seen(NamedTuple):
     made: Patched
     fields: tuple[Pointer, ...]
     """Left to others."""
+    taken_from: tuple[str, ...] = ()
+    """Managers whose fields were taken over in this look."""
 
 
 class Customizer:
-    """Makes what is applied to an object."""
+    """Makes what is applied to an object, and what stands in its way ours.
 
-    def __init__(self, applier: Applier, voice: Voice, rules: PatchRules) -> None:
+    Args:
+        applier: Writes the server.
+        voice: Tells of it.
+        rules: What users' patches may do.
+        overridden: Field managers that are people: what they wrote may be taken over.
+    """
+
+    def __init__(
+        self,
+        applier: Applier,
+        voice: Voice,
+        rules: PatchRules,
+        overridden: Collection[str],
+    ) -> None:
         self._applier = applier
         self._voice = voice
         self._rules = rules
+        self._overridden = frozenset(overridden)
 
     def patched(self, wanted: Wanted, memory: Memory, wishes: Wishes) -> Patched:
         """Apply the patch that is in force, and tell of one that cannot be (S7)."""
@@ -82,19 +100,51 @@ class Customizer:
         """Let go of fields on the server (S8); return the object as it then is.
 
         Raises:
-            StaleError: It has changed meanwhile.
+            ConflictError: It has changed meanwhile.
         """
         manager = self._applier.field_manager
-        ours = masks.owned(live, manager=manager, pointers=fields)
-        operations = masks.release(live, manager=manager, pointers=ours)
+        ours = ownership.owned(live, manager=manager, pointers=fields)
+        operations = ownership.release(live, manager=manager, pointers=ours)
         if operations is None:
             return live
-        try:
-            released = await self._applier.release(live, operations)
-        except InvalidError as error:  # the `test` of its version failed
-            raise StaleError(f"{wanted.target} has changed") from error
+        released = await self._applier.rewrite(live, operations)
         self._voice.released(wanted, ours)
         return released
+
+    async def contested(self, seen: Seen, error: ApiError) -> tuple[Contested, ...]:
+        """Return what was written by hand and may be why an apply is refused (S10)."""
+        about = ownership.complaints(error)
+        if not (about and self._overridden):
+            return ()
+        return ownership.contested(
+            await self._with_owners(seen.live),
+            self.effective(seen),
+            about=about,
+            managers=self._overridden,
+            masked=seen.fields,
+        )
+
+    async def _with_owners(self, live: Json) -> Json:
+        """Return an object with managedFields, even if somebody has cleared them."""
+        metadata = live["metadata"]
+        if metadata.get("managedFields"):
+            return live
+        entries = await self._applier.first_owners(live)
+        return {**live, "metadata": {**metadata, "managedFields": entries}}
+
+    async def take_over(self, seen: Seen, found: tuple[Contested, ...]) -> Seen:
+        """Make it ours on the server, so that the next apply removes it.
+
+        Raises:
+            ConflictError: The object has changed meanwhile.
+        """
+        manager = self._applier.field_manager
+        owned = await self._with_owners(seen.live)
+        operations = ownership.take(owned, found, manager=manager)
+        live = await self._applier.rewrite(seen.live, operations)
+        managers = tuple(dict.fromkeys(each.manager for each in found))
+        self._voice.taken(seen.wanted, managers, [each.pointer for each in found])
+        return seen._replace(live=live, taken_from=managers)
 
     def as_if_masked(self, seen: Seen) -> Json:
         """Return what an apply would be told that changes no field left to others."""

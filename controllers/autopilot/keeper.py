@@ -16,7 +16,7 @@ live and everything is decided once more, before anything is written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ from controller_runtime import (
     ApiError,
     Clock,
     ConflictError,
+    InvalidError,
     Json,
     NotFoundError,
 )
@@ -42,6 +43,7 @@ from controllers.autopilot.gauges import Target
 from controllers.autopilot.lookups import Lookup
 from controllers.autopilot.metadata import Drift
 from controllers.autopilot.overrides import Patched, PatchRules
+from controllers.autopilot.pointers import format_pointer
 from controllers.autopilot.throttle import Throttle, Turn
 from controllers.autopilot.voice import Voice
 from controllers.autopilot.wanted import Became, Kept, Memory, Wanted
@@ -75,6 +77,7 @@ class Keeper:
         applier: Reads and writes the server.
         voice: Tells what happens.
         rules: What users' patches may do.
+        overridden: Field managers whose fields may be taken over.
         throttle: How often an object is corrected.
         clock: When a war began.
         now: Seconds on a clock that does not go back.
@@ -88,6 +91,7 @@ class Keeper:
         voice: Voice,
         *,
         rules: PatchRules,
+        overridden: Collection[str],
         throttle: Throttle[Target],
         clock: Clock,
         now: Callable[[], float],
@@ -97,7 +101,7 @@ class Keeper:
         self._applier = applier
         self._voice = voice
         self._rules = rules
-        self._customizer = Customizer(applier, voice, rules)
+        self._customizer = Customizer(applier, voice, rules, overridden)
         self._throttle = throttle
         self._clock = clock
         self._now = now
@@ -252,7 +256,7 @@ class Keeper:
         try:
             result = await self._applier.dry_run(effective)
         except ApiError as error:
-            return await self._blame_patch(seen, error)
+            return await self._refused(seen, error)
         if _version(result) != _version(live):
             raise StaleError(f"{wanted.target} has changed")
         moved = masks.moved(live, result, seen.fields)
@@ -264,19 +268,42 @@ class Keeper:
             return await self._correct(seen, effective, places)
         return self._clean(seen, effective)
 
-    async def _blame_patch(self, seen: Seen, error: ApiError) -> Kept:
-        """Find out whether it is a user's patch that the server does not take.
+    async def _refused(self, seen: Seen, error: ApiError) -> Kept:
+        """Find out whether it is a user's patch or edit that the server does not take.
 
         Raises:
-            ApiError: It does not take the object without the patch either.
+            ApiError: It does not take the object without them either.
         """
-        if not (seen.made.in_force and is_about_content(error)):
+        if not is_about_content(error):
             raise error
-        await self._applier.dry_run(seen.wanted.baseline)
+        if not seen.made.in_force:
+            return await self._take_over(seen, error)
+        try:
+            await self._applier.dry_run(seen.wanted.baseline)
+        except InvalidError as plain:
+            return await self._take_over(seen, plain)
         why = f"the API server does not take it: {error}"
         seen.memory.refused[seen.made.in_force] = why
         made = self._customizer.patched(seen.wanted, seen.memory, seen.wishes)
         return await self._compare(seen._replace(made=made))
+
+    async def _take_over(self, seen: Seen, error: ApiError) -> Kept:
+        """Take what was written by hand and stands in the way, once a look (S10)."""
+        found = await self._customizer.contested(seen, error)
+        if seen.taken_from or not found:
+            raise error
+        if seen.wanted.asset.drift is Drift.WARN:
+            places = [format_pointer(each.pointer) for each in found]
+            self._voice.drifted(seen.wanted, places)
+            return Kept(Became.DRIFTED, seen.live)
+        seen = await self._customizer.take_over(seen, found)
+        try:
+            return await self._compare(seen)
+        except InvalidError as again:
+            raise AutopilotError(
+                f"{again}; fields of {', '.join(seen.taken_from)} were taken over, "
+                f"since it was refused before: {error}"
+            ) from error
 
     def _is_known_clean(self, seen: Seen, effective: Json) -> bool:
         verdict = seen.memory.verdict
@@ -352,7 +379,8 @@ class Keeper:
 
     async def _pause(self, seen: Seen, places: Sequence[str]) -> Kept:
         wanted, memory, live = seen[:3]
-        against = culprit(live, field_manager=self._applier.field_manager)
+        manager = self._applier.field_manager
+        against = ", ".join(seen.taken_from) or culprit(live, field_manager=manager)
         reason = {
             "manager": against,
             "fields": places[:8],

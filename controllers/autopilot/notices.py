@@ -41,6 +41,7 @@ class Reason(StrEnum):
     INVALID_MODE = "InvalidMode"
     INVALID_PATCH = "InvalidPatch"
     OWNERSHIP_RELEASED = "OwnershipReleased"
+    OWNERSHIP_TAKEN = "OwnershipTaken"
     PATCH_APPLIED = "PatchApplied"
     PATCH_HELD = "PatchHeld"
     RECONCILE_FAILED = "ReconcileFailed"
@@ -60,6 +61,7 @@ _WARNINGS = frozenset(Reason) - {
     Reason.CRD_DISCOVERED,
     Reason.DRIFT_CORRECTED,
     Reason.OWNERSHIP_RELEASED,
+    Reason.OWNERSHIP_TAKEN,
     Reason.PATCH_APPLIED,
     Reason.RECONCILE_SUCCEEDED,
     Reason.TOMBSTONE_DELETED,
@@ -73,6 +75,7 @@ _CAUSES_DIFFER = frozenset(
         Reason.INVALID_IGNORE_FIELDS,
         Reason.INVALID_PATCH,
         Reason.OWNERSHIP_RELEASED,
+        Reason.OWNERSHIP_TAKEN,
         Reason.RECONCILE_FAILED,
         Reason.RENDER_FAILED,
         Reason.TOMBSTONE_FAILED,

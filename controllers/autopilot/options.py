@@ -9,6 +9,9 @@ from datetime import timedelta
 from controllers.autopilot.assets import Catalog
 from controllers.autopilot.throttle import ThrottleOptions
 
+OVERRIDE_MANAGERS = ("kubectl-edit", "kubectl-patch", "before-first-apply")
+"""The last is how the API server calls who wrote before anybody applied."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AutopilotOptions:
@@ -49,6 +52,11 @@ class AutopilotOptions:
 
     node_delay: timedelta = timedelta(seconds=5)
     """Between a change of a Node and the sweep: in a rollout all of them change."""
+
+    override_managers: tuple[str, ...] = OVERRIDE_MANAGERS
+    """Field managers that are people with an editor. Where the API server refuses an
+    object because of what they wrote in it, that is taken over and removed; what others
+    wrote is left, and the object fails. Empty takes nothing over."""
 
     throttle: ThrottleOptions = field(default_factory=ThrottleOptions)
     """How often one object is corrected."""

@@ -15,7 +15,7 @@ from controllers.autopilot.annotations import AnnotationKeys, Wishes
 from controllers.autopilot.gauges import AutopilotMetrics, Customization
 from controllers.autopilot.notices import Notices, Reason, first_few
 from controllers.autopilot.overrides import Patched
-from controllers.autopilot.pointers import Pointer
+from controllers.autopilot.pointers import Pointer, format_pointer
 from controllers.autopilot.throttle import ThrottleOptions
 from controllers.autopilot.wanted import Wanted
 
@@ -121,6 +121,22 @@ class Voice:
             Reason.OWNERSHIP_RELEASED,
             f"{wanted.target}: {masks.describe(fields)} left alone, and co-owned: part "
             "of what the server treats as one value (atomic)",
+        )
+
+    def taken(
+        self, wanted: Wanted, managers: Sequence[str], fields: Sequence[Pointer]
+    ) -> None:
+        """What was written by hand is ours: nothing could be applied beside it."""
+        target, who = wanted.target, ", ".join(managers)
+        places = [format_pointer(field) for field in fields]
+        log.info(
+            "ownership taken", target=str(target), managers=managers, fields=places
+        )
+        self._tell(
+            wanted,
+            Reason.OWNERSHIP_TAKEN,
+            f"{target}: {drift.describe(places)} taken over from {who}, since the API "
+            "server takes nothing of ours beside it",
         )
 
     def synced(self, wanted: Wanted) -> None:

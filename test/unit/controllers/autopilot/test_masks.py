@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from controller_runtime import Json
@@ -11,21 +9,11 @@ from controllers.autopilot.masks import (
     copied,
     moved,
     out_of,
-    owned,
     read_masks,
-    release,
 )
 from controllers.autopilot.pointers import parse_pointer
 
 PROTECTED = (("kind",), ("metadata", "name"))
-
-
-def live(fields: Json, **body: Any) -> Json:
-    entries = [
-        {"manager": "bob", "operation": "Update", "fieldsV1": {"f:spec": {}}},
-        {"manager": "us", "operation": "Apply", "fieldsV1": fields},
-    ]
-    return {"metadata": {"resourceVersion": "7", "managedFields": entries}, **body}
 
 
 def test_pointers_are_read_from_a_list_with_commas_or_an_array() -> None:
@@ -90,63 +78,3 @@ def test_a_field_that_an_apply_would_change_has_moved() -> None:
     assert moved(now, {"spec": {"a": 1}}, [("spec", "a"), ("spec", "b")]) == (
         ("spec", "b"),
     )
-
-
-def test_releasing_takes_a_field_out_of_our_entry_alone() -> None:
-    """Scenario 14, down to the patch."""
-    fields: Json = {"f:data": {"f:a": {}, "f:b": {}}}
-
-    operations = release(live(fields), manager="us", pointers=[("data", "a")])
-
-    assert operations == [
-        {"op": "test", "path": "/metadata/resourceVersion", "value": "7"},
-        {
-            "op": "replace",
-            "path": "/metadata/managedFields/1/fieldsV1",
-            "value": {"f:data": {"f:b": {}}},
-        },
-    ]
-
-
-def test_a_map_of_which_nothing_is_left_is_not_owned_as_a_whole() -> None:
-    fields: Json = {"f:data": {"f:a": {}}, "f:spec": {"f:x": {}}}
-
-    operations = release(live(fields), manager="us", pointers=[("data", "a")])
-
-    assert operations is not None
-    assert operations[1]["value"] == {"f:spec": {"f:x": {}}}
-
-
-def test_an_item_with_a_key_is_released_by_index_and_by_key() -> None:
-    rule: Json = {".": {}, "f:name": {}, "f:interval": {}}
-    fields = {"f:rules": {'k:{"name":"x"}': rule, 'k:{"name":"y"}': rule}}
-    obj = live(fields, rules=[{"name": "x"}, {"name": "y"}])
-
-    for step in ("1", "[name=y]"):
-        pointer = ("rules", step, "interval")
-        operations = release(obj, manager="us", pointers=[pointer])
-        assert operations is not None
-        assert operations[1]["value"]["f:rules"] == {
-            'k:{"name":"x"}': rule,
-            'k:{"name":"y"}': {".": {}, "f:name": {}},
-        }
-
-
-@pytest.mark.parametrize(
-    ("fields", "pointer"),
-    [
-        ({"f:spec": {"f:list": {}}}, ("spec", "list", "0")),
-        ({"f:spec": {"f:selector": {}}}, ("spec", "selector", "app")),
-        ({"f:spec": {"f:a": {}}}, ("spec", "b")),
-        ({}, ("spec",)),
-    ],
-    ids=["in an atomic list", "in an atomic map", "another's", "nothing"],
-)
-def test_what_cannot_be_let_go_of_is_not_released(
-    fields: Json, pointer: tuple[str, ...]
-) -> None:
-    obj = live(fields, spec={"list": ["x"], "selector": {"app": "x"}, "b": 1})
-
-    assert release(obj, manager="us", pointers=[pointer]) is None
-    assert owned(obj, manager="us", pointers=[pointer]) == ()
-    assert release(obj, manager="nobody", pointers=[pointer]) is None
