@@ -319,7 +319,10 @@ class Manager:
         return self._servers.debug_url
 
     def stop(self) -> None:
-        """Begin to stop; `start` returns when everything has ended."""
+        """Begin to stop; `start` returns when everything has ended.
+
+        Before the start it means that nothing is to run: `start` returns at once.
+        """
         self._stop.set()
 
     async def elected(self) -> None:
@@ -339,8 +342,10 @@ class Manager:
             raise AlreadyStartedError("a manager starts once; make another")
         self._started = True
         try:
-            await self._servers.bind()
-            await self._run()
+            if not self._stop.is_set():
+                await self._servers.bind()
+            if not self._stop.is_set():
+                await self._run()
         finally:
             # A server that ran has closed its port; one that never did has it still.
             await self._servers.close()

@@ -321,6 +321,22 @@ async def test_a_manager_starts_once(transport: HttpTransport) -> None:
         await manager.start()
 
 
+async def test_a_manager_that_was_stopped_before_the_start_runs_nothing(
+    transport: HttpTransport,
+) -> None:
+    log: list[str] = []
+    manager = make(transport)
+    manager.add(Worker("w", log))
+
+    manager.stop()
+    async with asyncio.timeout(1):
+        await manager.start()
+
+    assert log == []
+    with pytest.raises(AlreadyStartedError):
+        await manager.start()
+
+
 @pytest.mark.behaviour("M7")
 async def test_nothing_is_left_when_it_has_stopped(transport: HttpTransport) -> None:
     before = tasks_of_ours()
