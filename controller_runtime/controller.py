@@ -191,8 +191,15 @@ class Controller(Generic[R]):
         """What it asks of the API server besides its watches."""
         return tuple(self._declared)
 
-    async def watch(self, source: Source[R]) -> Watching:
+    async def watch(
+        self, source: Source[R], *, timeout: float | None = None
+    ) -> Watching:
         """Add a source; once the others were started, start it too, and let it sync.
+
+        Args:
+            source: What feeds the queue.
+            timeout: Seconds that this may take, a warm-up that goes on included; by
+                default as long as `cache_sync_timeout` gives the source alone.
 
         Returns:
             What ends it, before the controller does.
@@ -201,10 +208,20 @@ class Controller(Generic[R]):
             SyncTimeoutError: It did not sync in time, and was stopped.
             Exception: What the source raised; it was stopped.
         """
-        async with self._warming:
-            if self._warm and not self._stopped:
-                await self._start_sources([source])
-            self._sources.append(source)
+        limit = self.options.cache_sync_timeout if timeout is None else timeout
+        deadline = asyncio.timeout(timeout)
+        try:
+            async with deadline, self._warming:
+                if self._warm and not self._stopped:
+                    await self._start_sources([source], limit)
+                self._sources.append(source)
+        except TimeoutError as error:
+            if not deadline.expired():
+                raise  # of the source's own
+            raise SyncTimeoutError(
+                f"controller {self.name}: {source.describe()} did not sync "
+                f"within {timeout:g} s"
+            ) from error
         return Watching(partial(self._unwatch, source))
 
     def _unwatch(self, source: Source[R]) -> None:
@@ -220,7 +237,9 @@ class Controller(Generic[R]):
         """
         async with self._warming:
             if not self._warm and not self._stopped:
-                await self._start_sources(self._sources)
+                await self._start_sources(
+                    self._sources, self.options.cache_sync_timeout
+                )
                 self._warm = True
 
     async def run(self) -> None:
@@ -262,18 +281,19 @@ class Controller(Generic[R]):
         self.queue.close()
         self.queue.observe_unfinished()
 
-    async def _start_sources(self, sources: Sequence[Source[R]]) -> None:
+    async def _start_sources(
+        self, sources: Sequence[Source[R]], limit: float | None
+    ) -> None:
         self._unsynced = {id(source): source for source in sources}
         with ExitStack() as undo:
             undo.callback(self._unsynced.clear)
             for source in sources:
                 undo.callback(source.stop)
-            await self._sync(sources)
+            await self._sync(sources, limit)
             if not self._stopped:
                 undo.pop_all()
 
-    async def _sync(self, sources: Sequence[Source[R]]) -> None:
-        limit = self.options.cache_sync_timeout
+    async def _sync(self, sources: Sequence[Source[R]], limit: float | None) -> None:
         failure: BaseException
         try:
             async with asyncio.timeout(limit), asyncio.TaskGroup() as tasks:

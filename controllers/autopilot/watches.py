@@ -14,7 +14,6 @@ the asset, which then finds it with a read.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import NamedTuple, Protocol, TypeAlias
@@ -240,9 +239,8 @@ class Watches:
         source = KindSource(view, gvk, mapped(keys), [is_news])
         seconds = self._timeout.total_seconds()
         try:
-            async with asyncio.timeout(seconds):
-                watching = await self._controller.watch(source)
-        except TimeoutError as error:
+            watching = await self._controller.watch(source, timeout=seconds)
+        except SyncTimeoutError as error:
             raise SyncTimeoutError(
                 f"{gvk} was not listed within {seconds:g} s; is its conversion webhook "
                 "or API service well?"

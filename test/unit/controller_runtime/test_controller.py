@@ -1162,6 +1162,37 @@ async def test_an_added_source_that_fails_leaves_the_controller_as_it_was() -> N
     assert bad.stops == 1
 
 
+@pytest.mark.parametrize(("takes", "given"), [(10, 5), (150, 140)])
+async def test_an_added_source_may_be_given_a_time_of_its_own(
+    takes: float, given: float
+) -> None:
+    source = FakeSource("Pod (v1)", sync_takes=takes)
+    it = controller(Script())
+
+    async with running(it):
+        await asyncio.sleep(1)
+        with pytest.raises(SyncTimeoutError, match=rf"Pod \(v1\) .* within {given} s"):
+            await it.watch(source, timeout=given)
+        assert now() == 1 + given
+        await it.watch(source, timeout=takes + 1)
+
+    assert (source.starts, source.stops) == (2, 2)
+
+
+async def test_the_time_of_an_added_source_goes_on_while_others_warm_up() -> None:
+    late = FakeSource("Pod (v1)")
+    it = controller(Script(), FakeSource(sync_takes=60))
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(it.warm_up())
+        await asyncio.sleep(1)
+        with pytest.raises(SyncTimeoutError, match=r"Pod \(v1\)"):
+            await it.watch(late, timeout=5)
+        assert now() == 6
+
+    assert late.starts == 0
+
+
 async def test_a_source_that_is_taken_away_is_stopped_once_and_let_go() -> None:
     source, twin = FakeSource(), FakeSource()
     it = controller(Script())
