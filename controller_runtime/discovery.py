@@ -24,6 +24,7 @@ taken away. What is not known is asked for again, so a CRD that appears later is
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -39,6 +40,9 @@ from controller_runtime.errors import (
     ForbiddenError,
     NoKindMatchError,
     NotFoundError,
+    ServerError,
+    TooManyRequestsError,
+    UnauthorizedError,
 )
 from controller_runtime.meta import GroupVersionKind
 from controller_runtime.nesting import UNREADABLE, why
@@ -49,6 +53,10 @@ log = structlog.get_logger(__name__)
 _VERSION_TIMEOUT = 5.0
 """Seconds for a server to say which Kubernetes it is: nothing depends on it but speed,
 and what a read waits for."""
+
+_SILENCE = 30.0
+"""Seconds until a server that did not say which Kubernetes it is, or was too busy to
+tell of all groups at once, is asked for that again."""
 
 _PATIENCE = 5.0
 """Seconds between two questions for a kind that is not served."""
@@ -111,9 +119,11 @@ class Discovery:
         self._transport = transport
         self._known: dict[GroupVersionKind, ApiResource] = {}
         self._missed: dict[GroupVersionKind, float] = {}
-        self._surveyed: set[str] = set()
+        self._surveyed: dict[str, float] = {}
+        """Root → until when it is not asked for all groups; loop time, in seconds."""
         self._asking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._version: tuple[int, int] | None = None
+        self._silent_until = 0.0
         self._asking_version = asyncio.Lock()
 
     async def resource(self, gvk: GroupVersionKind) -> ApiResource:
@@ -127,7 +137,7 @@ class Discovery:
             return found
         root = "/apis" if gvk.group else "/api"
         async with self._asking[root]:
-            if root not in self._surveyed:
+            if _now() >= self._surveyed.get(root, 0.0):
                 await self._survey(root)
         path = f"{root}/{gvk.api_version}"
         async with self._asking[path]:
@@ -142,13 +152,14 @@ class Discovery:
     async def server_version(self) -> tuple[int, int]:
         """Return which Kubernetes the server is, such as (1, 36); (0, 0) if unknown.
 
-        It is asked once, for five seconds at most: nothing is expected of one that does
-        not answer.
+        It is asked once, for five seconds at most. One that does not answer is asked
+        again by who wants to know half a minute later: it may have been away.
         """
         async with self._asking_version:
-            if self._version is None:
-                self._version = await server_version(self._transport) or (0, 0)
-        return self._version
+            if self._version is None and _now() >= self._silent_until:
+                self._version = await server_version(self._transport)
+                self._silent_until = _now() + _SILENCE
+        return self._version or (0, 0)
 
     def forget(self, gvk: GroupVersionKind) -> None:
         """Ask again at the next use of `gvk`."""
@@ -157,19 +168,24 @@ class Discovery:
 
     def _missed_lately(self, gvk: GroupVersionKind) -> bool:
         missed = self._missed.get(gvk)
-        now = asyncio.get_running_loop().time()
-        return missed is not None and now < missed + _PATIENCE
+        return missed is not None and _now() < missed + _PATIENCE
 
     async def _survey(self, root: str) -> None:
-        """Ask for all groups at once; who refuses is not asked for that again."""
+        """Ask for all groups at once; who refuses is not asked for that again.
+
+        Who is in trouble is, after a while.
+        """
+        until = math.inf
         try:
             answer = await self._transport.request("GET", root, accept=_AGGREGATED)
             served = list(read_groups(root, answer.body))
         except (ApiError, DecodeError) as error:
             log.debug("no aggregated discovery", path=root, error=str(error))
+            if isinstance(error, _TROUBLE):
+                until = _now() + _SILENCE
         else:
             self._known |= {resource.gvk: resource for resource in served}
-        self._surveyed.add(root)
+        self._surveyed[root] = until
 
     async def _ask(self, path: str, gvk: GroupVersionKind) -> None:
         try:
@@ -186,7 +202,15 @@ class Discovery:
         if gvk in self._known:
             self._missed.pop(gvk, None)
         else:
-            self._missed[gvk] = asyncio.get_running_loop().time()
+            self._missed[gvk] = _now()
+
+
+_TROUBLE = (TooManyRequestsError, ServerError, UnauthorizedError)
+"""How a server fails that may do better a moment later."""
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 class _About(msgspec.Struct):

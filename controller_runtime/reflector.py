@@ -284,17 +284,33 @@ class Reflector:
             raise
 
     async def _pump(self) -> None:
-        version = await self._discovery.server_version()
-        self._traits.serves_pages = version >= _PAGES_SINCE
+        await self._learn_of_pages()
         self._held = ()
         step = self._stepper.start()
         while True:
             await asyncio.sleep(step.pause)
+            if not isinstance(step.state.ask, Watch) and await self._learn_of_pages():
+                step = self._again(step)
             match step.state.ask:
                 case List() as ask:
                     step = await self._follow(step, self._server.pages(ask))
                 case Watch() | WatchList() as ask:
                     step = await self._follow(step, self._server.watch(ask))
+
+    async def _learn_of_pages(self) -> bool:
+        """Find out whether the server has pages in memory; whether that is news.
+
+        A server that was away when this began is asked again before everything is.
+        """
+        if self._traits.serves_pages:
+            return False
+        version = await self._discovery.server_version()
+        self._traits.serves_pages = version >= _PAGES_SINCE
+        return self._traits.serves_pages
+
+    def _again(self, step: Step) -> Step:
+        """Put the first question once more, as it is with what is known by now."""
+        return step if step.memory.last_version else self._stepper.start()
 
     async def _follow(
         self, step: Step, asked: AsyncGenerator[Answer | Opened, None]

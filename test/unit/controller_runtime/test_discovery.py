@@ -23,6 +23,8 @@ from controller_runtime.errors import (
     ForbiddenError,
     NoKindMatchError,
     NotFoundError,
+    ServerError,
+    TooManyRequestsError,
 )
 from controller_runtime.meta import GroupVersionKind
 from controller_runtime.testing.apiserver import ApiServer
@@ -303,6 +305,60 @@ async def test_a_server_that_refuses_the_whole_is_asked_group_by_group(
 
     assert found.plural == "deployments"
     assert api.asked == ["/apis", "/apis/apps/v1"]
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        TooManyRequestsError("busy", status=429),
+        ServerError("an aggregated API is away", status=503),
+    ],
+)
+async def test_a_server_in_trouble_is_asked_for_the_whole_again_after_a_while(
+    trouble: Exception,
+) -> None:
+    api = server()
+    api.groups["/apis"] = [group("batch", kind("jobs", "Job"))]
+    api.refusals["/apis"] = trouble
+    job = GroupVersionKind("batch", "v1", "Job")
+    discovery = Discovery(api)
+    await discovery.resource(DEPLOYMENT)
+    del api.refusals["/apis"]
+
+    with pytest.raises(NoKindMatchError):
+        await discovery.resource(job)
+    await asyncio.sleep(30)
+    assert (await discovery.resource(job)).plural == "jobs"
+
+    assert api.asked == ["/apis", "/apis/apps/v1", "/apis/batch/v1", "/apis"]
+
+
+class Away(Server):
+    """Says which Kubernetes it is once it is back."""
+
+    async def request(self, method: str, path: str, **options: object) -> Response:
+        if path != "/version":
+            return await super().request(method, path, **options)
+        self.asked.append(path)
+        if self.failure is not None:
+            raise self.failure
+        return Response(200, {}, b'{"major":"1","minor":"36"}')
+
+
+async def test_a_server_that_was_away_is_asked_again_which_kubernetes_it_is() -> None:
+    api = Away({})
+    discovery = Discovery(api)
+    api.failure = ConnectionResetError()
+    assert await discovery.server_version() == (0, 0)
+    api.failure = None
+
+    assert await discovery.server_version() == (0, 0)
+    await asyncio.sleep(30)
+    assert await discovery.server_version() == (1, 36)
+    await asyncio.sleep(3600)
+    assert await discovery.server_version() == (1, 36)
+
+    assert api.asked == ["/version"] * 2
 
 
 async def test_a_network_that_fails_is_an_error_and_the_whole_is_asked_again() -> None:

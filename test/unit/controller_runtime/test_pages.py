@@ -404,6 +404,26 @@ async def test_servers_with_pages_in_memory_are_asked_for_them_and_others_stream
     assert ("sendInitialEvents" in book.watched[0]) == (not lists)
 
 
+async def test_a_server_that_was_away_at_first_is_asked_for_pages_when_it_is_back() -> (
+    None
+):
+    book = Book(["a"])
+    loop = asyncio.get_running_loop()
+
+    async def away(call: Call, proceed: Proceed) -> Response:
+        if loop.time() < 60:
+            raise ConnectionResetError
+        return await proceed()
+
+    reflector = reflecting(InterceptedTransport(book, {"*": away}))
+    async with running(reflector):
+        async with asyncio.timeout(300):
+            await reflector.synced()
+
+    assert len(book.asked) == 1
+    assert "sendInitialEvents" not in book.watched[0]
+
+
 @pytest.mark.behaviour("R14")
 async def test_what_changes_between_pages_comes_after_them() -> None:
     async with ApiServer() as server, HttpTransport(server.config()) as direct:
