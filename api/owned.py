@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from api.bundle.v1alpha1 import WerfBundle
 from api.release.v1alpha1 import ManagedRoost
+from api.reload.v1alpha1 import ReloaderConfig
 from controller_runtime.meta import KubeObject
 
-OWNED: tuple[type[KubeObject], ...] = (WerfBundle, ManagedRoost)
+OWNED: tuple[type[KubeObject], ...] = (WerfBundle, ManagedRoost, ReloaderConfig)
 """Every version of every kind that a controller of ours defines."""

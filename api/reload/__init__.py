@@ -1,0 +1,1 @@
+"""The group `reloader.stakater.com`: which workloads reload, and for what."""
