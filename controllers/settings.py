@@ -104,6 +104,13 @@ class ReloadSettings(_Section):
     on_delete: bool = False
     """Reload for a source that goes."""
 
+    legacy_trigger_env: Literal["crd", "never", "always"] = "crd"
+    """When a reload also leaves the marks of the ReloaderConfig operator: for what a
+    config asks for, never, or always."""
+
+    allow_cross_namespace: bool = False
+    """Let ReloaderConfigs name workloads, and select sources, of other namespaces."""
+
     optional_kinds: bool = True
     """Reload Rollouts of Argo and DeploymentConfigs too, and for SecretProviderClasses,
     while the server has them."""

@@ -11,7 +11,9 @@
     gates         what keeps a reload waiting     terms      what was asked of them
     news          what became of a reload         announcer  who tells the world
     metrics       what is counted                 choices    settings → options
-    rehearsal     the writer of a dry run
+    rehearsal     the writer of a dry run   asked      ReloaderConfig → Config
+    claims        what a Config wants       configs    all of them, by both ends
+    configfeed    they come, change and go  lender     what the cache has too little of
 
 The annotations, and the marks left in pod templates, are stakater/Reloader's: a
 cluster can change over without a restart. Unlike it, this controller remembers on the
@@ -24,6 +26,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from api.batch.v1 import CronJob, Job
+from api.reload.v1alpha1 import ReloaderConfig
 from api.secretsstore.v1 import SecretProviderClass
 from controller_runtime import (
     Backoff,
@@ -36,10 +39,13 @@ from controller_runtime import (
     Permission,
 )
 from controllers.reload.announcer import Announcer
+from controllers.reload.configfeed import ConfigFeed
+from controllers.reload.configs import Configs
 from controllers.reload.controller import Reloader
 from controllers.reload.feeds import Feeds
 from controllers.reload.gates import Gates, SuspendGate
 from controllers.reload.happenings import Happenings
+from controllers.reload.lender import Lender
 from controllers.reload.metrics import ReloadMetrics
 from controllers.reload.observe import Observer, Views
 from controllers.reload.optional import Guests
@@ -69,13 +75,22 @@ def setup(
     Raises:
         ConfigError: A selector cannot be read.
     """
-    views = Views.of(manager.cache, options)
-    observer = Observer.declare(views, options)
+    lender = Lender(manager.api_reader)
+    configs = Configs()
+    views = Views.of(manager.cache, options, configs.covers)
+    observer = Observer.declare(views, options, configs, lender)
     happenings = Happenings()
     metrics = ReloadMetrics(
         manager.metrics.registry, by_namespace=options.count_by_namespace
     )
-    feeds = Feeds(views, observer, happenings, metrics)
+    feeds = Feeds(views, observer, happenings, metrics, configs)
+    config_feed = ConfigFeed(
+        views.configs,
+        configs,
+        observer,
+        allow_cross_namespace=options.allow_cross_namespace,
+    )
+    lender.told = lambda key: config_feed.look([key])
     writer: Acts = Rehearsal()
     if not options.dry_run:
         writer = Writer(
@@ -91,7 +106,7 @@ def setup(
             clock=manager.clock,
             options=options,
         ),
-        sources=feeds.always(),
+        sources=(*feeds.always(), config_feed),
         options=ControllerOptions(max_concurrent_reconciles=options.workers),
         limiter=ExponentialLimiter(_AFTER_FAILURE),
         metrics=manager.metrics,
@@ -104,8 +119,12 @@ def setup(
         if kind in views.sources:
             informer = views.sources[kind].declare(kind.model)
             metrics.watch_sources(kind, partial(_held, informer))
-    guests = feeds.guests(controller, options.ignored_workloads)
+    guests = (
+        config_feed.guest(),
+        *feeds.guests(controller, options.ignored_workloads),
+    )
     manager.add(Guests(manager.discovery, guests), group=Group.LEADER_ELECTION)
+    manager.add(lender, group=Group.LEADER_ELECTION)
 
 
 def _held(informer: Informer) -> int:
@@ -122,6 +141,7 @@ def _permissions(options: ReloadOptions) -> Iterator[Permission]:
         yield Permission(Job, ("create", "delete"), namespaces=where)
     elif CronJob.gvk.kind not in options.ignored_workloads:
         yield Permission(Job, ("create",), namespaces=where)
+    yield Permission(ReloaderConfig, ("list", "watch"), namespaces=where)
     for kind, model in OPTIONAL_WORKLOADS.items():
         if kind not in options.ignored_workloads:
             yield Permission(model, ("list", "watch", "patch"), namespaces=where)

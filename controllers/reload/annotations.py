@@ -13,6 +13,9 @@ in this order:
 Under `strict_auto_false`, `auto: "false"` comes before the list of names. How a reload
 is made, and whether for what comes and goes, either place may say; the workload first.
 
+ReloaderConfigs want reloads besides: each is a `Wish` of the policy, which `claims`
+adds. Ignored and excluded sources are so for them too.
+
 What cannot be read is left out, and named in `problems`; the rest counts. Names are
 regular expressions of strangers: RE2 matches them in linear time, and long ones are
 refused.
@@ -26,9 +29,11 @@ from typing import NamedTuple, Protocol, TypeVar, assert_never
 
 import re2  # type: ignore[import-untyped]  # ships no types
 
+from controller_runtime import NamespacedName
 from controllers.reload.options import (
     AnnotationKeys,
     CronJobStrategy,
+    LegacyTrigger,
     ReloadOptions,
     Strategy,
 )
@@ -99,6 +104,34 @@ class NameList(NamedTuple):
         return name in self.literals or any(p.fullmatch(name) for p in self.patterns)
 
 
+class Wish(Protocol):
+    """What a ReloaderConfig wants of a workload, whatever its annotations say."""
+
+    @property
+    def config(self) -> NamespacedName:
+        """Whose wish it is."""
+        ...
+
+    @property
+    def on_create(self) -> bool:
+        """Reload for a source that appears."""
+        ...
+
+    @property
+    def on_delete(self) -> bool:
+        """Reload for a source that goes."""
+        ...
+
+    @property
+    def containers(self) -> frozenset[str]:
+        """The only ones that count; empty for all."""
+        ...
+
+    def match(self, source: Source, /) -> Match | None:
+        """Decide whether a source concerns the workload, references apart."""
+        ...
+
+
 class Rules(NamedTuple):
     """What a workload says about one kind of source."""
 
@@ -107,12 +140,17 @@ class Rules(NamedTuple):
     search: bool = False
     auto: bool = False
 
+    @property
+    def asks(self) -> bool:
+        """Whether any source of the kind may matter."""
+        return bool(self.names) or self.search or self.auto
+
 
 class ReloadPolicy(NamedTuple):
     """What a workload says about all of them."""
 
     rules: Mapping[SourceKind, Rules]
-    """For each kind; empty when the workload is ignored or asks for nothing."""
+    """For each kind that something is said of; empty when the workload is ignored."""
 
     keys: AnnotationKeys
     """The annotations to look for on sources."""
@@ -137,15 +175,33 @@ class ReloadPolicy(NamedTuple):
     terms: Terms = NO_TERMS
     """When it may reload."""
 
-    def match(self, source: Source) -> Match | None:
-        """Decide whether a source concerns the workload, references apart."""
+    is_ignored: bool = False
+    """Nobody may reload it."""
+
+    wishes: tuple[Wish, ...] = ()
+    """What ReloaderConfigs want, in the order of precedence."""
+
+    trigger: LegacyTrigger = LegacyTrigger.CRD
+    """When the marks of the original operator are left."""
+
+    @property
+    def asks(self) -> bool:
+        """Whether any source may matter."""
+        return bool(self.wishes) or any(rules.asks for rules in self.rules.values())
+
+    def vetoes(self, source: Source) -> bool:
+        """Tell whether a source never counts, whoever wants it."""
         rules = self.rules.get(source.key.kind)
-        if rules is None or source.annotations.get(self.keys.ignore) == "true":
+        if rules is not None and source.key.name in rules.excluded:
+            return True
+        return source.annotations.get(self.keys.ignore) == "true"
+
+    def match(self, source: Source) -> Match | None:
+        """Decide whether annotations want a source, references apart."""
+        rules = self.rules.get(source.key.kind)
+        if rules is None or self.vetoes(source):
             return None
-        name = source.key.name
-        if name in rules.excluded:
-            return None
-        if rules.names.matches(name):
+        if rules.names.matches(source.key.name):
             return Match.EXPLICIT
         is_found = rules.search and source.annotations.get(self.keys.match) == "true"
         return Match.AUTO if is_found or rules.auto else None
@@ -157,7 +213,7 @@ def read_policy(
     """Read the annotations of a workload and of its pod template."""
     keys = options.keys
     if "true" in {metadata.get(keys.ignore), template.get(keys.ignore)}:
-        return ReloadPolicy({}, keys)
+        return ReloadPolicy({}, keys, is_ignored=True)
     reader = _Reader(metadata, template, options)
     kinds = (kind for kind in SourceKind if kind not in options.ignored_sources)
     rules = {kind: reader.rules(_keys_of(kind, keys)) for kind in kinds}
@@ -165,7 +221,7 @@ def read_policy(
     cronjob = reader.choice(keys.cronjob_strategy, options.cronjob_strategy)
     rollout = reader.choice(keys.rollout_strategy, _RolloutStrategy.ROLLOUT)
     return ReloadPolicy(
-        {kind: r for kind, r in rules.items() if r.names or r.search or r.auto},
+        {kind: r for kind, r in rules.items() if r.asks or r.excluded},
         keys,
         # What all kinds read, such as `auto`, is one problem.
         tuple(dict.fromkeys(reader.problems)),
@@ -175,6 +231,7 @@ def read_policy(
         on_create=options.reload_on_create or reader.is_set(keys.on_create),
         on_delete=options.reload_on_delete or reader.is_set(keys.on_delete),
         terms=Terms(suspended=reader.is_set(keys.pause)),
+        trigger=options.legacy_trigger_env,
     )
 
 
@@ -285,26 +342,34 @@ class _Reader:
         return NameList(frozenset(literals), tuple(patterns))
 
     def _pattern(self, annotation: str, text: str) -> Pattern | None:
-        if len(text) > PATTERN_MAX:
-            reason = f"is longer than {PATTERN_MAX} characters"
-        else:
-            try:
-                return _compile(text)
-            except re2.error as error:
-                reason = f"is not a regular expression: {error.args[0].decode()}"
-        self._refuse(annotation, f"pattern {_shown(text)} {reason}")
-        return None
+        try:
+            return compile_pattern(text)
+        except ValueError as error:
+            self._refuse(annotation, str(error))
+            return None
 
     def _refuse(self, annotation: str, reason: str) -> None:
         self.problems.append(Problem(annotation, reason))
 
 
-def _compile(text: str) -> Pattern:
+def compile_pattern(text: str) -> Pattern:
+    """Compile what a stranger wrote; it matches in linear time.
+
+    Raises:
+        ValueError: It is no regular expression, or too long.
+    """
     options = re2.Options()
     options.log_errors = False  # RE2 would print them to stderr
     options.max_mem = _PATTERN_MEMORY
-    pattern: Pattern = re2.compile(text, options)
-    return pattern
+    reason = f"is longer than {PATTERN_MAX} characters"
+    if len(text) <= PATTERN_MAX:
+        try:
+            pattern: Pattern = re2.compile(text, options)
+        except re2.error as error:
+            reason = f"is not a regular expression: {error.args[0].decode()}"
+        else:
+            return pattern
+    raise ValueError(f"pattern {_shown(text)} {reason}")
 
 
 def _items(text: str) -> Iterator[str]:

@@ -9,7 +9,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from api.batch.v1 import CronJob, Job
-from controllers.reload.options import CronJobStrategy, ReloadOptions, Strategy
+from controllers.reload.options import (
+    CronJobStrategy,
+    LegacyTrigger,
+    ReloadOptions,
+    Strategy,
+)
 from controllers.reload.sources import SourceKind
 from controllers.reload.workloads import OPTIONAL_WORKLOADS
 
@@ -34,6 +39,8 @@ def from_settings(settings: Mapping[str, Any]) -> ReloadOptions:
         ignored_workloads=workloads,
         strategy=Strategy(settings["strategy"]),
         cronjob_strategy=CronJobStrategy(settings["cronjob_strategy"]),
+        legacy_trigger_env=LegacyTrigger(settings["legacy_trigger_env"]),
+        allow_cross_namespace=settings["allow_cross_namespace"],
         dry_run=settings["dry_run"],
         auto_reload_all=settings["auto_reload_all"],
         strict_auto_false=settings["strict_auto_false"],

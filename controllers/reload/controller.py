@@ -40,7 +40,14 @@ from controllers.reload.metrics import ReloadMetrics
 from controllers.reload.news import Listener, News, Outcome, Topic
 from controllers.reload.observe import Observer
 from controllers.reload.options import ReloadOptions
-from controllers.reload.rollout import Plan, decide, problems, read_record
+from controllers.reload.rehearsal import Rehearsal
+from controllers.reload.rollout import (
+    Plan,
+    concerns,
+    decide,
+    problems,
+    read_record,
+)
 from controllers.reload.sources import Source
 from controllers.reload.workloads import Workload, WorkloadKey
 from controllers.reload.writer import RELOADED, Acts
@@ -76,6 +83,7 @@ class Reloader:
         self._announcer = announcer
         self._listeners: tuple[Listener, ...] = (announcer, *listeners)
         self._happenings = happenings
+        self._rehearsal = Rehearsal()
         self._metrics = metrics
         self._clock = clock
         self._resync = options.resync
@@ -94,6 +102,8 @@ class Reloader:
             if (owed := await self._writer.settle(key, workload)) is not None:
                 self._tell(owed.workload, owed.plan, RELOADED, began)
                 return None  # the cache will say what there is now
+            if workload is None and self._observer.is_awaited(key):
+                return None  # it comes back when it has been read
             if workload is None or not self._is_ours(workload):
                 self._forget(key)
                 return None
@@ -113,9 +123,11 @@ class Reloader:
     async def _look(self, workload: Workload) -> Result | None:
         """Compare and write; return when to look again, if ever."""
         key = workload.key
+        self._observer.bind(workload)
         policy = self._observer.policy(workload)
         self._announcer.problems(workload, problems(workload, policy))
-        if not policy.rules:
+        await self._rehearse(workload, policy)
+        if not policy.asks:
             self._happenings.forget(key)
             self._gates.forget(key)
             return None
@@ -155,6 +167,24 @@ class Reloader:
         if self._looks_back:
             self._looked.add(key)
         return "success" if is_reloaded else "skipped", self._later
+
+    async def _rehearse(self, workload: Workload, live: ReloadPolicy) -> None:
+        """Say what the dry runs of configs would reload, besides what reloads."""
+        policy = self._observer.rehearsed(workload)
+        if policy is None:
+            self._rehearsal.forget(workload.key)
+            return
+        began, seen = _now(), self._rehearsal.seen(workload)
+        sources = [
+            source
+            for source in self._observer.sources(seen, policy)
+            if not concerns(seen, live, source)
+        ]
+        plan = decide(seen, policy, sources, self._happened(seen, sources))
+        if plan is not None:
+            outcome = await self._rehearsal.carry_out(seen, policy, plan)
+            if plan.markers:
+                self._tell(seen, plan, outcome, began)
 
     def _happened(self, workload: Workload, sources: Iterable[Source]) -> Happened:
         """Return what was noted; at a first look, what may have come before it too."""
@@ -240,6 +270,8 @@ class Reloader:
 
     def _forget(self, key: WorkloadKey) -> None:
         self._writer.forget(key)
+        self._rehearsal.forget(key)
+        self._observer.release(key)
         self._gates.forget(key)
         self._announcer.forget(key)
         self._looked.discard(key)

@@ -29,13 +29,21 @@ from controller_runtime import (
     annotation_changed,
     generation_changed,
     kind_of,
+    label_changed,
     mapped,
 )
+from controllers.reload.configs import Configs
 from controllers.reload.happenings import Happenings
 from controllers.reload.metrics import ReloadMetrics
 from controllers.reload.observe import NAMESPACE, Observer, Views
 from controllers.reload.optional import Guest
-from controllers.reload.sources import SourceKey, SourceKind, is_news, source_key
+from controllers.reload.sources import (
+    SourceKey,
+    SourceKind,
+    is_news,
+    read_source,
+    source_key,
+)
 from controllers.reload.workloads import (
     OPTIONAL_WORKLOADS,
     WORKLOADS,
@@ -58,7 +66,9 @@ class Feeds:
         observer: Observer,
         happenings: Happenings,
         metrics: ReloadMetrics,
+        configs: Configs,
     ) -> None:
+        self._configs = configs
         self._views = views
         self._observer = observer
         self._happenings = happenings
@@ -72,7 +82,7 @@ class Feeds:
             if source is not _SPC:
                 yield self._of_sources(source)
         if self._views.namespaces is not None:
-            handler = _NamespaceHandler(self._observer, self._happenings)
+            handler = _NamespaceHandler(self._observer, self._happenings, self._configs)
             yield KindSource(self._views.namespaces, NAMESPACE, handler)
 
     def guests(
@@ -132,13 +142,14 @@ class Feeds:
             if self._observer.may_reload(kind, entry):
                 yield workload_key(kind, entry)
 
-        predicate = generation_changed() | annotation_changed()
+        # Labels, because ReloaderConfigs select by them.
+        predicate = generation_changed() | annotation_changed() | label_changed()
         return KindSource(self._views.workloads, model, mapped(requests), [predicate])
 
     def _of_sources(self, kind: SourceKind) -> Feed:
         handler = _SourceHandler(kind, self._observer, self._happenings)
         view = self._views.sources[kind]
-        admits = partial(_counted, self._metrics, kind)
+        admits = partial(_counted, self._metrics, self._configs, kind)
         return KindSource(view, kind.model, handler, [admits])
 
     def _of_class(self, entry: RawObject) -> Iterable[WorkloadKey]:
@@ -153,9 +164,11 @@ _NAMES: Mapping[type, str] = {
 }
 
 
-def _counted(metrics: ReloadMetrics, kind: SourceKind, event: Event) -> bool:
+def _counted(
+    metrics: ReloadMetrics, configs: Configs, kind: SourceKind, event: Event
+) -> bool:
     """Tell whether an event is news, and count it unless it is of the start."""
-    found = is_news(kind, event)
+    found = is_news(kind, event, labels=configs.want_labels)
     is_start = isinstance(event, Created) and event.is_initial
     if not is_start and (name := _NAMES.get(type(event))):
         metrics.received(kind, name, is_news=found)
@@ -198,7 +211,7 @@ class _SourceHandler:
         if isinstance(event, Created) and not event.is_initial:
             self.happenings.appeared(source, affected)
         elif isinstance(event, Deleted):
-            self.happenings.gone(source, event.object.meta.annotations, affected)
+            self.happenings.gone(read_source(self.kind, event.object), affected)
         return affected
 
 
@@ -206,22 +219,26 @@ class _SourceHandler:
 class _NamespaceHandler:
     """Names the workloads of a namespace that gets the labels that are asked for.
 
+    Also those for which ReloaderConfigs select sources by labels of namespaces.
     At the start they are looked at anyway; and one that is created with its labels
     may be told of after its workloads.
     """
 
     observer: Observer
     happenings: Happenings
+    configs: Configs
 
     def requests(self, event: Event, /) -> Iterable[WorkloadKey]:
         is_start = isinstance(event, Created) and event.is_initial
         if isinstance(event, Deleted) or is_start:
             return ()
+        reached = tuple(self.configs.reaching())
         if not self.observer.is_selected(event.object):
-            return ()
+            return reached
         if isinstance(event, Updated) and self.observer.is_selected(event.old):
-            return ()
+            is_new = event.old.meta.labels != event.object.meta.labels
+            return reached if is_new else ()
         workloads = tuple(self.observer.in_namespace(event.object.meta.name))
         if isinstance(event, Updated):
             self.happenings.joined(workloads)
-        return workloads
+        return (*workloads, *reached)

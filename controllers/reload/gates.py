@@ -89,9 +89,15 @@ class SuspendGate(Gate):
 
     def ask(self, turn: Turn) -> Hold | None:
         """Hold what is suspended."""
-        if not turn.policy.terms.suspended:
-            return None
-        return Hold(HoldReason.SUSPENDED, "until it is not suspended any more")
+        if turn.policy.terms.suspended:
+            return Hold(HoldReason.SUSPENDED, "until it is not suspended any more")
+        suspended = turn.policy.terms.suspended_configs
+        for marker in turn.plan.markers:
+            if marker.is_annotated or not suspended.issuperset(marker.configs):
+                return None  # this one may go, and takes the others along
+        names = ", ".join(map(str, turn.plan.configs))
+        text = f"until ReloaderConfig {names} is not suspended any more"
+        return Hold(HoldReason.SUSPENDED, text)
 
 
 class Waiting(NamedTuple):

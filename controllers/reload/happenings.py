@@ -16,10 +16,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from controllers.reload.sources import SourceKey
+from controllers.reload.digest import DELETED
+from controllers.reload.sources import Source, SourceKey
 from controllers.reload.workloads import WorkloadKey
 
-_NOTHING: Mapping[SourceKey, Mapping[str, str]] = {}
+_NOTHING: Mapping[SourceKey, Source] = {}
 
 
 class Happened(NamedTuple):
@@ -28,8 +29,8 @@ class Happened(NamedTuple):
     appeared: frozenset[SourceKey] = frozenset()
     """Sources that came while we watched."""
 
-    gone: Mapping[SourceKey, Mapping[str, str]] = _NOTHING
-    """Sources that went → the annotations that they had."""
+    gone: Mapping[SourceKey, Source] = _NOTHING
+    """Sources that went, as if they held `DELETED`."""
 
     joined: bool = False
     """Its namespace is ours since just now: what it runs with is taken for good."""
@@ -40,8 +41,8 @@ class Happenings:
 
     def __init__(self) -> None:
         self._appeared: defaultdict[WorkloadKey, set[SourceKey]] = defaultdict(set)
-        self._gone: defaultdict[WorkloadKey, dict[SourceKey, Mapping[str, str]]] = (
-            defaultdict(dict)
+        self._gone: defaultdict[WorkloadKey, dict[SourceKey, Source]] = defaultdict(
+            dict
         )
         self._joined: set[WorkloadKey] = set()
 
@@ -50,15 +51,11 @@ class Happenings:
         for key in workloads:
             self._appeared[key].add(source)
 
-    def gone(
-        self,
-        source: SourceKey,
-        annotations: Mapping[str, str],
-        workloads: Iterable[WorkloadKey],
-    ) -> None:
+    def gone(self, source: Source, workloads: Iterable[WorkloadKey]) -> None:
         """Note that a source went, and what it had to say."""
+        left = source._replace(digest=DELETED)
         for key in workloads:
-            self._gone[key][source] = annotations
+            self._gone[key][source.key] = left
 
     def joined(self, workloads: Iterable[WorkloadKey]) -> None:
         """Note that these are ours from now on."""

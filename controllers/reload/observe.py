@@ -2,12 +2,14 @@
 
     declare      ──────────────────▶ stores: sources hashed, workloads indexed
     may_reload   entry ────────────▶ bool             does it have to look at all?
+    meant        config ───────────▶ workload keys    which is it about?
     is_ours      namespace ────────▶ bool             may it look there?
     affected     source ───index───▶ workload keys    which have to look again?
     workload     key ──────────────▶ Workload         what is there?
     sources      Workload, policy ─▶ Source …         what may it run with?
 
-Nothing here asks the API server, and nothing is kept besides the stores.
+Nothing here asks the API server, and nothing is kept besides the stores: what configs
+claim is in `Configs`, and what the cache has too little of, the `Lender` has.
 """
 
 from __future__ import annotations
@@ -21,11 +23,15 @@ from controller_runtime import (
     Cache,
     CacheView,
     GroupVersionKind,
+    LabelSelector,
     NamespacedName,
     RawObject,
     ReflectorOptions,
+    strip_managed_fields,
 )
 from controllers.reload.annotations import ReloadPolicy, Rules, read_policy
+from controllers.reload.claims import Claim, Config, merged, split
+from controllers.reload.configs import Configs
 from controllers.reload.filters import not_in, selector
 from controllers.reload.options import ReloadOptions
 from controllers.reload.references import index_values, lookup_values, references
@@ -40,8 +46,10 @@ from controllers.reload.sources import (
 )
 from controllers.reload.workloads import (
     WORKLOADS,
+    Covers,
     Workload,
     WorkloadKey,
+    is_bare,
     is_run_of_cron_job,
     read_workload,
     workload_key,
@@ -69,12 +77,22 @@ class Views(NamedTuple):
     sources: Mapping[SourceKind, CacheView]
     classes: CacheView
     """SecretProviderClasses, for what is written on them."""
+    configs: CacheView
+    """ReloaderConfigs."""
     namespaces: CacheView | None = None
-    """None where all are ours, or they are named."""
+    """None where nobody asks for their labels."""
 
     @classmethod
-    def of(cls, cache: Cache, options: ReloadOptions) -> Views:
+    def of(
+        cls, cache: Cache, options: ReloadOptions, is_claimed: Covers | None = None
+    ) -> Views:
         """Describe the views; nothing is watched yet.
+
+        Args:
+            cache: Where they will be.
+            options: What is watched.
+            is_claimed: Tells which workloads are kept in full besides those with
+                annotations.
 
         Raises:
             ConfigError: A selector cannot be read.
@@ -100,15 +118,25 @@ class Views(NamedTuple):
             if kind not in options.ignored_sources
         }
         words = () if options.auto_reload_all else _words(options)
-        workloads = replace(everything, transform=workload_reducer(words))
-        selects = options.namespace_selector and not options.namespaces
+        reduce = workload_reducer(words, is_claimed)
+        workloads = replace(everything, transform=reduce)
+        asks = options.namespace_selector or options.allow_cross_namespace
+        selects = asks and not options.namespaces
         namespaces = cache.view(ReflectorOptions(metadata_only=True))
         return cls(
             cache.view(workloads),
             sources,
             cache.view(replace(everything, metadata_only=True)),
+            cache.view(replace(everything, transform=strip_managed_fields)),
             namespaces if selects else None,
         )
+
+
+class Lends(Protocol):
+    """Has workloads in full, of which the cache has less."""
+
+    def lend(self, key: WorkloadKey, bare: RawObject, /) -> RawObject | None: ...
+    def take_back(self, key: WorkloadKey, /) -> None: ...
 
 
 class Entries(Protocol):
@@ -131,12 +159,18 @@ class Observer:
         sources: Mapping[SourceKind, Entries],
         options: ReloadOptions,
         namespaces: Entries | None = None,
+        *,
+        configs: Configs | None = None,
+        lender: Lends | None = None,
     ) -> None:
         self._workloads: dict[str, Entries] = {}
         self._sources = dict(sources)
         self._classes: Entries | None = None
         self._options = options
         self._namespaces = namespaces
+        self._configs = Configs() if configs is None else configs
+        self._configs.labels_of = self.labels_of
+        self._lender = lender
         self._selector = selector(
             options.namespace_selector, flag="--namespace-selector"
         )
@@ -146,7 +180,13 @@ class Observer:
             self.add_workloads(kind, store)
 
     @classmethod
-    def declare(cls, views: Views, options: ReloadOptions) -> Observer:
+    def declare(
+        cls,
+        views: Views,
+        options: ReloadOptions,
+        configs: Configs | None = None,
+        lender: Lends | None = None,
+    ) -> Observer:
         """Have the cache keep what this controller reads; before the cache runs."""
         sources: dict[SourceKind, Entries] = {
             kind: view.declare(kind.model)
@@ -160,7 +200,9 @@ class Observer:
         }
         view = views.namespaces
         namespaces = None if view is None else view.declare(NAMESPACE)
-        return cls(workloads, sources, options, namespaces)
+        return cls(
+            *(workloads, sources, options, namespaces), configs=configs, lender=lender
+        )
 
     @property
     def workload_kinds(self) -> tuple[str, ...]:
@@ -189,20 +231,35 @@ class Observer:
         self._classes = None
 
     def may_reload(self, kind: str, entry: RawObject) -> bool:
-        """Tell whether a workload has any annotation of ours, without parsing it.
+        """Tell whether a workload is anybody's affair, without parsing it.
 
-        Most have none. A key that stands elsewhere in the object does no harm. What a
-        CronJob runs is the CronJob's affair.
+        Most are not. What a CronJob runs is the CronJob's.
         """
-        is_named = self._all or any(word in entry.raw for word in self._words)
-        return is_named and not is_run_of_cron_job(kind, entry)
+        if is_run_of_cron_job(kind, entry):
+            return False
+        if self._is_annotated(entry) or self._configs.covers(
+            entry.key, entry.meta.labels
+        ):
+            return True
+        return self._configs.is_bound(workload_key(kind, entry))
+
+    def _is_annotated(self, entry: RawObject) -> bool:
+        """Tell whether it has an annotation of ours, or the word elsewhere."""
+        return self._all or any(word in entry.raw for word in self._words)
+
+    def labels_of(self, namespace: str) -> Mapping[str, str] | None:
+        """Return the labels of a namespace, if they are known."""
+        if self._namespaces is None:
+            return None
+        entry = self._namespaces.get(NamespacedName("", namespace))
+        return None if entry is None else entry.meta.labels
 
     def is_ours(self, namespace: str) -> bool:
         """Tell whether workloads of a namespace are looked at."""
-        if self._namespaces is None:
+        if self._namespaces is None or not self._selector.requirements:
             return True
-        entry = self._namespaces.get(NamespacedName("", namespace))
-        return entry is not None and self.is_selected(entry)
+        labels = self.labels_of(namespace)
+        return labels is not None and self._selector.matches(labels)
 
     def is_selected(self, namespace: RawObject) -> bool:
         """Tell whether a Namespace has the labels that are asked for."""
@@ -216,11 +273,45 @@ class Observer:
                     yield workload_key(kind, entry)
 
     def affected(self, source: SourceKey) -> Iterator[WorkloadKey]:
-        """Yield the workloads that a source may concern."""
+        """Yield the workloads that a source may concern; one may come twice."""
         for kind, store in self._workloads.items():
             for value in lookup_values(source):
                 for entry in store.by_index(_INDEX, value):
                     yield workload_key(kind, entry)
+        yield from self._configs.affected(source)
+
+    def meant(self, config: Config) -> Iterator[WorkloadKey]:
+        """Yield the workloads that a config names, there or not, or selects."""
+        for target in config.targets:
+            kinds = [target.kind] if target.kind else list(self._workloads)
+            for kind in kinds:
+                if target.selector is None:
+                    yield WorkloadKey(kind, target.namespace, target.name)
+                elif (store := self._workloads.get(kind)) is not None:
+                    for entry in store.list(target.namespace):
+                        if target.selector.matches(entry.meta.labels):
+                            yield workload_key(kind, entry)
+
+    def bind(self, workload: Workload) -> None:
+        """Note which configs claim a workload, so that news of sources reach it."""
+        claims = self.claims(workload)
+        own = workload.key.namespace
+        used = references(workload.template.spec) if claims else ()
+        self._configs.bind(
+            workload.key, claims, [SourceKey(it.kind, own, it.name) for it in used]
+        )
+
+    def release(self, key: WorkloadKey) -> None:
+        """Note that a workload is gone."""
+        self._configs.release(key)
+        if self._lender is not None:
+            self._lender.take_back(key)
+
+    def is_awaited(self, key: WorkloadKey) -> bool:
+        """Tell whether a workload is there, and being read."""
+        store = self._workloads.get(key.kind)
+        entry = None if store is None else store.get(key.object_key)
+        return entry is not None and self.may_reload(key.kind, entry) and is_bare(entry)
 
     def workload(self, key: WorkloadKey) -> Workload | None:
         """Return what the cache has of a workload, if it has it."""
@@ -228,22 +319,82 @@ class Observer:
         entry = None if store is None else store.get(key.object_key)
         if entry is None or not self.may_reload(key.kind, entry):
             return None
-        return read_workload(key.kind, entry)
+        if is_bare(entry):
+            entry = None if self._lender is None else self._lender.lend(key, entry)
+        elif self._lender is not None:
+            self._lender.take_back(key)
+        return None if entry is None else read_workload(key.kind, entry)
+
+    def claims(self, workload: Workload) -> tuple[Claim, ...]:
+        """Return what configs claim of a workload, in the order of precedence."""
+        return self._configs.claims(workload.key, workload.meta.labels)
 
     def policy(self, workload: Workload) -> ReloadPolicy:
-        """Return what a workload asks for."""
+        """Return what is asked for: in annotations, by configs and by flags."""
+        live, _ = self._split(workload)
+        return merged(self._annotated(workload), live)
+
+    def rehearsed(self, workload: Workload) -> ReloadPolicy | None:
+        """Return what the dry runs of configs ask for; `None` if there is none."""
+        _, dry = self._split(workload)
+        policy = self._annotated(workload)
+        if not dry or policy.is_ignored:
+            return None
+        vetoes = {
+            k: Rules(excluded=rules.excluded) for k, rules in policy.rules.items()
+        }
+        return merged(policy._replace(rules=vetoes), dry)
+
+    def _split(self, workload: Workload) -> tuple[list[Claim], list[Claim]]:
+        claims = self.claims(workload)
+        return (list(claims), []) if self._options.dry_run else split(claims)
+
+    def _annotated(self, workload: Workload) -> ReloadPolicy:
         template = workload.template.metadata.annotations
         return read_policy(workload.meta.annotations, template, self._options)
 
     def sources(self, workload: Workload, policy: ReloadPolicy) -> Iterator[Source]:
         """Yield the sources that exist and may concern a workload."""
-        for kind, rules in policy.rules.items():
-            if kind not in self._sources:
-                continue
-            for name in self._names(workload, kind, rules):
-                source = self._source(SourceKey(kind, workload.key.namespace, name))
-                if source is not None:
-                    yield source
+        own = workload.key.namespace
+        keys = {
+            SourceKey(kind, own, name)
+            for kind, rules in policy.rules.items()
+            if kind in self._sources
+            for name in self._names(workload, kind, rules)
+        }
+        for wish in policy.wishes:
+            if isinstance(wish, Claim):
+                keys.update(self._wished(workload, wish))
+        for key in keys:
+            if key.kind in self._sources and (source := self._source(key)) is not None:
+                yield source
+
+    def _wished(self, workload: Workload, claim: Claim) -> Iterator[SourceKey]:
+        """Name what a config may want; its claim decides."""
+        watched, place = claim.by.watched, claim.config.namespace
+        for kind, names in watched.names.items():
+            for name in names.literals:
+                yield SourceKey(kind, place, name)
+            if names.patterns and kind in self._sources:
+                for entry in self._sources[kind].list(place):
+                    if names.matches(entry.meta.name):
+                        yield SourceKey(kind, place, entry.meta.name)
+        if watched.resources is not None:
+            yield from self._selected(claim, watched.resources)
+        if watched.uses:
+            for used in references(workload.template.spec):
+                yield SourceKey(used.kind, workload.key.namespace, used.name)
+
+    def _selected(self, claim: Claim, resources: LabelSelector) -> Iterator[SourceKey]:
+        is_wide = claim.by.watched.namespaces is not None
+        where = "" if is_wide else claim.config.namespace
+        for kind in self._sources.keys() & {SourceKind.CONFIG_MAP, SourceKind.SECRET}:
+            for entry in self._sources[kind].list(where):
+                key = SourceKey(kind, *entry.key)
+                if resources.matches(entry.meta.labels) and claim.reaches(
+                    key.namespace
+                ):
+                    yield key
 
     def _source(self, key: SourceKey) -> Source | None:
         place = NamespacedName(key.namespace, key.name)
@@ -258,10 +409,10 @@ class Observer:
         return read_source(key.kind, entry)._replace(annotations=annotations)
 
     def _index(self, kind: str, entry: RawObject) -> Iterable[str]:
-        if not self.may_reload(kind, entry):
+        if not self._is_annotated(entry) or is_run_of_cron_job(kind, entry):
             return ()
         workload = read_workload(kind, entry)
-        return sorted(set(index_values(workload, self.policy(workload))))
+        return sorted(set(index_values(workload, self._annotated(workload))))
 
     def _names(self, workload: Workload, kind: SourceKind, rules: Rules) -> set[str]:
         names = set(rules.names.literals)

@@ -33,6 +33,13 @@ _TROUBLE: tuple[type[Exception], ...] = (ControllerRuntimeError, *TRANSPORT_ERRO
 PERIOD = 10.0
 """Seconds between two questions, as `KindSource` waits for a kind."""
 
+_SOON = 1.0
+"""Seconds until the next question while there has been no first answer."""
+
+
+def _nothing() -> None:
+    """Tell nobody."""
+
 
 class Guest(NamedTuple):
     """What is watched as long as the server has some kinds."""
@@ -46,6 +53,9 @@ class Guest(NamedTuple):
     go: Callable[[], None]
     """Forget what was watched; the watches have ended."""
 
+    settle: Callable[[], None] = _nothing
+    """Told after the first answer, whether it is here or not."""
+
 
 class Guests:
     """Looks for guests, lets them in and sees them off; a runnable."""
@@ -57,13 +67,15 @@ class Guests:
         self._guests = tuple(guests)
         self._here: dict[int, Sequence[Watching]] = {}
         self._refused: set[int] = set()
+        self._settled: set[int] = set()
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
         while self._guests:
             for number, guest in enumerate(self._guests):
                 await self._look(number, guest)
-            await asyncio.sleep(PERIOD)
+            is_settled = len(self._settled) == len(self._guests)
+            await asyncio.sleep(PERIOD if is_settled else _SOON)
 
     async def _look(self, number: int, guest: Guest) -> None:
         is_here = number in self._here
@@ -75,12 +87,20 @@ class Guests:
                 log.info("kind is served: watching it", kind=str(guest.kinds[0]))
         except _TROUBLE as error:
             self._complain(number, guest, error)
+            if isinstance(error, ApiError):
+                self._settle(number, guest)
             return
+        self._settle(number, guest)
         if is_here and not served:
             for watching in self._here.pop(number):
                 watching.stop()
             guest.go()
             log.info("kind is not served any more", kind=str(guest.kinds[0]))
+
+    def _settle(self, number: int, guest: Guest) -> None:
+        if number not in self._settled:
+            self._settled.add(number)
+            guest.settle()
 
     async def _are_served(self, kinds: Iterable[GroupVersionKind]) -> bool:
         try:

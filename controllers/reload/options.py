@@ -96,6 +96,16 @@ class AnnotationKeys:
     """Workload, ConfigMap or Secret: reload when the source goes."""
 
 
+class LegacyTrigger(StrEnum):
+    """When a reload leaves the marks of why-xn/reloader-operator as well."""
+
+    CRD = "crd"
+    """When a ReloaderConfig asks for it."""
+
+    NEVER = "never"
+    ALWAYS = "always"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReloadOptions:
     """How the reload controller behaves."""
@@ -134,6 +144,12 @@ class ReloadOptions:
     sync_after_restart: bool = False
     """With `reload_on_create`, reload also for sources that appeared while the
     controller was down. What changed meanwhile is found in any case."""
+
+    legacy_trigger_env: LegacyTrigger = LegacyTrigger.CRD
+    """When the variable `RELOADER_TRIGGERED_AT` and its annotations are written."""
+
+    allow_cross_namespace: bool = False
+    """Let ReloaderConfigs name workloads, and select sources, of other namespaces."""
 
     namespaces: tuple[str, ...] = ()
     """Only workloads and sources of these namespaces; empty for all."""

@@ -4,6 +4,10 @@
     annotations  one annotation of the pod template, for the first of them
     restart      of a Rollout: when it is to make its pods anew, and no more
 
+What a ReloaderConfig asks for leaves the marks of why-xn/reloader-operator too, so that
+what reads these goes on to work: the hash of the content as an annotation of the pod
+template, and the time as a variable of the first container, or as an annotation.
+
 The record goes along, and the resource version: the server answers with a conflict
 when the workload has changed since, and then all of it has to be decided again.
 
@@ -25,6 +29,15 @@ from controllers.reload.options import Strategy
 from controllers.reload.rollout import LAST_RELOADED_FROM, RECORD, Marker, Plan
 from controllers.reload.workloads import OPTIONAL_WORKLOADS, Workload
 
+TRIGGERED_AT = "RELOADER_TRIGGERED_AT"
+"""Variable of the first container: when it was reloaded (RFC 3339)."""
+
+LAST_RELOAD = "reloader.stakater.com/last-reload"
+"""Annotation of a pod template: the same, where there are no variables."""
+
+RESOURCE_HASH = "reloader.stakater.com/resource-hash"
+"""Annotation of a pod template: SHA-256 of what the first changed source holds."""
+
 
 def record_patch(workload: Workload, plan: Plan) -> Patch:
     """Build the patch that writes the record, and leaves the pods alone."""
@@ -33,8 +46,7 @@ def record_patch(workload: Workload, plan: Plan) -> Patch:
 
 def restart_patch(workload: Workload, plan: Plan, *, now: datetime) -> Patch:
     """Build the patch by which a Rollout restarts its pods."""
-    moment = now.strftime("%Y-%m-%dT%H:%M:%SZ")
-    spec = {"restartAt": moment}
+    spec = {"restartAt": _moment(now)}
     return merge_patch({"metadata": _metadata(workload, plan), "spec": spec})
 
 
@@ -52,7 +64,7 @@ def patch_for(workload: Workload, plan: Plan, *, now: datetime) -> Patch:
             body["spec"] = {"template": _whole_template(workload, plan, now)}
         return merge_patch(body)
     if plan.markers:
-        body["spec"] = {"template": _template(plan, now)}
+        body["spec"] = {"template": _template(workload, plan, now)}
         if workload.key.kind == CronJob.gvk.kind:
             body["spec"] = {"jobTemplate": {"spec": body["spec"]}}
     return strategic_merge_patch(body)
@@ -60,23 +72,45 @@ def patch_for(workload: Workload, plan: Plan, *, now: datetime) -> Patch:
 
 def mark(template: Json, plan: Plan, now: datetime) -> None:
     """Put the markers of a plan into a pod template."""
+    if annotations := _annotations(plan, now):
+        metadata = template.get("metadata") or {}
+        there = metadata.get("annotations") or {}
+        template["metadata"] = metadata | {"annotations": there | annotations}
     if plan.strategy is Strategy.ANNOTATIONS:
-        metadata = template.setdefault("metadata", {})
-        annotations = metadata.setdefault("annotations", {})
-        annotations[LAST_RELOADED_FROM] = last_reloaded_from(plan.markers[0], now)
         return
+    containers = template["spec"]["containers"]
     for marker in plan.markers:
-        for container in template["spec"]["containers"]:
+        for container in containers:
             if container["name"] == marker.container:
-                _put(container, marker)
+                _put(container, marker.variable, marker.value)
+    if plan.triggers:
+        _put(containers[0], TRIGGERED_AT, _moment(now))
 
 
-def _put(container: Json, marker: Marker) -> None:
+def _put(container: Json, variable: str, value: str | None) -> None:
     env: list[Json] = container.get("env") or []
-    left = [one for one in env if one["name"] != marker.variable]
-    if marker.value is not None:
-        left.append({"name": marker.variable, "value": marker.value})
+    left = [one for one in env if one["name"] != variable]
+    if value is not None:
+        left.append({"name": variable, "value": value})
     container["env"] = left
+
+
+def _annotations(plan: Plan, now: datetime) -> dict[str, str]:
+    """Return what the pod template is annotated with."""
+    first = plan.markers[0]
+    is_written_here = plan.strategy is Strategy.ANNOTATIONS
+    annotations = {}
+    if is_written_here:
+        annotations[LAST_RELOADED_FROM] = last_reloaded_from(first, now)
+    if plan.triggers:
+        annotations[RESOURCE_HASH] = first.content
+        if is_written_here:
+            annotations[LAST_RELOAD] = _moment(now)
+    return annotations
+
+
+def _moment(now: datetime) -> str:
+    return now.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _metadata(workload: Workload, plan: Plan) -> Mapping[str, object]:
@@ -90,21 +124,30 @@ def _whole_template(
     workload: Workload, plan: Plan, now: datetime
 ) -> Mapping[str, object]:
     if plan.strategy is Strategy.ANNOTATIONS:
-        return _template(plan, now)
+        return _template(workload, plan, now)
     template = workload.document()["spec"]["template"]
     mark(template, plan, now)
-    return {"spec": {"containers": template["spec"]["containers"]}}
+    body: dict[str, object] = {"spec": {"containers": template["spec"]["containers"]}}
+    if annotations := _annotations(plan, now):
+        body["metadata"] = {"annotations": annotations}
+    return body
 
 
-def _template(plan: Plan, now: datetime) -> Mapping[str, object]:
+def _template(workload: Workload, plan: Plan, now: datetime) -> Mapping[str, object]:
+    body: dict[str, object] = {}
+    if annotations := _annotations(plan, now):
+        body["metadata"] = {"annotations": annotations}
     if plan.strategy is Strategy.ANNOTATIONS:
-        annotations = {LAST_RELOADED_FROM: last_reloaded_from(plan.markers[0], now)}
-        return {"metadata": {"annotations": annotations}}
+        return body
     variables: dict[str, list[Mapping[str, str]]] = {}
     for marker in plan.markers:
         variables.setdefault(marker.container, []).append(_variable(marker))
+    if plan.triggers:
+        first = workload.template.spec.containers[0].name
+        triggered = {"name": TRIGGERED_AT, "value": _moment(now)}
+        variables.setdefault(first, []).append(triggered)
     containers = [{"name": c, "env": env} for c, env in variables.items()]
-    return {"spec": {"containers": containers}}
+    return body | {"spec": {"containers": containers}}
 
 
 def _variable(marker: Marker) -> Mapping[str, str]:

@@ -14,7 +14,7 @@ ours is in no index, and changes of what it uses cost a look into a dictionary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -49,7 +49,9 @@ def references(pod: PodSpec) -> frozenset[Reference]:
     )
 
 
-def container_for(pod: PodSpec, reference: Reference, match: Match) -> str | None:
+def container_for(
+    pod: PodSpec, reference: Reference, match: Match, only: Collection[str] = ()
+) -> str | None:
     """Choose the container that takes the marker of a source.
 
     The order is stakater/Reloader's (`getContainerUsingResource`): the first that
@@ -57,18 +59,29 @@ def container_for(pod: PodSpec, reference: Reference, match: Match) -> str | Non
     container, and for a source that is listed but not used, the first of all. Unlike
     there, a second volume of the same source counts too.
 
+    Args:
+        pod: What the containers are in.
+        reference: The source.
+        match: Whether they have to use it.
+        only: Names of containers; the others do not count. None of them is there:
+            all do.
+
     Returns:
         The container's name. `None` if the pods do not use a source that they would
         have to use, or have no containers.
     """
     if not pod.containers:
         return None
-    first = pod.containers[0].name
+    counted = _counted(pod.containers, only)
+    initial = _counted(pod.init_containers, only)
+    if only and not counted and not initial:
+        counted, initial = pod.containers, pod.init_containers
+    first = (counted or pod.containers)[0].name
     for uses in _ways_to_use(pod, reference):
-        for container in pod.containers:
+        for container in counted:
             if uses(container):
                 return container.name
-        if any(map(uses, pod.init_containers)):
+        if any(map(uses, initial)):
             return first
     return first if match is Match.EXPLICIT else None
 
@@ -92,6 +105,12 @@ def lookup_values(source: SourceKey) -> tuple[str, str]:
     """Return where workloads are found that a source may concern."""
     place = f"{source.kind}/{source.namespace}"
     return f"{place}/{source.name}", f"{place}/{_ANY}"
+
+
+def _counted(
+    containers: Sequence[Container], only: Collection[str]
+) -> Sequence[Container]:
+    return [c for c in containers if c.name in only] if only else containers
 
 
 def _ways_to_use(

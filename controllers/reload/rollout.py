@@ -13,6 +13,8 @@ that the workload carries (an annotation of its metadata, which restarts nothing
     the record has a hash, the source is gone, and that is asked for   reload
     the workload's namespace has just become ours                      adopt
 
+Whether a source concerns the workload, annotations say, or a ReloaderConfig.
+
 A marker is what the original Reloader left in the pod template: changing over to
 this controller neither restarts pods nor misses a change.
 
@@ -30,7 +32,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import partial
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -38,10 +41,10 @@ import msgspec
 
 from api.core.v1 import Container, PodSpec
 from controller_runtime import NamespacedName
-from controllers.reload.annotations import Problem, ReloadPolicy
+from controllers.reload.annotations import Match, Problem, ReloadPolicy, Wish
 from controllers.reload.digest import DELETED
 from controllers.reload.happenings import Happened
-from controllers.reload.options import Strategy
+from controllers.reload.options import LegacyTrigger, Strategy
 from controllers.reload.references import Reference, container_for
 from controllers.reload.sources import Source, SourceKey
 from controllers.reload.workloads import Workload, WorkloadKey
@@ -68,6 +71,12 @@ class Marker(NamedTuple):
     configs: tuple[NamespacedName, ...] = ()
     """The ReloaderConfigs that want it; none if annotations do alone."""
 
+    content: str = ""
+    """SHA-256 of what the source holds now, in 64 hex digits."""
+
+    is_annotated: bool = True
+    """Annotations want it, maybe besides configs."""
+
 
 class Plan(NamedTuple):
     """What to write to a workload."""
@@ -84,10 +93,21 @@ class Plan(NamedTuple):
     change: str = ""
     """Tells this change of the sources from any other: 10 hex digits."""
 
+    triggers: bool = False
+    """The marks of why-xn/reloader-operator are left as well."""
+
     @property
     def configs(self) -> tuple[NamespacedName, ...]:
         """The ReloaderConfigs that want this reload, by name."""
         return tuple(sorted({c for marker in self.markers for c in marker.configs}))
+
+
+class _Want(NamedTuple):
+    """Who wants reloads for a source, and which container it is about."""
+
+    container: str
+    is_annotated: bool
+    wishes: tuple[Wish, ...] = ()
 
 
 class _Target(NamedTuple):
@@ -96,6 +116,8 @@ class _Target(NamedTuple):
     variable: str
     seen: frozenset[str]
     """Markers of the source that the pod template has; two are rare, and both old."""
+
+    want: _Want
 
 
 _NOTHING = Happened()
@@ -126,18 +148,27 @@ def decide(
     gone = _gone(workload, policy, there, happened)
     for target in _targets(workload, policy, [*there, *gone]):
         key, digest = target.source.key, target.source.digest
-        had = record.get(key.recorded)
+        recorded = key.recorded_in(workload.key.namespace)
+        had = record.get(recorded)
         if had == digest.recorded:
             continue
-        applied[key.recorded] = digest.recorded
+        applied[recorded] = digest.recorded
         is_wanted = _is_change(target, had) or _is_wanted(target, policy, happened)
         if is_wanted and not happened.joined:
             markers.append(_marker(workload.template.spec, target))
-            changes.append(f"{key.recorded} {target.source.version} {had}")
+            changes.append(f"{recorded} {target.source.version} {had}")
     if applied == record:
         return None
     change = sha256("\n".join(changes).encode()).hexdigest()[:10] if changes else ""
-    return Plan(applied, tuple(markers), policy.strategy, change)
+    triggers = policy.trigger is LegacyTrigger.ALWAYS or (
+        policy.trigger is LegacyTrigger.CRD and any(m.configs for m in markers)
+    )
+    return Plan(applied, tuple(markers), policy.strategy, change, triggers)
+
+
+def concerns(workload: Workload, policy: ReloadPolicy, source: Source) -> bool:
+    """Tell whether a workload reloads for a source."""
+    return _want(workload, policy, source) is not None
 
 
 def describe(plan: Plan, workload: WorkloadKey, outcome: str) -> str:
@@ -187,31 +218,65 @@ _last_decoder = msgspec.json.Decoder(_LastReloadedFrom)
 def _targets(
     workload: Workload, policy: ReloadPolicy, sources: Iterable[Source]
 ) -> Iterator[_Target]:
-    """Yield what concerns the workload, in the order of names."""
-    pod = workload.template.spec
+    """Yield what concerns the workload, in the order of names, its namespace first."""
+    pod, own = workload.template.spec, workload.key.namespace
     chosen = [
-        (source, container)
-        for source in sorted(sources, key=lambda source: source.key)
-        if (container := _container(pod, policy, source)) is not None
+        (source, want)
+        for source in sorted(sources, key=lambda source: _order(source.key, own))
+        if (want := _want(workload, policy, source)) is not None
     ]
     uses = Counter(variable_name(source.key) for source, _ in chosen)
     taken: set[str] = set()
-    for source, container in chosen:
+    for source, want in chosen:
         variable = variable_name(source.key)
         seen = _last_reloaded_from(workload, source.key)
         if uses[variable] == 1:  # else it is the marker of neither
             seen |= _values(pod.containers, variable)
         if variable in taken:
-            variable += f"_{sha256(source.key.name.encode()).hexdigest()[:6]}"
+            variable += f"_{_short(source.key, own)}"
         taken.add(variable)
-        yield _Target(source, container, variable, seen)
+        yield _Target(source, want.container, variable, seen, want)
 
 
-def _container(pod: PodSpec, policy: ReloadPolicy, source: Source) -> str | None:
-    match = policy.match(source)
+def _order(source: SourceKey, own: str) -> tuple[object, ...]:
+    return source.kind, source.namespace != own, source.namespace, source.name
+
+
+def _short(source: SourceKey, own: str) -> str:
+    """Tell sources with one variable apart: 6 hex digits of the name."""
+    place = "" if source.namespace == own else f"{source.namespace}/"
+    return sha256(f"{place}{source.name}".encode()).hexdigest()[:6]
+
+
+def _want(workload: Workload, policy: ReloadPolicy, source: Source) -> _Want | None:
+    """Say who wants reloads for a source; annotations choose the container first."""
+    if policy.vetoes(source):
+        return None
+    place = partial(_container, workload, source)
+    asked = place(policy.match(source))
+    found = [
+        (wish, container)
+        for wish in policy.wishes
+        if (container := place(wish.match(source), wish.containers)) is not None
+    ]
+    container = asked or next((container for _, container in found), None)
+    if container is None:
+        return None
+    return _Want(container, asked is not None, tuple(wish for wish, _ in found))
+
+
+def _container(
+    workload: Workload,
+    source: Source,
+    match: Match | None,
+    only: Collection[str] = (),
+) -> str | None:
     if match is None:
         return None
-    return container_for(pod, Reference(source.key.kind, source.key.name), match)
+    kind, namespace, name = source.key
+    if namespace != workload.key.namespace:
+        name = ""  # no pod can use it, and another of its name is not it
+    return container_for(workload.template.spec, Reference(kind, name), match, only)
 
 
 def _is_change(target: _Target, had: str | None) -> bool:
@@ -226,8 +291,11 @@ def _is_change(target: _Target, had: str | None) -> bool:
 
 def _is_wanted(target: _Target, policy: ReloadPolicy, happened: Happened) -> bool:
     """Tell whether the appearance of a source is to count as a change."""
+    if target.source.key not in happened.appeared:
+        return False
     asks = target.source.annotations.get(policy.keys.on_create) == "true"
-    return target.source.key in happened.appeared and (policy.on_create or asks)
+    by_config = any(wish.on_create for wish in target.want.wishes)
+    return policy.on_create or asks or by_config
 
 
 def _gone(
@@ -242,9 +310,11 @@ def _gone(
         key = SourceKey.of_record(recorded, workload.key.namespace)
         if key is None or key in present or not key.kind.is_missed:
             continue
-        annotations = happened.gone.get(key, {})
-        if policy.on_delete or annotations.get(policy.keys.on_delete) == "true":
-            yield Source(key, DELETED, annotations)
+        source = happened.gone.get(key, Source(key, DELETED, {}))
+        asks = source.annotations.get(policy.keys.on_delete) == "true"
+        by_config = any(w.on_delete and w.match(source) for w in policy.wishes)
+        if policy.on_delete or asks or by_config:
+            yield source
 
 
 def _marker(pod: PodSpec, target: _Target) -> Marker:
@@ -257,7 +327,16 @@ def _marker(pod: PodSpec, target: _Target) -> Marker:
         value = None  # as the original does
     elif digest.marker in values:
         value = digest.other_marker
-    return Marker(key, target.container, target.variable, value, digest.marker)
+    return Marker(
+        source=key,
+        container=target.container,
+        variable=target.variable,
+        value=value,
+        hash=digest.marker,
+        configs=tuple(sorted({wish.config for wish in target.want.wishes})),
+        content=digest.canonical,
+        is_annotated=target.want.is_annotated,
+    )
 
 
 def _values(containers: Iterable[Container], variable: str) -> frozenset[str]:

@@ -107,13 +107,24 @@ class SourceKey(NamedTuple):
         """The source as a workload's record names it, in the workload's namespace."""
         return f"{self.kind.abbreviation}/{self.name}"
 
+    def recorded_in(self, namespace: str) -> str:
+        """The source as the record of a workload of some namespace names it."""
+        if self.namespace == namespace:
+            return self.recorded
+        return f"{self.kind.abbreviation}/{self.namespace}/{self.name}"
+
     @classmethod
     def of_record(cls, text: str, namespace: str) -> SourceKey | None:
-        """Read what `recorded` writes; `None` if it is something else."""
-        abbreviation, _, name = text.partition("/")
+        """Read what `recorded_in` writes; `None` if it is something else."""
+        abbreviation, *place, name = text.split("/")
         found = (kind for kind in SourceKind if kind.abbreviation == abbreviation)
         kind = next(found, None)
-        return cls(kind, namespace, name) if kind is not None and name else None
+        if kind is None or not name or "" in place or len(place) > 1:
+            return None
+        return cls(kind, place[0] if place else namespace, name)
+
+
+_NO_LABELS: Mapping[str, str] = {}
 
 
 class Source(NamedTuple):
@@ -126,6 +137,9 @@ class Source(NamedTuple):
 
     version: str = ""
     """The resource version that it was read at; says nothing about content."""
+
+    labels: Mapping[str, str] = _NO_LABELS
+    """What ReloaderConfigs select by."""
 
 
 class _Metadata(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -247,6 +261,7 @@ def read_source(kind: SourceKind, entry: RawObject) -> Source:
         digest=kept.digest,
         annotations=entry.meta.annotations,
         version=entry.meta.resource_version,
+        labels=entry.meta.labels,
     )
 
 
@@ -255,15 +270,21 @@ def youngest(entries: Iterable[RawObject]) -> RawObject | None:
     return max(entries, key=_age, default=None)
 
 
-def is_news(kind: SourceKind, event: Event) -> bool:
+def is_news(kind: SourceKind, event: Event, *, labels: bool = False) -> bool:
     """Tell whether workloads have to look at a source again.
 
     They do when it comes or goes, and when its content or our annotations change; they
     do not when other metadata changes. That a pod goes says nothing about what it had.
+
+    Args:
+        kind: What the object tells of.
+        event: What happened to it.
+        labels: Somebody selects sources by their labels: these count as well.
     """
     if isinstance(event, Updated):
         old, new = (read_source(kind, entry) for entry in (event.old, event.object))
-        return old._replace(version=new.version) != new
+        same = old._replace(version=new.version)
+        return (same if labels else same._replace(labels=new.labels)) != new
     return kind.is_missed or not isinstance(event, Deleted)
 
 

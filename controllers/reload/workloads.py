@@ -75,6 +75,10 @@ class WorkloadKey(NamedTuple):
         return f"{self.kind}/{self.namespace}/{self.name}"
 
 
+Covers: TypeAlias = Callable[[NamespacedName, Mapping[str, str]], bool]
+"""Place and labels of a workload → whether anybody may claim it."""
+
+
 class Workload(NamedTuple):
     """One version of a workload."""
 
@@ -121,29 +125,59 @@ def is_run_of_cron_job(kind: str, entry: RawObject) -> bool:
     )
 
 
+class _Owner(msgspec.Struct, rename="camel", omit_defaults=True):
+    api_version: str = ""
+    kind: str = ""
+    name: str = ""
+    uid: str = ""
+    controller: bool = False
+
+    def is_cron_job(self) -> bool:
+        return self.controller and self.kind == CronJob.gvk.kind
+
+
 class _Metadata(msgspec.Struct, rename="camel", omit_defaults=True):
     name: str = ""
     namespace: str = ""
     uid: str = ""
     resource_version: str = ""
     generation: int = 0
+    labels: dict[str, str] | None = None
+    owner_references: list[_Owner] | None = None
 
 
 class _Bare(msgspec.Struct):
     metadata: _Metadata
 
 
+class _Marked(msgspec.Struct):
+    """What is left of a workload; which it is stands first."""
+
+    is_bare: bool
+    metadata: _Metadata
+
+
 _bare = msgspec.json.Decoder(_Bare)
 
+_BARE = b'{"is_bare":true,'
 
-def reducer(words: Collection[bytes]) -> Callable[[bytes], bytes]:
+
+def is_bare(entry: RawObject) -> bool:
+    """Tell whether the cache has only the name and the labels of a workload."""
+    return entry.raw.startswith(_BARE)
+
+
+def reducer(
+    words: Collection[bytes], is_claimed: Covers | None = None
+) -> Callable[[bytes], bytes]:
     """Make the cache's transform for workloads: most of them never reload.
 
     Args:
         words: One of these stands in every workload that may; none keeps all.
+        is_claimed: Tells by place and labels which others may.
 
     Returns:
-        A function that leaves of the others what a key takes.
+        A function that leaves of the others what a key and a selector take.
     """
 
     def reduce(raw: bytes) -> bytes:
@@ -151,8 +185,14 @@ def reducer(words: Collection[bytes]) -> Callable[[bytes], bytes]:
         if not words or any(word in stripped for word in words):
             return stripped
         try:
-            return msgspec.json.encode(_bare.decode(stripped))
+            metadata = _bare.decode(stripped).metadata
         except msgspec.MsgspecError as error:
             raise DecodeError(f"cannot read a workload: {error}") from error
+        place = NamespacedName(metadata.namespace, metadata.name)
+        if is_claimed is not None and is_claimed(place, metadata.labels or {}):
+            return stripped
+        owners = metadata.owner_references or ()
+        metadata.owner_references = [it for it in owners if it.is_cron_job()] or None
+        return msgspec.json.encode(_Marked(is_bare=True, metadata=metadata))
 
     return reduce

@@ -16,6 +16,7 @@ from controllers.reload.choices import ignored_sources, ignored_workloads
 from controllers.reload.options import (
     AnnotationKeys,
     CronJobStrategy,
+    LegacyTrigger,
     ReloadOptions,
     Strategy,
 )
@@ -81,6 +82,8 @@ FLAGS: Sequence[Flag] = (
     Flag("dry-run", _SWITCH, "Say in Events what would reload; write nothing."),
     Flag("strict-auto-false", _SWITCH, "auto: false switches off all else."),
     Flag("cronjob-strategy", _TEXT, "create (default), patch or ignore."),
+    Flag("legacy-trigger-env", _TEXT, "crd (default), never or always."),
+    Flag("allow-cross-namespace", _SWITCH, "ReloaderConfigs reach other namespaces."),
     Flag("recreate-finished-jobs", _SWITCH, "Run Jobs again that have ended."),
 )
 
@@ -163,6 +166,13 @@ def _options(flags: Flags, environ: Mapping[str, str]) -> ReloadOptions:
             {it.value: it for it in CronJobStrategy},
             "create",
         ),
+        legacy_trigger_env=_chosen(
+            flags,
+            "legacy-trigger-env",
+            {it.value: it for it in LegacyTrigger},
+            "crd",
+        ),
+        allow_cross_namespace=flags.is_on("allow-cross-namespace"),
         recreate_finished_jobs=flags.is_on("recreate-finished-jobs"),
         dry_run=flags.is_on("dry-run"),
         auto_reload_all=flags.is_on("auto-reload-all"),

@@ -1,0 +1,144 @@
+"""ReloaderConfigs as they come and go, and who has to look again because of them.
+
+    not known ──absent──▶ known ◀──listed── served          and back, with the CRD
+                            │
+                            ▼
+    the controller may work: what a config holds back is not reloaded before it is read
+
+A config that changes makes its workloads look: those that it was bound to, and those
+that it names now. Its status, which changes with each reload, is nobody's business
+here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+import structlog
+from pydantic import ValidationError
+
+from api.reload.v1alpha1 import ReloaderConfig
+from controller_runtime import (
+    LOW_PRIORITY,
+    CacheView,
+    Created,
+    Deleted,
+    Event,
+    Informer,
+    NamespacedName,
+    RawObject,
+    Updated,
+    Watching,
+    WorkQueue,
+)
+from controllers.reload.annotations import Problem
+from controllers.reload.asked import read_config
+from controllers.reload.claims import Config
+from controllers.reload.configs import Configs
+from controllers.reload.observe import Observer
+from controllers.reload.optional import Guest
+from controllers.reload.workloads import WorkloadKey
+
+log = structlog.get_logger(__name__)
+
+
+class ConfigFeed:
+    """Keeps `Configs`; a `Source` of the workloads that these are about."""
+
+    def __init__(
+        self,
+        view: CacheView,
+        configs: Configs,
+        observer: Observer,
+        *,
+        allow_cross_namespace: bool,
+    ) -> None:
+        self._view = view
+        self._configs = configs
+        self._observer = observer
+        self._reaches_out = allow_cross_namespace
+        self._known = asyncio.Event()
+        self._queue: WorkQueue[WorkloadKey] | None = None
+
+    def guest(self) -> Guest:
+        """Return who comes and goes."""
+        return Guest([ReloaderConfig.gvk], self._come, self._go, self._known.set)
+
+    def describe(self) -> str:
+        """Say what this is a source of."""
+        return str(ReloaderConfig.gvk)
+
+    async def start(self, queue: WorkQueue[WorkloadKey], /) -> None:
+        """Begin to fill a queue."""
+        self._queue = queue
+
+    async def synced(self) -> None:
+        """Wait until all configs are known, or that there can be none."""
+        await self._known.wait()
+
+    def stop(self) -> None:
+        """Leave the queue alone."""
+        self._queue = None
+
+    def look(self, workloads: Iterable[WorkloadKey], *, priority: int = 0) -> None:
+        """Have workloads looked at."""
+        if self._queue is not None:
+            for key in workloads:
+                self._queue.add(key, priority=priority, cause="ReloaderConfig")
+
+    async def _come(self) -> Sequence[Watching]:
+        informer: Informer = await self._view.informer(ReloaderConfig)
+        try:
+            await informer.synced()
+        except BaseException:
+            self._view.cache.remove_informer(ReloaderConfig, self._view.options)
+            raise
+        following = informer.subscribe(self._heard)
+        await following.caught_up()
+        return [Watching(following.stop)]
+
+    def _go(self) -> None:
+        for config in self._configs:
+            self._drop(config.key)
+
+    def _heard(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if isinstance(event, Deleted):
+                self._drop(event.object.key)
+            elif not isinstance(event, Updated) or _is_changed(event):
+                is_start = isinstance(event, Created) and event.is_initial
+                self._put(event.object, LOW_PRIORITY if is_start else 0)
+
+    def _put(self, entry: RawObject, priority: int) -> None:
+        before = self._configs.members(entry.key)
+        config = self._read(entry)
+        self._configs.put(config)
+        for problem in config.problems:
+            log.warning(
+                "ReloaderConfig is not obeyed in full",
+                config=str(config.key),
+                field=problem.annotation,
+                reason=problem.reason,
+            )
+        now = self._observer.meant(config)
+        self.look({*before, *now}, priority=priority)
+
+    def _drop(self, key: NamespacedName) -> None:
+        self._configs.drop(key)
+        self.look(self._configs.members(key))
+
+    def _read(self, entry: RawObject) -> Config:
+        try:
+            model = ReloaderConfig.model_validate_json(entry.raw)
+        except ValidationError as error:
+            # Written before the CRD said what it says now.
+            place = ".".join(map(str, error.errors()[0]["loc"]))
+            reason = "cannot be read: write it anew as the CRD has it"
+            return Config(entry.key, problems=(Problem(place, reason),))
+        return read_config(model, allow_cross_namespace=self._reaches_out)
+
+
+def _is_changed(event: Updated) -> bool:
+    old, new = event.old.meta, event.object.meta
+    return (old.uid, old.generation) != (new.uid, new.generation)
