@@ -253,7 +253,7 @@ def _want(workload: Workload, policy: ReloadPolicy, source: Source) -> _Want | N
     if policy.vetoes(source):
         return None
     place = partial(_container, workload, source)
-    asked = place(policy.match(source))
+    asked = place(_match(workload, policy, source))
     found = [
         (wish, container)
         for wish in policy.wishes
@@ -263,6 +263,11 @@ def _want(workload: Workload, policy: ReloadPolicy, source: Source) -> _Want | N
     if container is None:
         return None
     return _Want(container, asked is not None, tuple(wish for wish, _ in found))
+
+
+def _match(workload: Workload, policy: ReloadPolicy, source: Source) -> Match | None:
+    is_near = source.key.namespace == workload.key.namespace
+    return policy.match(source) if is_near else None
 
 
 def _container(

@@ -116,12 +116,12 @@ class SourceKey(NamedTuple):
     @classmethod
     def of_record(cls, text: str, namespace: str) -> SourceKey | None:
         """Read what `recorded_in` writes; `None` if it is something else."""
-        abbreviation, *place, name = text.split("/")
+        abbreviation, *names = text.split("/")
         found = (kind for kind in SourceKind if kind.abbreviation == abbreviation)
         kind = next(found, None)
-        if kind is None or not name or "" in place or len(place) > 1:
+        if kind is None or len(names) not in {1, 2} or not all(names):
             return None
-        return cls(kind, place[0] if place else namespace, name)
+        return cls(kind, names[0] if len(names) > 1 else namespace, names[-1])
 
 
 _NO_LABELS: Mapping[str, str] = {}

@@ -119,7 +119,10 @@ def test_content_that_the_record_has_not_reloads() -> None:
     (marker,) = made.markers
     hash_ = NEW.digest.marker
     variable = "STAKATER_C_CONFIGMAP"
-    assert marker == Marker(NEW.key, "app", variable, hash_, hash_)
+    content = NEW.digest.canonical
+    assert marker == Marker(
+        NEW.key, "app", variable, hash_, hash_, content=content, is_annotated=True
+    )
     assert made.record == recorded(NEW)
 
 
@@ -233,8 +236,11 @@ def test_a_source_may_have_asked_for_a_reload_when_it_goes() -> None:
     asked = {"reloader.stakater.com/reload-on-delete": "true"}
     of = workload(record=recorded(OLD))
 
-    assert must_plan(of, happened=Happened(gone={OLD.key: asked})).markers
-    assert plan(of, happened=Happened(gone={OLD.key: {}})) is None
+    silent = OLD._replace(digest=DELETED)
+    asking = silent._replace(annotations=asked)
+
+    assert must_plan(of, happened=Happened(gone={OLD.key: asking})).markers
+    assert plan(of, happened=Happened(gone={OLD.key: silent})) is None
 
 
 def test_the_variable_of_a_source_that_goes_is_taken_away() -> None:

@@ -68,6 +68,7 @@ def test_a_config_map_keeps_its_name_labels_and_hashes() -> None:
         digest=config_map_digest({"k": "v"}, {"b": b"\x00\xff"}),
         annotations={MATCH: "true"},
         version="7",
+        labels={"team": "a"},
     )
 
 
@@ -165,9 +166,17 @@ def test_a_key_is_read_back_from_the_record(kind: SourceKind) -> None:
     key = SourceKey(kind, "shop", "a.b")
 
     assert SourceKey.of_record(key.recorded, "shop") == key
+    assert key.recorded_in("shop") == key.recorded
 
 
-@pytest.mark.parametrize("text", ["", "cm", "cm/", "pod/a", "/a"])
+def test_a_key_of_another_namespace_is_recorded_with_it() -> None:
+    key = SourceKey(SourceKind.SECRET, "vault", "a")
+
+    assert key.recorded_in("shop") == "secret/vault/a"
+    assert SourceKey.of_record("secret/vault/a", "shop") == key
+
+
+@pytest.mark.parametrize("text", ["", "cm", "cm/", "pod/a", "/a", "cm//a", "cm/a/b/c"])
 def test_what_is_no_key_of_a_record_is_none(text: str) -> None:
     assert SourceKey.of_record(text, "shop") is None
 

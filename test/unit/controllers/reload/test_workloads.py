@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 
 import pytest
 
-from controller_runtime import RawObject
+from controller_runtime import NamespacedName, RawObject
 from controller_runtime.meta import read_meta
 from controllers.reload.workloads import (
     OPTIONAL_WORKLOADS,
     WORKLOADS,
     WorkloadKey,
+    is_bare,
     is_run_of_cron_job,
     read_workload,
     reducer,
@@ -49,6 +51,20 @@ def entry(kind: str = "Deployment", **metadata: object) -> RawObject:
     return RawObject(read_meta(raw), raw)
 
 
+def reduced(reduce: Callable[[bytes], bytes], **metadata: object) -> RawObject:
+    raw = reduce(document("Job", **metadata))
+    return RawObject(read_meta(raw), raw)
+
+
+OWNER = {
+    "apiVersion": "batch/v1",
+    "kind": "CronJob",
+    "name": "c",
+    "uid": "u",
+    "controller": True,
+}
+
+
 @pytest.mark.parametrize("kind", ALL)
 def test_a_workload_of_any_kind_has_a_key_and_a_template(kind: str) -> None:
     workload = read_workload(kind, entry(kind))
@@ -67,18 +83,42 @@ def test_workloads_of_one_name_have_keys_of_their_own() -> None:
     assert {str(key) for key in keys} >= {"Deployment/shop/web"}
 
 
-def test_of_a_workload_that_never_reloads_a_key_is_kept() -> None:
-    kept = json.loads(reducer([b"reloader.stakater.com/auto"])(document()))
+def test_of_a_workload_that_never_reloads_a_key_and_labels_are_kept() -> None:
+    raw = document(labels={"team": "a"}, ownerReferences=[OWNER | {"kind": "App"}])
+
+    kept = json.loads(reducer([b"reloader.stakater.com/auto"])(raw))
 
     assert kept == {
+        "is_bare": True,
         "metadata": {
             "name": "web",
             "namespace": "shop",
             "uid": "u",
             "resourceVersion": "9",
             "generation": 3,
-        }
+            "labels": {"team": "a"},
+        },
     }
+
+
+def test_a_workload_that_is_claimed_is_kept_whole() -> None:
+    asked: list[object] = []
+
+    def covers(place: NamespacedName, labels: Mapping[str, str]) -> bool:
+        asked.append((place, labels))
+        return labels == {"team": "a"}
+
+    reduce = reducer([b"reloader.stakater.com/auto"], covers)
+
+    assert not is_bare(reduced(reduce, labels={"team": "a"}))
+    assert is_bare(reduced(reduce))
+    assert asked == [(("shop", "web"), {"team": "a"}), (("shop", "web"), {})]
+
+
+def test_what_is_left_of_a_job_says_that_a_cron_job_runs_it() -> None:
+    reduce = reducer([b"reloader.stakater.com/auto"])
+
+    assert is_run_of_cron_job("Job", reduced(reduce, ownerReferences=[OWNER]))
 
 
 @pytest.mark.parametrize("words", [[b'"on"'], []])
@@ -92,20 +132,12 @@ def test_a_workload_that_may_reload_is_kept_but_for_its_managers(
 
 
 def test_a_job_that_a_cron_job_runs_is_told_from_others() -> None:
-    owner = {
-        "apiVersion": "batch/v1",
-        "kind": "CronJob",
-        "name": "c",
-        "uid": "u",
-        "controller": True,
-    }
-
-    assert is_run_of_cron_job("Job", entry("Job", ownerReferences=[owner]))
+    assert is_run_of_cron_job("Job", entry("Job", ownerReferences=[OWNER]))
     assert not is_run_of_cron_job("Job", entry("Job"))
     assert not is_run_of_cron_job(
-        "Job", entry("Job", ownerReferences=[owner | {"controller": False}])
+        "Job", entry("Job", ownerReferences=[OWNER | {"controller": False}])
     )
-    assert not is_run_of_cron_job("Deployment", entry(ownerReferences=[owner]))
+    assert not is_run_of_cron_job("Deployment", entry(ownerReferences=[OWNER]))
 
 
 @pytest.mark.parametrize(
