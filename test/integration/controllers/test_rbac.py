@@ -21,6 +21,7 @@ from api.argoproj.v1alpha1 import Rollout
 from api.batch.v1 import CronJob, Job
 from api.core.v1 import ConfigMap, Secret
 from api.openshift.v1 import DeploymentConfig
+from api.reload.v1alpha1 import ReloaderConfig
 from api.secretsstore.v1 import SecretProviderClass, SecretProviderClassPodStatus
 from controller_runtime import (
     Client,
@@ -145,9 +146,9 @@ class Site:
 
     async def install_optional_kinds(self) -> None:
         """Have the server serve what it need not, and use it."""
-        for gvk in (*OPTIONAL, *CLASSES):
+        for gvk in (*OPTIONAL, *CLASSES, ReloaderConfig.gvk):
             await self.client.create(_crd(gvk))
-        for gvk in (*OPTIONAL, *CLASSES):
+        for gvk in (*OPTIONAL, *CLASSES, ReloaderConfig.gvk):
             await eventually(self.client, CRD, _crd_name(gvk), "", _is_established)
         self.kinds += OPTIONAL
 

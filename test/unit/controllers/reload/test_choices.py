@@ -6,7 +6,12 @@ import pytest
 
 from controller_runtime import ConfigError
 from controllers.reload.choices import from_settings
-from controllers.reload.options import CronJobStrategy, ReloadOptions, Strategy
+from controllers.reload.options import (
+    CronJobStrategy,
+    LegacyTrigger,
+    ReloadOptions,
+    Strategy,
+)
 from controllers.reload.sources import SourceKind
 from controllers.settings import load
 
@@ -25,6 +30,12 @@ def test_the_defaults_of_the_settings_are_those_of_the_options() -> None:
     [
         ("STRATEGY", "annotations", {"strategy": Strategy.ANNOTATIONS}),
         ("CRONJOB_STRATEGY", "patch", {"cronjob_strategy": CronJobStrategy.PATCH}),
+        ("ALLOW_CROSS_NAMESPACE", "true", {"allow_cross_namespace": True}),
+        (
+            "LEGACY_TRIGGER_ENV",
+            "always",
+            {"legacy_trigger_env": LegacyTrigger.ALWAYS},
+        ),
         ("ON_CREATE", "true", {"reload_on_create": True}),
         ("ON_DELETE", "true", {"reload_on_delete": True}),
         ("DRY_RUN", "true", {"dry_run": True}),
@@ -63,6 +74,7 @@ def test_a_setting_is_an_option(
         ("RESOURCES_TO_IGNORE", "configmaps,secrets"),
         ("RESOURCES_TO_IGNORE", "pods"),
         ("STRATEGY", "restart"),
+        ("LEGACY_TRIGGER_ENV", "sometimes"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(name: str, value: str) -> None:

@@ -71,6 +71,8 @@ def test_without_flags_everything_is_as_in_the_original() -> None:
         (["--dry-run"], {"dry_run": True}),
         (["--strict-auto-false"], {"strict_auto_false": True}),
         (["--cronjob-strategy=patch"], {"cronjob_strategy": CronJobStrategy.PATCH}),
+        (["--allow-cross-namespace"], {"allow_cross_namespace": True}),
+        (["--legacy-trigger-env", "never"], {"legacy_trigger_env": "never"}),
         (["--recreate-finished-jobs"], {"recreate_finished_jobs": True}),
     ],
 )
