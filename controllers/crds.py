@@ -21,6 +21,8 @@ from controller_runtime import (
 CRDS = Path("config/crd/bases")
 PAGES = Path("docs/reference")
 
+_MEANWHILE = "their controllers wait, but for reload, which goes by annotations"
+
 _INSTALL = "pilothouse crds --stdout | kubectl apply --server-side -f -"
 
 
@@ -42,7 +44,7 @@ async def missing(
             kinds.append(f"{model.gvk.kind}.{model.gvk.group}")
     if not kinds:
         return ""
-    return f"{', '.join(kinds)}; until {_INSTALL} their controllers wait"
+    return f"{', '.join(kinds)}; until {_INSTALL} {_MEANWHILE}"
 
 
 def generate(

@@ -48,13 +48,16 @@ CLASSES = {
 }
 
 
+CONFIGS = {"reloaderconfigs.reloader.stakater.com"}
+
+
 def on(verbs: str, kinds: set[str]) -> set[str]:
     return {f"{verb} {kind}" for verb in verbs.split() for kind in kinds}
 
 
 def test_reload_watches_sources_and_workloads_and_patches_these() -> None:
     assert grants(PLAIN) == {
-        *on("list watch", SOURCES | ALWAYS | ROLLOUTS | CLASSES),
+        *on("list watch", SOURCES | ALWAYS | ROLLOUTS | CLASSES | CONFIGS),
         *on("patch", ALWAYS | ROLLOUTS),
         *on("create delete", {"jobs.batch"}),
         *on("create patch", {"events.events.k8s.io"}),
@@ -98,9 +101,11 @@ def test_what_reload_is_told_to_leave_out_is_not_granted(
 
 def test_a_selector_of_namespaces_adds_a_watch_on_them() -> None:
     selecting = ReloadSettings(namespace_selector="team=shop")
-    more = grants(PLAIN.model_copy(update={"reload": selecting}))
+    reaching_out = ReloadSettings(allow_cross_namespace=True)
 
-    assert more - grants(PLAIN) == on("list watch", {"namespaces"})
+    for reload in (selecting, reaching_out):
+        more = grants(PLAIN.model_copy(update={"reload": reload}))
+        assert more - grants(PLAIN) == on("list watch", {"namespaces"})
 
 
 def test_an_election_adds_its_lease_and_events_beside_it() -> None:
