@@ -42,6 +42,9 @@ from controllers.reload.workloads import WorkloadKey
 
 log = structlog.get_logger(__name__)
 
+_PATIENCE = 20.0
+"""Seconds in which configs are listed, or they are left out until the next try."""
+
 
 class ConfigFeed:
     """Keeps `Configs`; a `Source` of the workloads that these are about."""
@@ -90,7 +93,8 @@ class ConfigFeed:
     async def _come(self) -> Sequence[Watching]:
         informer: Informer = await self._view.informer(ReloaderConfig)
         try:
-            await informer.synced()
+            async with asyncio.timeout(_PATIENCE):
+                await informer.synced()
         except BaseException:
             self._view.cache.remove_informer(ReloaderConfig, self._view.options)
             raise

@@ -49,6 +49,8 @@ class Configs:
         """Namespace of sources → configs with patterns or selectors for it."""
         self._everywhere: _Groups[str, NamespacedName] = _Groups()
         """Configs that select sources by namespace."""
+        self._by_labels: _Groups[str, NamespacedName] = _Groups()
+        """Configs that ask for labels of sources."""
         self._bound: dict[WorkloadKey, tuple[Claim, ...]] = {}
         self._members: _Groups[NamespacedName, WorkloadKey] = _Groups()
         self._used: dict[WorkloadKey, frozenset[SourceKey]] = {}
@@ -67,7 +69,7 @@ class Configs:
     @property
     def want_labels(self) -> bool:
         """Whether a label of a source may matter to any of them."""
-        return any(config.watched.by_labels for config in self._configs.values())
+        return "" in self._by_labels
 
     def put(self, config: Config) -> None:
         """Take a config in, in the place of what it was before."""
@@ -193,6 +195,8 @@ class Configs:
             self._by_sources_of.put(namespace, key, is_there=is_there)
         if watched.namespaces is not None:
             self._everywhere.put("", key, is_there=is_there)
+        if watched.by_labels:
+            self._by_labels.put("", key, is_there=is_there)
 
 
 class _Groups(Generic[K, V]):

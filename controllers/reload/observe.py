@@ -311,19 +311,32 @@ class Observer:
         """Tell whether a workload is there, and being read."""
         store = self._workloads.get(key.kind)
         entry = None if store is None else store.get(key.object_key)
-        return entry is not None and self.may_reload(key.kind, entry) and is_bare(entry)
+        return entry is not None and is_bare(entry) and self._is_meant(key, entry)
+
+    def _is_meant(self, key: WorkloadKey, entry: RawObject) -> bool:
+        """Tell whether a config claims what the cache has only the name of."""
+        if is_run_of_cron_job(key.kind, entry):
+            return False
+        return bool(self._configs.claims(key, entry.meta.labels))
 
     def workload(self, key: WorkloadKey) -> Workload | None:
         """Return what the cache has of a workload, if it has it."""
         store = self._workloads.get(key.kind)
         entry = None if store is None else store.get(key.object_key)
-        if entry is None or not self.may_reload(key.kind, entry):
+        if entry is None:
             return None
         if is_bare(entry):
-            entry = None if self._lender is None else self._lender.lend(key, entry)
+            entry = self._lent(key, entry)
+        elif not self.may_reload(key.kind, entry):
+            return None
         elif self._lender is not None:
             self._lender.take_back(key)
         return None if entry is None else read_workload(key.kind, entry)
+
+    def _lent(self, key: WorkloadKey, bare: RawObject) -> RawObject | None:
+        if self._lender is None or not self._is_meant(key, bare):
+            return None
+        return self._lender.lend(key, bare)
 
     def claims(self, workload: Workload) -> tuple[Claim, ...]:
         """Return what configs claim of a workload, in the order of precedence."""
@@ -337,8 +350,10 @@ class Observer:
     def rehearsed(self, workload: Workload) -> ReloadPolicy | None:
         """Return what the dry runs of configs ask for; `None` if there is none."""
         _, dry = self._split(workload)
+        if not dry:
+            return None
         policy = self._annotated(workload)
-        if not dry or policy.is_ignored:
+        if policy.is_ignored:
             return None
         vetoes = {
             k: Rules(excluded=rules.excluded) for k, rules in policy.rules.items()

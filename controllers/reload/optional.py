@@ -21,8 +21,10 @@ from controller_runtime import (
     ApiError,
     ControllerRuntimeError,
     Discovery,
+    ForbiddenError,
     GroupVersionKind,
     NoKindMatchError,
+    UnauthorizedError,
     Watching,
 )
 
@@ -35,6 +37,9 @@ PERIOD = 10.0
 
 _SOON = 1.0
 """Seconds until the next question while there has been no first answer."""
+
+_PATIENCE = 30.0
+"""Seconds without a first answer after which it is taken for a no."""
 
 
 def _nothing() -> None:
@@ -68,9 +73,11 @@ class Guests:
         self._here: dict[int, Sequence[Watching]] = {}
         self._refused: set[int] = set()
         self._settled: set[int] = set()
+        self._patient_until = 0.0
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
+        self._patient_until = asyncio.get_running_loop().time() + _PATIENCE
         while self._guests:
             for number, guest in enumerate(self._guests):
                 await self._look(number, guest)
@@ -87,7 +94,8 @@ class Guests:
                 log.info("kind is served: watching it", kind=str(guest.kinds[0]))
         except _TROUBLE as error:
             self._complain(number, guest, error)
-            if isinstance(error, ApiError):
+            is_no = isinstance(error, ForbiddenError | UnauthorizedError)
+            if is_no or asyncio.get_running_loop().time() > self._patient_until:
                 self._settle(number, guest)
             return
         self._settle(number, guest)

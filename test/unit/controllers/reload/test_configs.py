@@ -423,8 +423,10 @@ async def test_targets_may_be_selected_by_labels_of_any_kind(world: World) -> No
         assert await world.reloaded("api") == set()
 
         await world.patch(Deployment, "api", {"metadata": {"labels": {"team": "a"}}})
+        world.server.requests.clear()
         await world.patch(Deployment, "web", {"metadata": {"labels": {"team": "b"}}})
         await world.settled()
+        assert world.server.requests.of("list", "deployments") == [], "it is let go"
         before = await world.marks("web")
         await world.change(value="newer")
         await world.settled()
@@ -874,6 +876,50 @@ async def test_the_kind_may_come_and_go_while_the_manager_runs() -> None:
             await world.settled()
 
         assert await world.reloaded("web") == {MARK_S}
+
+
+async def test_a_kind_that_goes_leaves_annotations_at_work(world: World) -> None:
+    await world.secret()
+    await world.workload()
+    await world.workload("api", annotations=AUTO)
+    await world.config(**NAMES_S)
+
+    async with world.manager():
+        world.server.unregister(RESOURCE)
+        await world.settled()
+        await world.change()
+        await world.settled()
+
+    assert await world.reloaded("web") == set()
+    assert await world.reloaded("api") == {MARK_S}
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        pytest.param(3, set(), id="for-a-while"),
+        pytest.param(1000, {MARK_S}, id="for-ever"),
+    ],
+)
+async def test_a_server_in_trouble_is_asked_again_before_anything_reloads(
+    world: World, times: int, expected: set[str]
+) -> None:
+    """The marks are those of the config, or of the flag where it cannot be known."""
+    await world.secret()
+    await world.workload(annotations=AUTO)
+    await world.config(**NAMES_S | {"reloadStrategy": "annotations"})
+    async with world.manager():
+        pass
+    await world.change()
+
+    world.server.faults.on(verb="list", resource="reloaderconfigs", times=times).answer(
+        503
+    )
+    async with world.manager():
+        await world.settled()
+        await world.settled()
+
+    assert await world.reloaded() == expected
 
 
 async def test_a_kind_that_may_not_be_listed_holds_nobody_up(world: World) -> None:
