@@ -19,7 +19,7 @@ from controllers.reload.annotations import (
     Problem,
     compile_pattern,
 )
-from controllers.reload.claims import Config, Target, Watched
+from controllers.reload.claims import Config, KeyRule, Target, Watched
 from controllers.reload.options import Strategy
 from controllers.reload.sources import SourceKind
 from controllers.reload.terms import NO_TIME, Dependency, Window
@@ -55,8 +55,9 @@ def read_config(
         allow_cross_namespace: It may reach other namespaces.
     """
     reader = _Reader(config, allow_cross_namespace=allow_cross_namespace)
-    spec, window = config.spec, config.spec.window
+    spec = config.spec
     watched, targets = reader.watched(), tuple(reader.targets())
+    key_rules, window = tuple(reader.key_rules()), reader.window()
     return Config(
         NamespacedName(config.metadata.namespace, config.metadata.name),
         watched,
@@ -67,9 +68,9 @@ def read_config(
         on_delete=spec.reload_on_delete,
         is_suspended=spec.suspend,
         is_rehearsed=spec.dry_run,
-        window=Window(window.schedule, window.duration, window.time_zone)
-        if window
-        else None,
+        key_rules=key_rules,
+        ignored_keys=frozenset(spec.ignore_keys),
+        window=window,
         max_concurrent=spec.max_concurrent,
         min_interval=spec.min_interval or NO_TIME,
         after=tuple(Dependency(it.kind, it.name) for it in spec.depends_on),
@@ -136,6 +137,24 @@ class _Reader:
                 requires_reference=target.require_reference,
                 containers=frozenset(target.containers),
             )
+
+    def key_rules(self) -> Iterator[KeyRule]:
+        resources = self._spec.watched_resources or api.WatchedResources()
+        for number, scope in enumerate(resources.key_scopes):
+            where = f"spec.watchedResources.keyScopes[{number}].name"
+            names = self._names(where, [scope.name])
+            only, ignored = frozenset(scope.keys), frozenset(scope.ignore_keys)
+            yield KeyRule(_KINDS[scope.kind], names, only, ignored)
+
+    def window(self) -> Window | None:
+        window = self._spec.window
+        if window is None:
+            return None
+        try:
+            return Window(window.schedule, window.duration, window.time_zone)
+        except ValueError as error:
+            self._refuse("spec.window", str(error))
+            return None
 
     def _selected(
         self, where: str, resources: api.WatchedResources

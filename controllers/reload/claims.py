@@ -74,6 +74,17 @@ class Watched(NamedTuple):
         return self.resources is not None or bool(self.labels.requirements)
 
 
+class KeyRule(NamedTuple):
+    """Which keys of some sources count."""
+
+    kind: SourceKind
+    names: NameList
+    only: frozenset[str] = frozenset()
+    """Empty for all."""
+
+    ignored: frozenset[str] = frozenset()
+
+
 class Target(NamedTuple):
     """A workload, or several, that a config is about."""
 
@@ -114,6 +125,10 @@ class Config(NamedTuple):
     is_suspended: bool = False
     is_rehearsed: bool = False
     """A dry run."""
+
+    key_rules: tuple[KeyRule, ...] = ()
+    ignored_keys: frozenset[str] = frozenset()
+    """Keys that count in no source."""
 
     window: Window | None = None
     max_concurrent: int | None = None
@@ -186,6 +201,16 @@ class Claim(NamedTuple):
         if watched.uses and namespace == self.workload.namespace:
             return Match.AUTO
         return None
+
+    def key_rule(self, source: Source, /) -> KeyRule:
+        """Return which keys of a source count; a rule for its name goes first."""
+        kind, _, name = source.key
+        rules = [
+            r for r in self.by.key_rules if r.kind is kind and r.names.matches(name)
+        ]
+        everything = KeyRule(kind, NameList())
+        rule = min(rules, key=lambda r: not r.names.literals, default=everything)
+        return rule._replace(ignored=rule.ignored | self.by.ignored_keys)
 
     def reaches(self, namespace: str) -> bool:
         """Tell whether sources of a namespace may be selected."""

@@ -179,6 +179,22 @@ def test_of_two_ways_the_first_config_by_name_decides_and_the_other_is_told() ->
     assert "ReloaderConfig shop/a" in found[0].problem.reason
 
 
+def test_which_keys_count_is_said_by_name_before_pattern() -> None:
+    scopes = [
+        {"kind": "Secret", "name": "/.*/", "keys": ["a"]},
+        {"kind": "Secret", "name": "s", "keys": ["b"], "ignoreKeys": ["c"]},
+    ]
+    of = claim(config(**named("s", "t", keyScopes=scopes), ignoreKeys=["stamp"]))
+    other = source(S._replace(name="t"))
+    map_ = source(S._replace(kind=SourceKind.CONFIG_MAP))
+
+    assert of.key_rule(source()).only == {"b"}
+    assert of.key_rule(source()).ignored == {"c", "stamp"}
+    assert of.key_rule(other).only == {"a"}
+    assert of.key_rule(map_).only == set()
+    assert of.key_rule(map_).ignored == {"stamp"}
+
+
 def test_what_limits_reloads_adds_up() -> None:
     first = config(
         "a",
