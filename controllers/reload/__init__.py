@@ -14,6 +14,7 @@
     rehearsal     the writer of a dry run   asked      ReloaderConfig → Config
     claims        what a Config wants       configs    all of them, by both ends
     configfeed    they come, change and go  lender     what the cache has too little of
+    wanted        what they are about       entries    what the cache is to readers
 
 The annotations, and the marks left in pod templates, are stakater/Reloader's: a
 cluster can change over without a restart. Unlike it, this controller remembers on the

@@ -14,16 +14,15 @@ claim is in `Configs`, and what the cache has too little of, the `Lender` has.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple, replace
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from controller_runtime import (
     Cache,
     CacheView,
     GroupVersionKind,
-    LabelSelector,
     NamespacedName,
     RawObject,
     ReflectorOptions,
@@ -32,6 +31,7 @@ from controller_runtime import (
 from controllers.reload.annotations import ReloadPolicy, Rules, read_policy
 from controllers.reload.claims import Claim, Config, merged, split
 from controllers.reload.configs import Configs
+from controllers.reload.entries import Entries, Lends
 from controllers.reload.filters import not_in, selector
 from controllers.reload.options import ReloadOptions
 from controllers.reload.references import index_values, lookup_values, references
@@ -44,6 +44,7 @@ from controllers.reload.sources import (
     source_key,
     youngest,
 )
+from controllers.reload.wanted import sources_of, targets_of
 from controllers.reload.workloads import (
     WORKLOADS,
     Covers,
@@ -130,24 +131,6 @@ class Views(NamedTuple):
             cache.view(replace(everything, transform=strip_managed_fields)),
             namespaces if selects else None,
         )
-
-
-class Lends(Protocol):
-    """Has workloads in full, of which the cache has less."""
-
-    def lend(self, key: WorkloadKey, bare: RawObject, /) -> RawObject | None: ...
-    def take_back(self, key: WorkloadKey, /) -> None: ...
-
-
-class Entries(Protocol):
-    """What is known of one kind: a store, or an informer of several."""
-
-    def get(self, key: NamespacedName, /) -> RawObject | None: ...
-    def list(self, namespace: str, /) -> Iterable[RawObject]: ...
-    def by_index(self, name: str, value: str, /) -> Iterable[RawObject]: ...
-    def add_index(
-        self, name: str, function: Callable[[RawObject], Iterable[str]], /
-    ) -> None: ...
 
 
 class Observer:
@@ -282,15 +265,7 @@ class Observer:
 
     def meant(self, config: Config) -> Iterator[WorkloadKey]:
         """Yield the workloads that a config names, there or not, or selects."""
-        for target in config.targets:
-            kinds = [target.kind] if target.kind else list(self._workloads)
-            for kind in kinds:
-                if target.selector is None:
-                    yield WorkloadKey(kind, target.namespace, target.name)
-                elif (store := self._workloads.get(kind)) is not None:
-                    for entry in store.list(target.namespace):
-                        if target.selector.matches(entry.meta.labels):
-                            yield workload_key(kind, entry)
+        return targets_of(config, self._workloads)
 
     def bind(self, workload: Workload) -> None:
         """Note which configs claim a workload, so that news of sources reach it."""
@@ -379,37 +354,10 @@ class Observer:
         }
         for wish in policy.wishes:
             if isinstance(wish, Claim):
-                keys.update(self._wished(workload, wish))
+                keys.update(sources_of(wish, workload, self._sources))
         for key in keys:
             if key.kind in self._sources and (source := self._source(key)) is not None:
                 yield source
-
-    def _wished(self, workload: Workload, claim: Claim) -> Iterator[SourceKey]:
-        """Name what a config may want; its claim decides."""
-        watched, place = claim.by.watched, claim.config.namespace
-        for kind, names in watched.names.items():
-            for name in names.literals:
-                yield SourceKey(kind, place, name)
-            if names.patterns and kind in self._sources:
-                for entry in self._sources[kind].list(place):
-                    if names.matches(entry.meta.name):
-                        yield SourceKey(kind, place, entry.meta.name)
-        if watched.resources is not None:
-            yield from self._selected(claim, watched.resources)
-        if watched.uses:
-            for used in references(workload.template.spec):
-                yield SourceKey(used.kind, workload.key.namespace, used.name)
-
-    def _selected(self, claim: Claim, resources: LabelSelector) -> Iterator[SourceKey]:
-        is_wide = claim.by.watched.namespaces is not None
-        where = "" if is_wide else claim.config.namespace
-        for kind in self._sources.keys() & {SourceKind.CONFIG_MAP, SourceKind.SECRET}:
-            for entry in self._sources[kind].list(where):
-                key = SourceKey(kind, *entry.key)
-                if resources.matches(entry.meta.labels) and claim.reaches(
-                    key.namespace
-                ):
-                    yield key
 
     def _source(self, key: SourceKey) -> Source | None:
         place = NamespacedName(key.namespace, key.name)

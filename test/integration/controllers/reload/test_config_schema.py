@@ -8,6 +8,7 @@ import pytest
 
 from api.reload.v1alpha1 import ReloaderConfig
 from controller_runtime import Client, InvalidError, Json, merge_patch
+from controllers.up.samples import apply_samples
 
 pytestmark = pytest.mark.usefixtures("crd")
 
@@ -65,6 +66,12 @@ async def test_columns_and_names_are_those_that_users_type(
     ]
     assert resource["shortNames"] == ["rc", "rlc"]
     assert resource["singularName"] == "reloaderconfig"
+
+
+async def test_the_sample_is_taken(client: Client, namespace: str) -> None:
+    applied = await apply_samples(client, "reload_reloaderconfig.yaml", namespace)
+
+    assert applied[-1]["kind"] == "ReloaderConfig"
 
 
 async def test_status_and_spec_are_written_apart(
