@@ -146,6 +146,11 @@ class ReloaderConfigStatus(ApiModel):
     watched_resource_hashes: Mapping[str, str] = Field(default_factory=dict)
     """namespace/Kind/name of each source that is watched → SHA-256 of its content."""
 
+    reloaded_hashes: Mapping[str, str] = Field(default_factory=dict)
+    """namespace/Kind/name of a source → content (20 hex digits of its hash) of the last
+    change that `reloadCount` has counted. A workload that reloads for it later, or that
+    a restarted controller finds reloaded, is not counted again."""
+
     target_status: Annotated[
         tuple[TargetStatus, ...], schema.ListMap("kind", "namespace", "name")
     ] = ()

@@ -15,6 +15,9 @@
     claims        what a Config wants       configs    all of them, by both ends
     configfeed    they come, change and go  lender     what the cache has too little of
     wanted        what they are about       entries    what the cache is to readers
+    journal       reloads, until counted    accounts   what a status counts
+    traces        what workloads say of it  sights     what a config comes to
+    statuses      what its status says      statusfeeds, statuscontroller  writing it
 
 The annotations, and the marks left in pod templates, are stakater/Reloader's: a
 cluster can change over without a restart. Unlike it, this controller remembers on the
@@ -46,18 +49,27 @@ from controllers.reload.controller import Reloader
 from controllers.reload.feeds import Feeds
 from controllers.reload.gates import Gates, SuspendGate
 from controllers.reload.happenings import Happenings
+from controllers.reload.journal import Journal
 from controllers.reload.lender import Lender
 from controllers.reload.metrics import ReloadMetrics
 from controllers.reload.observe import Observer, Views
-from controllers.reload.optional import Guests
+from controllers.reload.optional import Guest, Guests
 from controllers.reload.options import ReloadOptions
 from controllers.reload.rehearsal import Rehearsal
+from controllers.reload.sights import Sights
 from controllers.reload.sources import SourceKind
+from controllers.reload.statuscontroller import ConfigReader, StatusReconciler
+from controllers.reload.statusfeeds import StatusFeeds, Wakes
 from controllers.reload.webhook import Notify
 from controllers.reload.workloads import OPTIONAL_WORKLOADS, WORKLOADS
 from controllers.reload.writer import Acts, Writer
 
 _NAME = "reload"
+
+_STATUS_NAME = "reload-config"
+
+_STATUS_WORKERS = 4
+"""Configs whose statuses are written at once; reloads have their own workers."""
 
 _AFTER_FAILURE = Backoff(base=1.0, ceiling=300.0)
 """Seconds until a refused write is tried again: what refuses it takes a human."""
@@ -85,19 +97,22 @@ def setup(
         manager.metrics.registry, by_namespace=options.count_by_namespace
     )
     feeds = Feeds(views, observer, happenings, metrics, configs)
+    wakes = Wakes()
     config_feed = ConfigFeed(
         views.configs,
         configs,
         observer,
         allow_cross_namespace=options.allow_cross_namespace,
     )
+    config_feed.told = wakes
     lender.told = lambda key: config_feed.look([key])
     writer: Acts = Rehearsal()
     if not options.dry_run:
         writer = Writer(
             manager.client, clock=manager.clock, options=options, notify=notify
         )
-    gates = Gates([SuspendGate()])
+    journal = Journal(wakes)
+    gates = Gates([SuspendGate(), journal])
     controller = Controller(
         _NAME,
         Reloader(
@@ -106,6 +121,7 @@ def setup(
             metrics=metrics,
             clock=manager.clock,
             options=options,
+            listeners=[journal],
         ),
         sources=(*feeds.always(), config_feed),
         options=ControllerOptions(max_concurrent_reconciles=options.workers),
@@ -120,12 +136,53 @@ def setup(
         if kind in views.sources:
             informer = views.sources[kind].declare(kind.model)
             metrics.watch_sources(kind, partial(_held, informer))
+    sights = Sights(
+        *(observer, configs, gates, journal, manager.clock), is_dry=options.dry_run
+    )
     guests = (
         config_feed.guest(),
         *feeds.guests(controller, options.ignored_workloads),
+        *_add_statuses(
+            *(manager, options, StatusFeeds(views, configs)),
+            *(config_feed, sights, wakes),
+        ),
     )
     manager.add(Guests(manager.discovery, guests), group=Group.LEADER_ELECTION)
     manager.add(lender, group=Group.LEADER_ELECTION)
+
+
+def _add_statuses(
+    manager: Manager,
+    options: ReloadOptions,
+    feeds: StatusFeeds,
+    configs: ConfigReader,
+    sights: Sights,
+    wakes: Wakes,
+) -> Iterator[Guest]:
+    """Add the controller of statuses; yield what it watches while it is served."""
+    controller = Controller(
+        _STATUS_NAME,
+        StatusReconciler(
+            *(configs, sights, sights.journal, manager.api_reader),
+            *(manager.recorder("reloader"), manager.clock),
+            resync=options.resync,
+        ),
+        sources=(*feeds.always(options.ignored_workloads), wakes),
+        options=ControllerOptions(max_concurrent_reconciles=_STATUS_WORKERS),
+        limiter=ExponentialLimiter(_AFTER_FAILURE),
+        metrics=manager.metrics,
+        randomness=manager.random,
+        permissions=[
+            Permission(
+                ReloaderConfig,
+                ("patch",),
+                subresource="status",
+                namespaces=options.namespaces or None,
+            )
+        ],
+    )
+    manager.add(controller)
+    yield from feeds.guests(controller, options.ignored_workloads)
 
 
 def _held(informer: Informer) -> int:

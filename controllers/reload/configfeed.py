@@ -13,7 +13,7 @@ here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 from pydantic import ValidationError
@@ -63,6 +63,13 @@ class ConfigFeed:
         self._reaches_out = allow_cross_namespace
         self._known = asyncio.Event()
         self._queue: WorkQueue[WorkloadKey] | None = None
+        self._informer: Informer | None = None
+        self.told: Callable[[NamespacedName], None] = lambda _: None
+        """Called when a config comes, changes or goes."""
+
+    def get(self, key: NamespacedName, /) -> RawObject | None:
+        """Return a config as the cache has it, while there is such a kind."""
+        return None if self._informer is None else self._informer.get(key)
 
     def guest(self) -> Guest:
         """Return who comes and goes."""
@@ -98,11 +105,13 @@ class ConfigFeed:
         except BaseException:
             self._view.cache.remove_informer(ReloaderConfig, self._view.options)
             raise
+        self._informer = informer
         following = informer.subscribe(self._heard)
         await following.caught_up()
         return [Watching(following.stop)]
 
     def _go(self) -> None:
+        self._informer = None
         for config in self._configs:
             self._drop(config.key)
 
@@ -127,10 +136,12 @@ class ConfigFeed:
             )
         now = self._observer.meant(config)
         self.look({*before, *now}, priority=priority)
+        self.told(entry.key)
 
     def _drop(self, key: NamespacedName) -> None:
         self._configs.drop(key)
         self.look(self._configs.members(key))
+        self.told(key)
 
     def _read(self, entry: RawObject) -> Config:
         try:

@@ -151,6 +151,12 @@ class Configs:
             yield from self._members[key]
         yield from self._users[source]
 
+    def about(self, source: SourceKey) -> Iterator[NamespacedName]:
+        """Yield the configs that a source may concern; the same may come twice."""
+        yield from self._about(source)
+        for workload in self._users[source]:
+            yield from (claim.config for claim in self._bound.get(workload, ()))
+
     def reaching(self) -> Iterator[WorkloadKey]:
         """Yield the workloads for which labels of namespaces matter."""
         for key in self._everywhere[""]:

@@ -29,7 +29,7 @@ from controller_runtime import (
     strip_managed_fields,
 )
 from controllers.reload.annotations import ReloadPolicy, Rules, read_policy
-from controllers.reload.claims import Claim, Config, merged, split
+from controllers.reload.claims import Claim, Config, Target, merged, split
 from controllers.reload.configs import Configs
 from controllers.reload.entries import Entries, Lends
 from controllers.reload.filters import not_in, selector
@@ -44,7 +44,7 @@ from controllers.reload.sources import (
     source_key,
     youngest,
 )
-from controllers.reload.wanted import sources_of, targets_of
+from controllers.reload.wanted import listed_by, sources_of, targets_of
 from controllers.reload.workloads import (
     WORKLOADS,
     Covers,
@@ -296,17 +296,27 @@ class Observer:
 
     def workload(self, key: WorkloadKey) -> Workload | None:
         """Return what the cache has of a workload, if it has it."""
+        entry = self.entry(key)
+        return None if entry is None else read_workload(key.kind, entry)
+
+    def entry(self, key: WorkloadKey) -> RawObject | None:
+        """Return the same, unread."""
         store = self._workloads.get(key.kind)
         entry = None if store is None else store.get(key.object_key)
         if entry is None:
             return None
         if is_bare(entry):
-            entry = self._lent(key, entry)
-        elif not self.may_reload(key.kind, entry):
+            return self._lent(key, entry)
+        if not self.may_reload(key.kind, entry):
             return None
-        elif self._lender is not None:
+        if self._lender is not None:
             self._lender.take_back(key)
-        return None if entry is None else read_workload(key.kind, entry)
+        return entry
+
+    def is_there(self, key: WorkloadKey) -> bool:
+        """Tell whether there is a workload, whoever cares."""
+        store = self._workloads.get(key.kind)
+        return store is not None and store.get(key.object_key) is not None
 
     def _lent(self, key: WorkloadKey, bare: RawObject) -> RawObject | None:
         if self._lender is None or not self._is_meant(key, bare):
@@ -358,6 +368,17 @@ class Observer:
         for key in keys:
             if key.kind in self._sources and (source := self._source(key)) is not None:
                 yield source
+
+    def watched(self, config: Config) -> Iterator[SourceKey]:
+        """Name what a config lists or selects, whatever its targets use."""
+        place = config.key.namespace
+        nobody = WorkloadKey("", place, "")
+        claim = Claim(config, Target("", place), nobody, self.labels_of)
+        return listed_by(claim, self._sources)
+
+    def source(self, key: SourceKey) -> Source | None:
+        """Return what is known of a source, if it is there."""
+        return self._source(key) if key.kind in self._sources else None
 
     def _source(self, key: SourceKey) -> Source | None:
         place = NamespacedName(key.namespace, key.name)

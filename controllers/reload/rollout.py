@@ -77,6 +77,9 @@ class Marker(NamedTuple):
     is_annotated: bool = True
     """Annotations want it, maybe besides configs."""
 
+    version: str = ""
+    """Resource version of the source; empty if it is gone."""
+
 
 class Plan(NamedTuple):
     """What to write to a workload."""
@@ -341,6 +344,7 @@ def _marker(pod: PodSpec, target: _Target) -> Marker:
         configs=tuple(sorted({wish.config for wish in target.want.wishes})),
         content=digest.canonical,
         is_annotated=target.want.is_annotated,
+        version=target.source.version,
     )
 
 

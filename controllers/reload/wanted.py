@@ -39,6 +39,14 @@ def sources_of(
     claim: Claim, workload: Workload, sources: Sources
 ) -> Iterator[SourceKey]:
     """Yield the sources that a workload may reload for; one may come twice."""
+    yield from listed_by(claim, sources)
+    if claim.by.watched.uses:
+        for used in references(workload.template.spec):
+            yield SourceKey(used.kind, workload.key.namespace, used.name)
+
+
+def listed_by(claim: Claim, sources: Sources) -> Iterator[SourceKey]:
+    """Yield those among them that are named or selected, whatever the pods use."""
     watched, place = claim.by.watched, claim.config.namespace
     for kind, names in watched.names.items():
         for name in names.literals:
@@ -49,9 +57,6 @@ def sources_of(
                     yield SourceKey(kind, place, entry.meta.name)
     if watched.resources is not None:
         yield from _selected(claim, watched.resources, sources)
-    if watched.uses:
-        for used in references(workload.template.spec):
-            yield SourceKey(used.kind, workload.key.namespace, used.name)
 
 
 def _selected(

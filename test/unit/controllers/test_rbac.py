@@ -10,7 +10,7 @@ import yaml
 from controller_runtime import ConfigError, Roles
 from controllers.rbac import RoleOptions, manifest, write_roles
 from controllers.settings import ReleaseSettings, ReloadSettings, Settings
-from hack.gen_rbac import ROLE, text
+from hack.gen_rbac import ROLE, USERS, text, users
 
 SECURE = Settings(controllers=("reload",))
 PLAIN = SECURE.model_copy(update={"metrics_secure": False})
@@ -27,6 +27,25 @@ def grants(settings: Settings, options: RoleOptions | None = None) -> set[str]:
 
 def test_the_role_that_is_checked_in_is_what_the_code_says() -> None:
     assert ROLE.read_text(encoding="utf-8") == text(), "run `make manifests`"
+
+
+def test_the_roles_of_users_are_those_that_are_checked_in() -> None:
+    assert USERS.read_text(encoding="utf-8") == users(), "run `make manifests`"
+
+
+def test_who_may_view_may_not_write_and_nobody_writes_a_status() -> None:
+    roles = {role["metadata"]["name"]: role for role in yaml.safe_load_all(users())}
+
+    verbs = {
+        (name, rule["resources"][0]): set(rule["verbs"])
+        for name, role in roles.items()
+        for rule in role["rules"]
+    }
+    assert verbs["reloaderconfigs-viewer", "reloaderconfigs"] == {
+        *("get", "list", "watch")
+    }
+    assert {"create", "patch"} <= verbs["reloaderconfigs-editor", "reloaderconfigs"]
+    assert {v for (_, what), it in verbs.items() if "/" in what for v in it} == {"get"}
 
 
 def test_it_writes_the_same_every_time() -> None:
@@ -58,7 +77,7 @@ def on(verbs: str, kinds: set[str]) -> set[str]:
 def test_reload_watches_sources_and_workloads_and_patches_these() -> None:
     assert grants(PLAIN) == {
         *on("list watch", SOURCES | ALWAYS | ROLLOUTS | CLASSES | CONFIGS),
-        *on("patch", ALWAYS | ROLLOUTS),
+        *on("patch", ALWAYS | ROLLOUTS | {f"{it}/status" for it in CONFIGS}),
         *on("create delete", {"jobs.batch"}),
         *on("create patch", {"events.events.k8s.io"}),
     }

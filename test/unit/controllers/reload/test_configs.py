@@ -233,6 +233,8 @@ async def test_a_config_reloads_a_workload_without_annotations(world: World) -> 
         ("patch", "secrets"),
         ("patch", "deployments"),
         ("create", "events"),
+        ("patch", "reloaderconfigs"),  # later: its status
+        ("create", "events"),
     ]
     marks = await world.marks()
     assert marks["app"].keys() == {MARK_S}

@@ -1,0 +1,305 @@
+"""What the status of a ReloaderConfig counts. Pure.
+
+    status as it is ─┐
+    reloads since ───┼─▶ counts, rows of targets, history
+    records, now ────┘
+
+A change of a source counts once for a config, however many workloads reload for it and
+whenever they do: `reloadedHashes` says which content was counted last. Two sources that
+change together are two changes, even where one reload of a workload brings both.
+
+What was reloaded is told by the journal. It is lost with the process, and an answer of
+the server may be lost too; then the workload itself tells: its record has other content
+than the row says, and it says that it was reloaded since. Both stand in the status that
+is written with the count, in one write that holds for one version. So a reload counts
+once, whatever fails in between; only of several changes that one source had in the last
+second of a process the last alone may be counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from api.reload.status import (
+    PENDING_MAX,
+    HistoryEntry,
+    PlannedReload,
+    ReloaderConfigStatus,
+    ReloadOutcome,
+    RolloutState,
+    TargetStatus,
+)
+from controllers.reload.journal import Reload
+from controllers.reload.traces import source_name, workload_name
+from controllers.reload.workloads import WorkloadKey
+
+_PLANNED = ReloadOutcome.PLANNED
+
+_INSTANT = timedelta(seconds=1)
+"""What moments are told apart by."""
+
+
+class Sighted(NamedTuple):
+    """A target as the cache has it."""
+
+    key: WorkloadKey
+
+    is_there: bool = True
+
+    hashes: Mapping[str, str] = {}
+    """Name of a watched source → content that the record says it runs with."""
+
+    reloaded_at: datetime | None = None
+    """When it was reloaded last, if it says so."""
+
+    state: RolloutState | None = None
+
+    pause: timedelta = timedelta()
+    """For how long changes are held after a reload."""
+
+    is_in_flight: bool = False
+    """It is being written to: what the cache has may be news to the journal."""
+
+
+class Ledger(NamedTuple):
+    """What there is to take into account, besides the status as it is."""
+
+    targets: Sequence[Sighted]
+    """In the order of their rows; those that are not there, too."""
+
+    sources: Mapping[str, str | None]
+    """Name of each watched source → SHA-256 of its content; `None`: it is not there."""
+
+    reloads: Sequence[Reload]
+    """What the status does not have yet, the oldest first."""
+
+    now: datetime
+
+    since: datetime
+    """When the config was created."""
+
+    is_dry: bool = False
+    """Reloads are planned, and not made."""
+
+    limit: int = 10
+    """Entries of the history."""
+
+
+class Counted(NamedTuple):
+    """What comes of it."""
+
+    status: ReloaderConfigStatus
+    """With everything but conditions, pending reloads and the generation."""
+
+    reloaded: tuple[str, ...]
+    """Names of the workloads that have reloaded."""
+
+
+def count(status: ReloaderConfigStatus, ledger: Ledger) -> Counted:
+    """Bring a status up to date with what has happened."""
+    account = _Account(status, ledger)
+    for reload in ledger.reloads:
+        account.enter(reload)
+    for target in ledger.targets:
+        if target.is_there and not target.is_in_flight:
+            account.recover(target)
+    return Counted(account.close(), tuple(account.reloaded))
+
+
+class _Account:
+    def __init__(self, status: ReloaderConfigStatus, ledger: Ledger) -> None:
+        self._status = status
+        self._ledger = ledger
+        self._count = status.reload_count
+        self._last = status.last_reload_time
+        self._counted = dict(status.reloaded_hashes)
+        self._rows = {
+            target.key: TargetStatus(
+                kind=target.key.kind,
+                name=target.key.name,
+                namespace=target.key.namespace,
+            )
+            for target in ledger.targets
+        }
+        for row in status.target_status:
+            key = WorkloadKey(row.kind, row.namespace, row.name)
+            if key in self._rows:
+                self._rows[key] = row
+        self._begun = dict(self._rows)
+        self._history = list(status.history)
+        self._planned = {one.workload: one for one in status.would_reload}
+        self._told = set(status.reloaded_hashes.items()) | {
+            (source_name(change.source), change.has)
+            for reload in ledger.reloads
+            for change in reload.changes
+            if reload.outcome is ReloadOutcome.RELOADED
+        }
+        """Changes that are counted already, or by the journal."""
+        self._written: dict[WorkloadKey, dict[str, str]] = {}
+        """What workloads run with that have reloaded; the cache may be behind."""
+        self.reloaded: dict[str, None] = {}
+
+    def recover(self, target: Sighted) -> None:
+        """Count what a workload has reloaded for without a word about it.
+
+        It may have done so before, between and after the reloads that were told.
+        """
+        row = self._begun[target.key]
+        known = dict(row.observed_hashes)
+        since = row.last_reload_time or self._ledger.since - _INSTANT
+        for reload in self._ledger.reloads:
+            if reload.workload != target.key or reload.outcome is _PLANNED:
+                continue
+            had = _only(reload.had, self._ledger.sources)
+            self._bridge(target.key, known, had, since, reload.before)
+            if reload.outcome is ReloadOutcome.RELOADED:
+                has = {source_name(it.source): it.has for it in reload.changes}
+                known, since = {**known, **had, **has}, reload.at
+        self._bridge(target.key, known, target.hashes, since, target.reloaded_at)
+
+    def _bridge(
+        self,
+        key: WorkloadKey,
+        known: Mapping[str, str],
+        found: Mapping[str, str],
+        since: datetime,
+        at: datetime | None,
+    ) -> None:
+        """Count what lies between two states of a workload, if it was a reload."""
+        if at is None or at <= since:
+            return  # or it was adopted
+        changes = {
+            source: hash_
+            for source, hash_ in found.items()
+            if known.get(source, hash_) != hash_
+        }
+        if not changes:
+            return
+        for source, hash_ in changes.items():
+            counted = self._counted.get(source, "")
+            if (source, hash_) in self._told:
+                continue
+            self._told.add((source, hash_))
+            self._count += 1
+            if not counted or not self._is_current(source, counted):
+                self._counted[source] = hash_
+        self._reloaded(key, changes, at)
+
+    def _is_current(self, source: str, hash_: str) -> bool:
+        return (self._ledger.sources.get(source) or "").startswith(hash_)
+
+    def enter(self, reload: Reload) -> None:
+        """Count what was told."""
+        if reload.workload not in self._rows:
+            return
+        changes = {source_name(it.source): it.has for it in reload.changes}
+        if reload.outcome is ReloadOutcome.PLANNED:
+            self._plan(reload.workload, changes, reload.at)
+            return
+        if reload.outcome is not ReloadOutcome.RELOADED:
+            self._set(reload.workload, last_error=reload.error)
+            self._remember(reload.workload, changes, reload.at, reload.outcome)
+            return
+        for change in reload.changes:
+            name = source_name(change.source)
+            if change.is_first and self._counted.get(name) != change.has:
+                self._count += 1
+            if change.is_last:
+                self._counted[name] = change.has
+        self._reloaded(reload.workload, changes, reload.at)
+
+    def close(self) -> ReloaderConfigStatus:
+        """Return the status."""
+        ledger = self._ledger
+        watched = ledger.sources
+        hashes = {name: hash_ for name, hash_ in sorted(watched.items()) if hash_}
+        counted = {name: self._counted[name] for name in sorted(self._counted)}
+        history = sorted(self._history, key=lambda entry: entry.time, reverse=True)
+        planned = tuple(self._planned.values())[:PENDING_MAX] if ledger.is_dry else ()
+        return self._status.model_copy(
+            update={
+                "reload_count": self._count,
+                "last_reload_time": self._last,
+                "watched_resource_hashes": hashes,
+                "reloaded_hashes": _only(counted, watched),
+                "target_status": tuple(map(self._close, ledger.targets)),
+                "history": tuple(history[: ledger.limit]),
+                "would_reload": planned,
+            }
+        )
+
+    def _close(self, target: Sighted) -> TargetStatus:
+        row = self._rows[target.key]
+        observed = dict(row.observed_hashes)
+        if target.is_there and not target.is_in_flight:
+            observed = dict(target.hashes)
+        observed |= self._written.get(target.key, {})
+        observed = _only(observed, self._ledger.sources)
+        changes: dict[str, Any] = {
+            "observed_hashes": dict(sorted(observed.items())),
+            "rollout_state": target.state,
+            "paused_until": _paused_until(row, target, self._ledger.now),
+        }
+        if target.is_there and all(map(self._is_current, observed, observed.values())):
+            changes["last_error"] = ""
+        return row.model_copy(update=changes)
+
+    def _reloaded(
+        self,
+        key: WorkloadKey,
+        changes: Mapping[str, str],
+        at: datetime,
+    ) -> None:
+        row = self._rows[key]
+        last = max(filter(None, (row.last_reload_time, at)))
+        count = row.reload_count + 1
+        self._set(key, last_reload_time=last, reload_count=count, last_error="")
+        self._last = max(filter(None, (self._last, at)))
+        self._written.setdefault(key, {}).update(changes)
+        self.reloaded[workload_name(key)] = None
+        self._remember(key, changes, at, ReloadOutcome.RELOADED)
+
+    def _remember(
+        self,
+        key: WorkloadKey,
+        changes: Mapping[str, str],
+        at: datetime,
+        outcome: ReloadOutcome,
+    ) -> None:
+        entry = HistoryEntry(
+            time=at,
+            source=",".join(changes),
+            hash=next(iter(changes.values()), ""),
+            workload=workload_name(key),
+            outcome=outcome,
+        )
+        if outcome is ReloadOutcome.FAILED:  # again and again, until it succeeds
+            self._history = [it for it in self._history if not _is_same(it, entry)]
+        self._history.insert(0, entry)
+
+    def _plan(self, key: WorkloadKey, changes: Iterable[str], at: datetime) -> None:
+        name = workload_name(key)
+        before = self._planned.pop(name, None)
+        sources = {*changes, *(before.sources if before else ())}
+        plan = PlannedReload(workload=name, sources=tuple(sorted(sources)), time=at)
+        self._planned = {name: plan, **self._planned}
+
+    def _set(self, key: WorkloadKey, **changes: object) -> None:
+        self._rows[key] = self._rows[key].model_copy(update=changes)
+
+
+def _paused_until(row: TargetStatus, target: Sighted, now: datetime) -> datetime | None:
+    if row.last_reload_time is None or not target.pause:
+        return None
+    until = row.last_reload_time + target.pause
+    return until if until > now else None
+
+
+def _is_same(one: HistoryEntry, other: HistoryEntry) -> bool:
+    return one.model_copy(update={"time": other.time}) == other
+
+
+def _only(hashes: Mapping[str, str], watched: Iterable[str]) -> dict[str, str]:
+    return {name: hashes[name] for name in hashes if name in watched}

@@ -1,0 +1,251 @@
+"""What a ReloaderConfig comes to: the cache, the gates and the journal → `Sight`.
+
+All of it is read at one moment, without a wait in between: what the journal knows and
+what the cache shows are of one state of this process. Workloads are parsed when they
+have changed, and not again for each look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from api.reload.status import MESSAGE_MAX, PendingReload, RolloutState
+from api.reload.v1alpha1 import ReloaderConfig
+from controller_runtime import Clock, NamespacedName, ObjectState, compute_status
+from controllers.reload.accounts import Ledger, Sighted
+from controllers.reload.annotations import Problem
+from controllers.reload.claims import Config, Target
+from controllers.reload.configs import Configs
+from controllers.reload.gates import Gates, Waiting
+from controllers.reload.journal import Journal
+from controllers.reload.observe import Observer
+from controllers.reload.references import references
+from controllers.reload.sources import SourceKey
+from controllers.reload.statuses import Sight
+from controllers.reload.traces import (
+    recorded_hashes,
+    reloaded_at,
+    source_name,
+    workload_name,
+)
+from controllers.reload.workloads import Workload, WorkloadKey, read_workload
+
+_ROLLING = frozenset({"Deployment", "StatefulSet", "DaemonSet"})
+"""Kinds that say how far their pods are."""
+
+_STATES: Mapping[ObjectState, RolloutState] = {
+    ObjectState.IN_PROGRESS: RolloutState.PROGRESSING,
+    ObjectState.CURRENT: RolloutState.COMPLETE,
+    ObjectState.FAILED: RolloutState.FAILED,
+}
+
+
+class _Read(NamedTuple):
+    """What was read of one version of a workload."""
+
+    version: str
+    hashes: Mapping[str, str]
+    reloaded_at: datetime | None
+    state: RolloutState | None
+    used: frozenset[SourceKey]
+
+
+class Sights:
+    """Looks at configs."""
+
+    def __init__(
+        self,
+        observer: Observer,
+        configs: Configs,
+        gates: Gates,
+        journal: Journal,
+        clock: Clock,
+        *,
+        is_dry: bool = False,
+    ) -> None:
+        """Describe where to look.
+
+        Args:
+            observer: Has workloads and sources.
+            configs: What configs ask for.
+            gates: Where reloads wait.
+            journal: What was reloaded.
+            clock: Tells the time.
+            is_dry: Nothing reloads at all.
+        """
+        self._observer = observer
+        self._configs = configs
+        self._gates = gates
+        self.journal = journal
+        self._clock = clock
+        self._is_dry = is_dry
+        self._read: dict[NamespacedName, dict[WorkloadKey, _Read]] = {}
+
+    def of(self, model: ReloaderConfig) -> Sight | None:
+        """Look at a config; `None` if it has not been read yet."""
+        key = NamespacedName(model.metadata.namespace, model.metadata.name)
+        config = self._configs.get(key)
+        if config is None:
+            return None
+        targets, missing = self._targets(config)
+        read = self._read[key]
+        used = {source for one in read.values() for source in one.used}
+        sources = self._sources(config, used)
+        ledger = Ledger(
+            targets=[
+                one._replace(hashes=_only(one.hashes, sources)) for one in targets
+            ],
+            sources=sources,
+            reloads=self.journal.of(key),
+            now=self._clock.now(),
+            since=_created_at(model, self._clock.now()),
+            is_dry=self._is_dry or config.is_rehearsed,
+            limit=model.spec.history_limit,
+        )
+        lost = self._configs.problems(key)[len(config.problems) :]
+        return Sight(
+            ledger,
+            problems=tuple(map(_text, config.problems)),
+            conflicts=tuple(map(_text, lost)),
+            missing=missing,
+            pending=tuple(self._pending(key)),
+        )
+
+    def forget(self, key: NamespacedName) -> None:
+        """Let go of a config that is no more."""
+        self._read.pop(key, None)
+
+    def _targets(self, config: Config) -> tuple[list[Sighted], tuple[str, ...]]:
+        """Return what the targets of a config are, and the names of those missing."""
+        before = self._read.get(config.key, {})
+        read: dict[WorkloadKey, _Read] = {}
+        found: dict[WorkloadKey, Sighted] = {}
+        missing: list[str] = []
+        for target in config.targets:
+            keys = list(self._observer.meant(config._replace(targets=(target,))))
+            there = [key for key in keys if self._observer.is_there(key)]
+            if target.selector is None and not there:
+                kind = target.kind or "*"
+                missing.append(f"{target.namespace}/{kind}/{target.name}")
+            for key in there if len(keys) > 1 else keys:
+                if key not in found:
+                    seen = self._look(key, before)
+                    if seen is not None:
+                        read[key] = seen
+                    is_there = key in there
+                    found[key] = self._sighted(key, target, seen, is_there=is_there)
+        self._read[config.key] = read
+        return list(found.values()), tuple(missing)
+
+    def _sighted(
+        self, key: WorkloadKey, target: Target, seen: _Read | None, *, is_there: bool
+    ) -> Sighted:
+        one = Sighted(key, is_there=is_there, pause=target.cooldown)
+        if seen is None:
+            return one._replace(is_in_flight=is_there)
+        return one._replace(
+            hashes=seen.hashes,
+            reloaded_at=seen.reloaded_at,
+            state=seen.state,
+            is_in_flight=self.journal.is_in_flight(key),
+        )
+
+    def _look(
+        self, key: WorkloadKey, before: Mapping[WorkloadKey, _Read]
+    ) -> _Read | None:
+        """Read a workload, if it is there in full and has changed."""
+        entry = self._observer.entry(key)
+        if entry is None:
+            return None
+        version = entry.meta.resource_version
+        known = before.get(key)
+        if known is not None and known.version == version:
+            return known
+        workload = read_workload(key.kind, entry)
+        uses = references(workload.template.spec)
+        return _Read(
+            version,
+            recorded_hashes(workload),
+            reloaded_at(workload),
+            _state(workload, self._clock.now()),
+            frozenset(SourceKey(it.kind, key.namespace, it.name) for it in uses),
+        )
+
+    def _sources(
+        self, config: Config, used: Iterable[SourceKey]
+    ) -> Mapping[str, str | None]:
+        """Return what the sources of a config hold; it may name some in vain."""
+        watched, place = config.watched, config.key.namespace
+        named = {
+            SourceKey(kind, place, name)
+            for kind, names in watched.names.items()
+            for name in names.literals
+        }
+        keys = {*named, *self._observer.watched(config)}
+        if watched.uses:
+            keys.update(used)
+        hashes: dict[str, str | None] = {}
+        for key in sorted(keys):
+            source = self._observer.source(key)
+            if watched.ignores(key):
+                continue
+            if source is not None and watched.labels.matches(source.labels):
+                hashes[source_name(key)] = source.digest.canonical
+            elif source is None and key in named:
+                hashes[source_name(key)] = None
+        return hashes
+
+    def _pending(self, key: NamespacedName) -> Iterator[PendingReload]:
+        """Yield what waits for longer than a moment, by name."""
+        waiting = [
+            one
+            for one in self._gates
+            if not one.hold.quiet and key in one.turn.plan.configs
+        ]
+        for one in sorted(waiting, key=lambda one: one.turn.key):
+            yield _waits(one, key)
+
+
+def _waits(one: Waiting, key: NamespacedName) -> PendingReload:
+    turn, hold = one
+    now = turn.now.replace(microsecond=0)
+    until = None if hold.seconds is None else now + _seconds(hold.seconds)
+    return PendingReload(
+        workload=workload_name(turn.key),
+        sources=tuple(
+            source_name(marker.source)
+            for marker in turn.plan.markers
+            if key in marker.configs
+        ),
+        reason=hold.reason.value,
+        message=f"waits {hold.text}"[:MESSAGE_MAX],
+        since=now,
+        until=until,
+    )
+
+
+def _created_at(model: ReloaderConfig, now: datetime) -> datetime:
+    created = model.metadata.creation_timestamp
+    return datetime.fromisoformat(created) if created else now
+
+
+def _seconds(seconds: float) -> timedelta:
+    return timedelta(seconds=round(seconds))
+
+
+def _state(workload: Workload, now: datetime) -> RolloutState | None:
+    if workload.key.kind not in _ROLLING:
+        return None
+    gvk = workload.key.gvk  # what was listed does not say it
+    head = {"apiVersion": gvk.api_version, "kind": gvk.kind}
+    return _STATES.get(compute_status(workload.document() | head, now=now).state)
+
+
+def _text(problem: Problem) -> str:
+    return f"{problem.annotation}: {problem.reason}"
+
+
+def _only(hashes: Mapping[str, str], watched: Iterable[str]) -> Mapping[str, str]:
+    return {name: hash_ for name, hash_ in hashes.items() if name in watched}
