@@ -49,6 +49,7 @@ from controller_runtime.testing.envtest import (
     ControlPlane,
     ControlPlaneOptions,
 )
+from controller_runtime.testing.envtest.crds import install_crds
 from controller_runtime.testing.eventually import eventually, eventually_list
 from controller_runtime.testing.permissions import RecordingTransport
 from controllers.manager import build
@@ -58,6 +59,10 @@ from controllers.settings import ReloadSettings, Settings
 
 EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")
 NAMESPACE = GroupVersionKind("", "v1", "Namespace")
+CONFIGS = (
+    Path(__file__).parents[3]
+    / "config/crd/bases/reloader.stakater.com_reloaderconfigs.yaml"
+)
 QUIET = "kube-public"
 """A namespace in which nothing happens, so that nothing is written there."""
 
@@ -97,7 +102,10 @@ class NoStreams:
 class Site:
     """A cluster, a namespace in it, and an account that has some roles."""
 
-    def __init__(self, client: Client, config: RestConfig, namespace: str) -> None:
+    def __init__(
+        self, cluster: Cluster, client: Client, config: RestConfig, namespace: str
+    ) -> None:
+        self.cluster = cluster
         self.client = client
         self.kinds: tuple[GroupVersionKind, ...] = KINDS
         self.config = config
@@ -146,11 +154,26 @@ class Site:
 
     async def install_optional_kinds(self) -> None:
         """Have the server serve what it need not, and use it."""
-        for gvk in (*OPTIONAL, *CLASSES, ReloaderConfig.gvk):
+        for gvk in (*OPTIONAL, *CLASSES):
             await self.client.create(_crd(gvk))
-        for gvk in (*OPTIONAL, *CLASSES, ReloaderConfig.gvk):
+        for gvk in (*OPTIONAL, *CLASSES):
             await eventually(self.client, CRD, _crd_name(gvk), "", _is_established)
         self.kinds += OPTIONAL
+
+    async def configure(self) -> None:
+        """Have a ReloaderConfig, and say its CRD."""
+        await install_crds(self.cluster.api, CONFIGS)
+        target = {"kind": "Deployment", "name": "shop"}
+        await self.create(ReloaderConfig.gvk, "shop", spec={"targets": [target]})
+
+    async def stated(self) -> None:
+        """Wait until the ReloaderConfig has a status."""
+
+        def is_stated(obj: Json) -> bool:
+            return bool(obj.get("status", {}).get("conditions"))
+
+        gvk = ReloaderConfig.gvk
+        await eventually(self.client, gvk, "shop", self.namespace, is_stated)
 
     async def change(self, value: str) -> None:
         patch = merge_patch({"stringData": {"k": value}})
@@ -260,7 +283,7 @@ async def site(cluster: Cluster, folder: Path, namespace: str) -> AsyncIterator[
         load_restconfig, kubeconfig=path, environ={}, home=folder
     )
     async with HttpTransport(config) as transport:
-        yield Site(Client(transport, scheme=Scheme()), config, namespace)
+        yield Site(cluster, Client(transport, scheme=Scheme()), config, namespace)
 
 
 @asynccontextmanager
@@ -296,6 +319,7 @@ async def test_the_manager_needs_all_of_its_role_and_nothing_else(
         token = await shop.account("pilothouse")
         roles = await shop.roles(settings, RoleOptions())
         await shop.install_optional_kinds()
+        await shop.configure()
         await shop.open_shop()
 
         config = shop.config_of(token)
@@ -306,6 +330,7 @@ async def test_the_manager_needs_all_of_its_role_and_nothing_else(
                 await shop.change("new")
                 await shop.reloaded(adopted)
                 await shop.told()
+                await shop.stated()
                 await shop.tell_twice(manager)
                 assert await scrape(manager, token) == 403
             async with running(settings, NoStreams(recording), config):
@@ -333,6 +358,7 @@ async def test_limited_to_namespaces_it_needs_roles_there_and_no_cluster_role(
         options = RoleOptions(name=f"pilothouse-{namespace}", namespaced=True)
         token = await shop.account(options.name)
         roles = await shop.roles(settings, options)
+        await shop.configure()
         await shop.open_shop()
 
         config = shop.config_of(token)
@@ -343,6 +369,7 @@ async def test_limited_to_namespaces_it_needs_roles_there_and_no_cluster_role(
                 await shop.change("new")
                 await shop.reloaded(adopted)
                 await shop.told()
+                await shop.stated()
                 await shop.tell_twice(manager)
             async with running(settings, NoStreams(recording), config):
                 await shop.reloaded({})
