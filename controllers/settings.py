@@ -110,6 +110,24 @@ class ReloadSettings(_Section):
 
     allow_cross_namespace: bool = False
     """Let ReloaderConfigs name workloads, and select sources, of other namespaces."""
+    debounce: Seconds = Field(default=timedelta(seconds=0.5), ge=timedelta())
+    """How long nothing has to change before a workload reloads; 0 reloads at once."""
+
+    debounce_max: Seconds = Field(default=timedelta(seconds=5), ge=timedelta())
+    """How long a change waits at most for others to come with it."""
+
+    cooldown: Seconds = Field(default=timedelta(), ge=timedelta())
+    """How long changes wait after a reload, where the workload does not say."""
+
+    storm_brake: str = "10/5m"
+    """Slow down a workload after so many reloads in such a time; 0 for none."""
+
+    window: str = ""
+    """When to reload: schedule as in cron, duration and time zone, such as
+    `0 2 * * 1-5; 2h; Europe/Berlin`. Changes wait for it. Empty is at any time."""
+
+    qps: float = Field(default=50.0, ge=0, le=100_000, allow_inf_nan=False)
+    """Reloads a second of all workloads together; 0 is no limit."""
 
     optional_kinds: bool = True
     """Reload Rollouts of Argo and DeploymentConfigs too, and for SecretProviderClasses,

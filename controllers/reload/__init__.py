@@ -19,6 +19,9 @@
     traces        what workloads say of it  sights     what a config comes to
     statuses      what its status says      statusfeeds, statuscontroller  writing it
 
+Gates of time: `suspend`, `windows` (`schedules`), `cooldown`, `brake` (`braking`),
+`debounce` and `rate`; what they remember is `fading`.
+
 The annotations, and the marks left in pod templates, are stakater/Reloader's: a
 cluster can change over without a restart. Unlike it, this controller remembers on the
 workload what it runs with, so that no change is missed or told twice.
@@ -43,24 +46,30 @@ from controller_runtime import (
     Permission,
 )
 from controllers.reload.announcer import Announcer
+from controllers.reload.brake import StormBrake
 from controllers.reload.configfeed import ConfigFeed
 from controllers.reload.configs import Configs
 from controllers.reload.controller import Reloader
+from controllers.reload.cooldown import Cooldown
+from controllers.reload.debounce import Debounce
 from controllers.reload.feeds import Feeds
-from controllers.reload.gates import Gates, SuspendGate
+from controllers.reload.gates import Gate, Gates, HoldReason, SuspendGate
 from controllers.reload.happenings import Happenings
 from controllers.reload.journal import Journal
 from controllers.reload.lender import Lender
 from controllers.reload.metrics import ReloadMetrics
-from controllers.reload.observe import Observer, Views
+from controllers.reload.observe import NAMESPACE, Observer, Views
 from controllers.reload.optional import Guest, Guests
 from controllers.reload.options import ReloadOptions
+from controllers.reload.rate import RateLimit
 from controllers.reload.rehearsal import Rehearsal
 from controllers.reload.sights import Sights
 from controllers.reload.sources import SourceKind
 from controllers.reload.statuscontroller import ConfigReader, StatusReconciler
 from controllers.reload.statusfeeds import StatusFeeds, Wakes
+from controllers.reload.suspend import NamespaceGate, Suspensions
 from controllers.reload.webhook import Notify
+from controllers.reload.windows import Windows
 from controllers.reload.workloads import OPTIONAL_WORKLOADS, WORKLOADS
 from controllers.reload.writer import Acts, Writer
 
@@ -96,7 +105,6 @@ def setup(
     metrics = ReloadMetrics(
         manager.metrics.registry, by_namespace=options.count_by_namespace
     )
-    feeds = Feeds(views, observer, happenings, metrics, configs)
     wakes = Wakes()
     config_feed = ConfigFeed(
         views.configs,
@@ -106,13 +114,20 @@ def setup(
     )
     config_feed.told = wakes
     lender.told = lambda key: config_feed.look([key])
+    suspensions = Suspensions(options.keys.pause, is_asked=not options.namespaces)
+    if observer.namespaces is not None:
+        suspensions.know(observer.namespaces)
+    feeds = Feeds(views, observer, happenings, metrics, configs, suspensions)
     writer: Acts = Rehearsal()
     if not options.dry_run:
         writer = Writer(
             manager.client, clock=manager.clock, options=options, notify=notify
         )
     journal = Journal(wakes)
-    gates = Gates([SuspendGate(), journal])
+    waits = (SuspendGate(), NamespaceGate(suspensions), *_gates_of_time(options))
+    gates = Gates([*waits, journal])
+    for reason in HoldReason:
+        metrics.watch_pending(reason, partial(gates.count, reason))
     controller = Controller(
         _NAME,
         Reloader(
@@ -185,6 +200,18 @@ def _add_statuses(
     yield from feeds.guests(controller, options.ignored_workloads)
 
 
+def _gates_of_time(options: ReloadOptions) -> Iterator[Gate]:
+    """Yield the gates of time: what holds longest comes first, and gives its reason."""
+    yield Windows()
+    yield Cooldown()
+    if options.storm_brake is not None:
+        yield StormBrake(options.storm_brake)
+    if options.debounce:
+        yield Debounce(options.debounce, options.debounce_max)
+    if options.reloads_per_second:
+        yield RateLimit(options.reloads_per_second)
+
+
 def _held(informer: Informer) -> int:
     return sum(map(len, informer.stores()))
 
@@ -192,6 +219,8 @@ def _held(informer: Informer) -> int:
 def _permissions(options: ReloadOptions) -> Iterator[Permission]:
     """Yield what is asked for besides the watches that are declared."""
     where = options.namespaces or None
+    if where is None:
+        yield Permission(NAMESPACE, ("list", "watch"))
     for kind, model in WORKLOADS.items():
         if kind not in options.ignored_workloads:
             yield Permission(model, ("patch",), namespaces=where)

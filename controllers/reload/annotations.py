@@ -24,12 +24,14 @@ refused.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from enum import StrEnum, auto
 from typing import NamedTuple, Protocol, TypeVar, assert_never
 
 import re2  # type: ignore[import-untyped]  # ships no types
 
-from controller_runtime import NamespacedName
+from api.apps.v1 import Deployment
+from controller_runtime import Duration, NamespacedName
 from controllers.reload.options import (
     AnnotationKeys,
     CronJobStrategy,
@@ -80,6 +82,9 @@ class Problem(NamedTuple):
 
     annotation: str
     reason: str
+
+    event: str = "InvalidReloadAnnotation"
+    """Reason of the Event that tells of it."""
 
 
 class Pattern(Protocol):
@@ -208,9 +213,20 @@ class ReloadPolicy(NamedTuple):
 
 
 def read_policy(
-    metadata: Mapping[str, str], template: Mapping[str, str], options: ReloadOptions
+    metadata: Mapping[str, str],
+    template: Mapping[str, str],
+    options: ReloadOptions,
+    *,
+    kind: str = "",
 ) -> ReloadPolicy:
-    """Read the annotations of a workload and of its pod template."""
+    """Read the annotations of a workload and of its pod template.
+
+    Args:
+        metadata: The annotations of the workload.
+        template: Those of its pods.
+        options: What counts where they say nothing.
+        kind: Of the workload, such as `StatefulSet`.
+    """
     keys = options.keys
     if "true" in {metadata.get(keys.ignore), template.get(keys.ignore)}:
         return ReloadPolicy({}, keys, is_ignored=True)
@@ -220,6 +236,9 @@ def read_policy(
     strategy = reader.choice(keys.strategy, options.strategy)
     cronjob = reader.choice(keys.cronjob_strategy, options.cronjob_strategy)
     rollout = reader.choice(keys.rollout_strategy, _RolloutStrategy.ROLLOUT)
+    cooldown = options.cooldown
+    if kind != Deployment.gvk.kind:  # of a Deployment it means `spec.paused`
+        cooldown = reader.span(pause_period_key(kind), options.cooldown)
     return ReloadPolicy(
         {kind: r for kind, r in rules.items() if r.asks or r.excluded},
         keys,
@@ -230,9 +249,18 @@ def read_policy(
         restarts=rollout is _RolloutStrategy.RESTART,
         on_create=options.reload_on_create or reader.is_set(keys.on_create),
         on_delete=options.reload_on_delete or reader.is_set(keys.on_delete),
-        terms=Terms(suspended=reader.is_set(keys.pause)),
         trigger=options.legacy_trigger_env,
+        terms=Terms(
+            suspended=reader.is_set(keys.pause),
+            cooldown=cooldown,
+            windows=options.windows,
+        ),
     )
+
+
+def pause_period_key(kind: str) -> str:
+    """Name the annotation by which a workload of a kind asks for a pause."""
+    return f"{kind.lower()}.reloader.stakater.com/pause-period"
 
 
 class _KindKeys(NamedTuple):
@@ -301,6 +329,18 @@ class _Reader:
             return words(text)
         except ValueError:
             self._refuse(annotation, f"{_shown(text)} is none of {', '.join(words)}")
+            return default
+
+    def span(self, annotation: str, default: timedelta) -> timedelta:
+        """Read a time such as `15m`; what is none is as unset, and told as such."""
+        text = self._said(annotation)
+        if not text:
+            return default
+        try:
+            return Duration(text)
+        except ValueError:
+            reason = f"{_shown(text)} is no time such as 90s, 15m or 1h30m; ignored"
+            self.problems.append(Problem(annotation, reason, "PausePeriodInvalid"))
             return default
 
     def is_set(self, annotation: str) -> bool:

@@ -12,6 +12,7 @@ import structlog
 
 from controller_runtime import EventRecorder, reference
 from controllers.reload.annotations import Problem
+from controllers.reload.gates import Hold, HoldReason
 from controllers.reload.metrics import ReloadMetrics
 from controllers.reload.news import News, Topic
 from controllers.reload.rollout import describe
@@ -32,13 +33,22 @@ class Announcer:
         self._metrics = metrics
         self._told: dict[WorkloadKey, tuple[Problem, ...]] = {}
         """Problems that an Event was written about, for as long as they last."""
+        self._held: dict[WorkloadKey, HoldReason] = {}
+        """What reloads wait for, as far as it was told."""
+        self._episodes: dict[WorkloadKey, float] = {}
+        """What holds were a part of, of which it was told last."""
 
     def __call__(self, news: News) -> None:
         """Tell what became of a reload."""
         self._log(news)
         self._count(news)
-        is_quiet = news.hold is not None and news.hold.quiet
-        if news.topic is not Topic.SETTLED and not is_quiet:
+        if news.hold is not None:
+            if self._is_to_tell(news.workload.key, news.hold):
+                self._event(news)
+            return
+        if news.topic is not Topic.FAILED:
+            self._held.pop(news.workload.key, None)
+        if news.topic is not Topic.SETTLED:
             self._event(news)
 
     def problems(self, workload: Workload, found: tuple[Problem, ...]) -> None:
@@ -49,19 +59,39 @@ class Announcer:
             del self._told[workload.key]
             return
         self._told[workload.key] = found
-        note = "; ".join(f"{p.annotation}: {p.reason}" for p in found)
-        log.warning("annotations cannot be read", problems=note)
-        self._recorder.event(
-            reference(workload.key.gvk, workload.meta),
-            type="Warning",
-            reason="InvalidReloadAnnotation",
-            action="ReadAnnotations",
-            note=note,
-        )
+        for reason in dict.fromkeys(problem.event for problem in found):
+            same = [problem for problem in found if problem.event == reason]
+            note = "; ".join(f"{p.annotation}: {p.reason}" for p in same)
+            log.warning("annotations cannot be read", problems=note)
+            self._recorder.event(
+                reference(workload.key.gvk, workload.meta),
+                type="Warning",
+                reason=reason,
+                action="ReadAnnotations",
+                note=note,
+            )
 
     def forget(self, key: WorkloadKey) -> None:
         """Let go of a workload."""
         self._told.pop(key, None)
+        self._held.pop(key, None)
+        self._episodes.pop(key, None)
+
+    def _is_to_tell(self, key: WorkloadKey, hold: Hold) -> bool:
+        """Tell whether an Event is due: one for each reload and reason, or episode.
+
+        A source that changes again while a reload is held is no other reload.
+        """
+        if hold.quiet or self._held.get(key) is hold.reason:
+            return False
+        self._held[key] = hold.reason
+        if hold.reason is HoldReason.THROTTLED:
+            self._metrics.throttled(key)
+        if hold.episode is None:
+            return True
+        is_known = self._episodes.get(key) == hold.episode
+        self._episodes[key] = hold.episode
+        return not is_known
 
     def _log(self, news: News) -> None:
         if news.topic is not Topic.RELOADED:
@@ -83,6 +113,7 @@ class Announcer:
                 news.plan.strategy,
                 seconds=news.seconds,
                 at=news.now.timestamp(),
+                waited=news.waited,
             )
         elif news.topic is Topic.FAILED:
             reason = type(news.error).__name__.removesuffix("Error")
@@ -90,9 +121,11 @@ class Announcer:
 
     def _event(self, news: News) -> None:
         workload = news.workload
+        is_warning = news.hold is not None and bool(news.hold.warning)
+        is_warning |= news.topic is Topic.FAILED
         self._recorders[news.plan.markers[0].source.kind].event(
             reference(workload.key.gvk, workload.meta),
-            type="Warning" if news.topic is Topic.FAILED else "Normal",
+            type="Warning" if is_warning else "Normal",
             reason=news.outcome.reason,
             action="Reload",
             note=describe(news.plan, workload.key, news.outcome.text),

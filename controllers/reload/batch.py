@@ -13,8 +13,8 @@ from hashlib import sha256
 
 from api.batch.v1 import CronJob, Job
 from controller_runtime import Json
-from controllers.reload.patches import mark, record_text
-from controllers.reload.rollout import RECORD, Plan
+from controllers.reload.patches import mark, notes
+from controllers.reload.rollout import Plan
 from controllers.reload.workloads import Workload
 
 _INSTANTIATE = "cronjob.kubernetes.io/instantiate"
@@ -102,7 +102,7 @@ def started_anew(job: Workload, plan: Plan, *, now: datetime) -> Json:
         if name in old
     }
     _drop(metadata, "labels", _MADE_BY_THE_SERVER)
-    annotations = metadata.get("annotations", {}) | {RECORD: record_text(plan.record)}
+    annotations = metadata.get("annotations", {}) | notes(plan, now)
     return {
         "apiVersion": Job.gvk.api_version,
         "kind": Job.gvk.kind,

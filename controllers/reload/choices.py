@@ -9,13 +9,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from api.batch.v1 import CronJob, Job
+from controller_runtime import ConfigError
+from controllers.reload.braking import BrakeOptions, parse_brake
 from controllers.reload.options import (
     CronJobStrategy,
     LegacyTrigger,
     ReloadOptions,
     Strategy,
 )
+from controllers.reload.schedules import parse_window
 from controllers.reload.sources import SourceKind
+from controllers.reload.terms import Window
 from controllers.reload.workloads import OPTIONAL_WORKLOADS
 
 _SOURCES = {"configmaps": SourceKind.CONFIG_MAP, "secrets": SourceKind.SECRET}
@@ -23,7 +27,11 @@ _WORKLOADS = {"jobs": Job.gvk.kind, "cronjobs": CronJob.gvk.kind}
 
 
 def from_settings(settings: Mapping[str, Any]) -> ReloadOptions:
-    """Make options of the section `reload` of the settings, which is valid."""
+    """Make options of the section `reload` of the settings, which is valid.
+
+    Raises:
+        ConfigError: What only this controller can read, it cannot.
+    """
     sources = ignored_sources(settings["resources_to_ignore"])
     workloads = ignored_workloads(settings["ignored_workload_types"])
     if not settings["optional_kinds"]:
@@ -46,7 +54,37 @@ def from_settings(settings: Mapping[str, Any]) -> ReloadOptions:
         strict_auto_false=settings["strict_auto_false"],
         reload_on_create=settings["on_create"],
         reload_on_delete=settings["on_delete"],
+        debounce=settings["debounce"],
+        debounce_max=settings["debounce_max"],
+        cooldown=settings["cooldown"],
+        storm_brake=brake(settings["storm_brake"], flag="--reload-storm-brake"),
+        windows=windows(settings["window"], flag="--reload-window"),
+        reloads_per_second=settings["qps"],
     )
+
+
+def brake(text: str, *, flag: str) -> BrakeOptions | None:
+    """Read `10/5m`, or `0`.
+
+    Raises:
+        ConfigError: It is neither; the text names the flag.
+    """
+    try:
+        return parse_brake(text)
+    except ValueError as error:
+        raise ConfigError(f"{flag}: {error}") from None
+
+
+def windows(text: str, *, flag: str) -> tuple[Window, ...]:
+    """Read a window; none for an empty text.
+
+    Raises:
+        ConfigError: It cannot be read; the text names the flag.
+    """
+    try:
+        return (parse_window(text),) if text else ()
+    except ValueError as error:
+        raise ConfigError(f"{flag}: {error}") from None
 
 
 def ignored_sources(words: Iterable[str]) -> frozenset[SourceKind]:

@@ -58,6 +58,9 @@ _CACHE_LAG = Backoff(base=0.02, ceiling=5.0)
 """Seconds until a workload is looked at again that was not what the cache had. A watch
 is tens of milliseconds behind, unless it is broken."""
 
+_SOONEST = 0.001
+"""Seconds until another look at what is held: clocks are not finer than their loop."""
+
 _SETTLED = Outcome("ReloadSettled", "needs no reload any more", Topic.SETTLED)
 
 
@@ -201,8 +204,9 @@ class Reloader:
         hold = self._gates.enter(turn)
         if hold is None:
             return None
-        if before is None or _cause(before) != (hold.reason, turn.plan.change):
-            outcome = Outcome("ReloadHeld", f"waits {hold.text}", Topic.HELD)
+        if before is None or _cause(before) != _cause(Waiting(turn, hold)):
+            reason = hold.warning or "ReloadHeld"
+            outcome = Outcome(reason, f"waits {hold.text}", Topic.HELD)
             news = News(turn.workload, turn.plan, outcome, turn.now, hold=hold)
             self._publish(news)
         return hold
@@ -211,13 +215,13 @@ class Reloader:
         """Look when the hold says so, or an event; in any case some time."""
         if hold.seconds is None:
             return self._later
-        after = min(timedelta(seconds=hold.seconds), self._resync)
-        return Result(requeue_after=after)
+        after = min(max(hold.seconds, _SOONEST), self._resync.total_seconds())
+        return Result(requeue_after=timedelta(seconds=after))
 
     async def _reload(self, turn: Turn) -> bool:
         """Write what was begun; tell whether it reloads."""
         is_reloaded = False
-        began = _now()
+        began = since = _now()
         try:
             outcome = await self._writer.carry_out(
                 turn.workload, turn.policy, turn.plan
@@ -234,8 +238,8 @@ class Reloader:
             self._tell(turn.workload, turn.plan, failure, began, error)
             raise
         finally:
-            self._gates.leave(turn, is_reloaded=is_reloaded)
-        self._tell(turn.workload, turn.plan, outcome, began)
+            since = self._gates.leave(turn, is_reloaded=is_reloaded)
+        self._tell(turn.workload, turn.plan, outcome, began, since=since)
         return is_reloaded
 
     async def _adopt(
@@ -260,9 +264,14 @@ class Reloader:
         outcome: Outcome,
         began: float,
         error: Exception | None = None,
+        *,
+        since: float | None = None,
     ) -> None:
-        seconds, now = _now() - began, self._clock.now()
-        self._publish(News(workload, plan, outcome, now, seconds, error))
+        at, now = _now(), self._clock.now()
+        waited = None if since is None else at - since
+        self._publish(
+            News(workload, plan, outcome, now, at - began, error, waited=waited)
+        )
 
     def _publish(self, news: News) -> None:
         for listener in self._listeners:
@@ -279,8 +288,8 @@ class Reloader:
         self._happenings.forget(key)
 
 
-def _cause(waiting: Waiting) -> tuple[HoldReason, str]:
-    return waiting.hold.reason, waiting.turn.plan.change
+def _cause(waiting: Waiting) -> tuple[HoldReason, bool, str]:
+    return waiting.hold.reason, waiting.hold.quiet, waiting.turn.plan.change
 
 
 def _now() -> float:

@@ -2,7 +2,7 @@
 
     workload   its spec or an annotation of it has changed, not its status
     source     there is news of it: all that it may concern look
-    namespace  it has become ours: all in it look
+    namespace  it has become ours, or is suspended no more: all in it look
 
 Kinds that are always there are watched from the start. The others are `Guest`s.
 """
@@ -44,6 +44,7 @@ from controllers.reload.sources import (
     read_source,
     source_key,
 )
+from controllers.reload.suspend import ResumeHandler, Suspensions
 from controllers.reload.workloads import (
     OPTIONAL_WORKLOADS,
     WORKLOADS,
@@ -67,12 +68,14 @@ class Feeds:
         happenings: Happenings,
         metrics: ReloadMetrics,
         configs: Configs,
+        suspensions: Suspensions,
     ) -> None:
         self._configs = configs
         self._views = views
         self._observer = observer
         self._happenings = happenings
         self._metrics = metrics
+        self._suspensions = suspensions
 
     def always(self) -> Iterator[Feed]:
         """Yield what is watched from the start."""
@@ -84,6 +87,7 @@ class Feeds:
         if self._views.namespaces is not None:
             handler = _NamespaceHandler(self._observer, self._happenings, self._configs)
             yield KindSource(self._views.namespaces, NAMESPACE, handler)
+            yield self._of_suspensions(self._views.namespaces)
 
     def guests(
         self, controller: Controller[WorkloadKey], ignored: Iterable[str]
@@ -101,6 +105,13 @@ class Feeds:
                     partial(self._come, controller, kind, model),
                     partial(self._observer.remove_workloads, kind),
                 )
+        if self._views.places is not None and self._views.namespaces is None:
+            yield Guest(
+                [NAMESPACE],
+                partial(self._come_with_namespaces, controller, self._views.places),
+                self._suspensions.leave_out,
+                self._suspensions.leave_out,
+            )
         if _SPC in self._views.sources:
             yield Guest(
                 [kind_of(_SPC.model), SecretProviderClass.gvk],
@@ -136,6 +147,19 @@ class Feeds:
             (pods, _SPC.model, self._of_sources(_SPC)),
         ]
         return await _all_or_none(controller, wanted, self._observer.remove_classes)
+
+    async def _come_with_namespaces(
+        self, controller: Controller[WorkloadKey], view: CacheView
+    ) -> Sequence[Watching]:
+        informer = await view.informer(NAMESPACE)
+        wanted = [(view, NAMESPACE, self._of_suspensions(view))]
+        watching = await _all_or_none(controller, wanted, lambda: None)
+        self._suspensions.know(informer)
+        return watching
+
+    def _of_suspensions(self, view: CacheView) -> Feed:
+        handler = ResumeHandler(self._suspensions, self._observer)
+        return KindSource(view, NAMESPACE, handler, [annotation_changed()])
 
     def _of_workloads(self, kind: str, model: WorkloadModel) -> Feed:
         def requests(entry: RawObject) -> Iterator[WorkloadKey]:

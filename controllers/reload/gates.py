@@ -7,14 +7,15 @@ Nothing is stored for what waits. The record on the workload still has the old h
 each look decides anew what there is to write by then: several changes become one, a
 change that is taken back becomes none, and a restart loses nothing.
 
-Gates are asked in their order, and the first that holds ends the row. They answer at
-once, from what they remember and what the cache has. A reload that passes them all is
-`begin`-ed in all of them before anything is awaited, so that two workers never take one
-place, and `end`-ed whatever came of it.
+All gates notice each change that is seen. Then they are asked in their order, and the
+first that holds ends the row. They answer at once, from what they remember and what the
+cache has. A reload that passes them all is `begin`-ed in all of them before anything is
+awaited, so that two workers never take one place, and `end`-ed whatever came of it.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -31,6 +32,21 @@ class HoldReason(StrEnum):
     SUSPENDED = "Suspended"
     """Somebody has to allow it again."""
 
+    WINDOW = "Window"
+    """It is not welcome at this time."""
+
+    COOLDOWN = "Cooldown"
+    """The last reload was not long ago."""
+
+    THROTTLED = "Throttled"
+    """There were too many of them lately."""
+
+    GATHERING = "Gathering"
+    """More may change with it."""
+
+    RATE = "Rate"
+    """Other workloads are before it."""
+
 
 class Hold(NamedTuple):
     """A reload has to wait."""
@@ -44,6 +60,13 @@ class Hold(NamedTuple):
 
     quiet: bool = False
     """It is a matter of course, and no Event is written about it."""
+
+    warning: str = ""
+    """Reason of a Warning about it, in place of a Normal `ReloadHeld`."""
+
+    episode: float | None = None
+    """Names what it is a part of: one Event is written about all of that. `None`: one
+    about each reload that is held for this reason."""
 
 
 class Turn(NamedTuple):
@@ -69,8 +92,11 @@ class Turn(NamedTuple):
 class Gate:
     """Lets every reload pass; others hold some of them."""
 
+    def notice(self, turn: Turn) -> None:
+        """Note that a reload is wanted, whatever else holds it; at every look."""
+
     def ask(self, turn: Turn) -> Hold | None:
-        """Return why a reload has to wait, if it does; asking changes nothing else."""
+        """Return why a reload has to wait, if it does; asking again changes nothing."""
         del turn
         return None
 
@@ -79,6 +105,9 @@ class Gate:
 
     def end(self, turn: Turn, *, is_reloaded: bool) -> None:
         """Note what came of it; follows each `begin`."""
+
+    def settle(self, key: WorkloadKey) -> None:
+        """Note that a workload has nothing to reload for."""
 
     def forget(self, key: WorkloadKey) -> None:
         """Let go of a workload that is no more, or wants nothing any more."""
@@ -113,6 +142,9 @@ class Gates:
     def __init__(self, gates: Sequence[Gate] = ()) -> None:
         self._gates = tuple(gates)
         self._waiting: dict[WorkloadKey, Waiting] = {}
+        self._reasons: Counter[HoldReason] = Counter()
+        self._since: dict[WorkloadKey, float] = {}
+        """When the first change was seen that is not reloaded for yet."""
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -124,28 +156,54 @@ class Gates:
         """Return what a workload waits for, if it does."""
         return self._waiting.get(key)
 
+    def count(self, reason: HoldReason) -> int:
+        """Count what waits for a reason."""
+        return self._reasons[reason]
+
     def enter(self, turn: Turn) -> Hold | None:
         """Return what holds a reload; `None` when it is begun, and has to be ended."""
+        self._since.setdefault(turn.key, turn.at)
+        for gate in self._gates:
+            gate.notice(turn)
+        self._wait_no_more(turn.key)
         for gate in self._gates:
             if (hold := gate.ask(turn)) is not None:
                 self._waiting[turn.key] = Waiting(turn, hold)
+                self._reasons[hold.reason] += 1
                 return hold
-        self._waiting.pop(turn.key, None)
         for gate in self._gates:
             gate.begin(turn)
         return None
 
-    def leave(self, turn: Turn, *, is_reloaded: bool) -> None:
-        """Note what came of a reload that was begun."""
+    def leave(self, turn: Turn, *, is_reloaded: bool) -> float:
+        """Note what came of a reload that was begun.
+
+        Returns:
+            When its first change was seen, in seconds of the event loop's clock.
+        """
         for gate in self._gates:
             gate.end(turn, is_reloaded=is_reloaded)
+        since = self._since.get(turn.key, turn.at)
+        if is_reloaded:
+            self._since.pop(turn.key, None)
+        return since
 
     def settle(self, key: WorkloadKey) -> Waiting | None:
         """Note that a workload has nothing to reload for; return what waited."""
-        return self._waiting.pop(key, None)
+        self._since.pop(key, None)
+        for gate in self._gates:
+            gate.settle(key)
+        return self._wait_no_more(key)
 
     def forget(self, key: WorkloadKey) -> None:
         """Let go of a workload."""
-        self._waiting.pop(key, None)
+        self._since.pop(key, None)
+        self._wait_no_more(key)
         for gate in self._gates:
             gate.forget(key)
+
+    def _wait_no_more(self, key: WorkloadKey) -> Waiting | None:
+        waited = self._waiting.pop(key, None)
+        if waited is not None:
+            self._reasons[waited.hold.reason] -= 1
+        return waited

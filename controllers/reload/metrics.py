@@ -17,6 +17,9 @@ from controllers.reload.workloads import WorkloadKey
 _SUCCESS = {True: "true", False: "false"}
 _RESULT = {True: "success", False: "error"}
 
+_WAITS = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 6 * 3600, 24 * 3600)
+"""Seconds: from a reload at once to one that waits for a nightly window."""
+
 
 class ReloadMetrics:
     """Counts what the controller does."""
@@ -52,8 +55,33 @@ class ReloadMetrics:
             registry=self._registry,
         )
 
+        self._pending = Gauge(
+            "reloader_pending_reloads",
+            "Workloads that have a change to reload for and wait, by what for.",
+            ["reason"],
+            registry=self._registry,
+        )
+        self._throttled = self._counter(
+            "throttled_total",
+            "Reloads that the storm brake held back.",
+            *("namespace", "kind"),
+        )
+        self._waited = Histogram(
+            "reloader_change_to_reload_seconds",
+            "Time from the first sight of a change to the reload for it.",
+            ["kind"],
+            buckets=_WAITS,
+            registry=self._registry,
+        )
+
     def reloaded(
-        self, key: WorkloadKey, strategy: Strategy, *, seconds: float, at: float
+        self,
+        key: WorkloadKey,
+        strategy: Strategy,
+        *,
+        seconds: float,
+        at: float,
+        waited: float | None = None,
     ) -> None:
         """Count a reload.
 
@@ -62,7 +90,10 @@ class ReloadMetrics:
             strategy: How.
             seconds: How long the write took.
             at: Wall-clock time, in seconds since 1970.
+            waited: Seconds since the change was first seen, if that is known.
         """
+        if waited is not None:
+            self._waited.labels(key.kind).observe(waited)
         self._acted(key, seconds=seconds, is_success=True)
         self._reloads.labels(key.namespace, key.kind, strategy.value).inc()
         self._last.labels(key.namespace, key.kind).set(at)
@@ -81,6 +112,14 @@ class ReloadMetrics:
             self._matched.labels(key.kind).inc()
         self._looks.labels(result).inc()
         self._look_seconds.labels(result).observe(seconds)
+
+    def throttled(self, key: WorkloadKey) -> None:
+        """Count a reload that the storm brake holds back."""
+        self._throttled.labels(key.namespace, key.kind).inc()
+
+    def watch_pending(self, reason: str, count: Callable[[], float]) -> None:
+        """Show how many workloads wait for a reason."""
+        self._pending.labels(reason).set_function(count)
 
     def received(self, kind: SourceKind, event: str, *, is_news: bool) -> None:
         """Count an event of a source: `create`, `update` or `delete`."""

@@ -71,6 +71,9 @@ class News(NamedTuple):
     hold: Hold | None = None
     """What it waits for."""
 
+    waited: float | None = None
+    """Seconds since this process first saw the change; `None` if nobody knows."""
+
     @property
     def topic(self) -> Topic:
         """What became of it."""

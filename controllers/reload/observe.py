@@ -82,6 +82,8 @@ class Views(NamedTuple):
     """ReloaderConfigs."""
     namespaces: CacheView | None = None
     """None where nobody asks for their labels."""
+    places: CacheView | None = None
+    """Namespaces, for whether they are suspended; None where they are named."""
 
     @classmethod
     def of(
@@ -130,6 +132,7 @@ class Views(NamedTuple):
             cache.view(replace(everything, metadata_only=True)),
             cache.view(replace(everything, transform=strip_managed_fields)),
             namespaces if selects else None,
+            None if options.namespaces else namespaces,
         )
 
 
@@ -186,6 +189,11 @@ class Observer:
         return cls(
             *(workloads, sources, options, namespaces), configs=configs, lender=lender
         )
+
+    @property
+    def namespaces(self) -> Entries | None:
+        """The Namespaces that are read from the start, if they are."""
+        return self._namespaces
 
     @property
     def workload_kinds(self) -> tuple[str, ...]:
@@ -351,7 +359,12 @@ class Observer:
 
     def _annotated(self, workload: Workload) -> ReloadPolicy:
         template = workload.template.metadata.annotations
-        return read_policy(workload.meta.annotations, template, self._options)
+        return read_policy(
+            workload.meta.annotations,
+            template,
+            self._options,
+            kind=workload.key.kind,
+        )
 
     def sources(self, workload: Workload, policy: ReloadPolicy) -> Iterator[Source]:
         """Yield the sources that exist and may concern a workload."""

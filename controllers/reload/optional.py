@@ -61,6 +61,9 @@ class Guest(NamedTuple):
     settle: Callable[[], None] = _nothing
     """Told after the first answer, whether it is here or not."""
 
+    leave_out: Callable[[], None] = _nothing
+    """Do without it: it may not be read. It is tried again."""
+
 
 class Guests:
     """Looks for guests, lets them in and sees them off; a runnable."""
@@ -78,11 +81,15 @@ class Guests:
     async def run(self) -> None:
         """Look again and again, until cancelled."""
         self._patient_until = asyncio.get_running_loop().time() + _PATIENCE
-        while self._guests:
+        async with asyncio.TaskGroup() as tasks:
             for number, guest in enumerate(self._guests):
-                await self._look(number, guest)
-            is_settled = len(self._settled) == len(self._guests)
-            await asyncio.sleep(PERIOD if is_settled else _SOON)
+                tasks.create_task(self._follow(number, guest), name=str(guest.kinds[0]))
+
+    async def _follow(self, number: int, guest: Guest) -> None:
+        """Look for one of them; a kind in trouble does not keep the others waiting."""
+        while True:
+            await self._look(number, guest)
+            await asyncio.sleep(PERIOD if number in self._settled else _SOON)
 
     async def _look(self, number: int, guest: Guest) -> None:
         is_here = number in self._here
@@ -121,6 +128,8 @@ class Guests:
 
     def _complain(self, number: int, guest: Guest, error: Exception) -> None:
         """Say it once; what cannot be reached is retried without a word."""
+        if isinstance(error, ForbiddenError):
+            guest.leave_out()
         if number not in self._refused and isinstance(error, ApiError):
             log.warning("kind is left out", kind=str(guest.kinds[0]), error=str(error))
             self._refused.add(number)

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
+from controllers.reload.braking import BrakeOptions
 from controllers.reload.sources import SourceKind
+from controllers.reload.terms import Window
 
 _GROUP = "reloader.stakater.com"
 
@@ -173,6 +175,26 @@ class ReloadOptions:
 
     count_by_namespace: bool = False
     """Count reloads for each namespace as well, as the original can."""
+
+    debounce: timedelta = timedelta(milliseconds=500)
+    """How long nothing has to change before a workload reloads, so that changes which
+    come together are one reload; 0 reloads at once."""
+
+    debounce_max: timedelta = timedelta(seconds=5)
+    """How long the first of several changes waits for the others at most."""
+
+    cooldown: timedelta = timedelta()
+    """How long changes wait after a reload, where nobody says; 0 is not at all."""
+
+    storm_brake: BrakeOptions | None = field(default_factory=BrakeOptions)
+    """Slows down what reloads again and again; `None` does not."""
+
+    windows: tuple[Window, ...] = ()
+    """When workloads may reload: while all of these are open. Empty for at any time."""
+
+    reloads_per_second: float = 50.0
+    """Reloads of all workloads together; a second's worth may come at once. 0 is no
+    limit. The server has other clients."""
 
     workers: int = 10
     """Workloads that are looked at at once; each waits for one request at most."""

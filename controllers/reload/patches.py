@@ -8,8 +8,9 @@ What a ReloaderConfig asks for leaves the marks of why-xn/reloader-operator too,
 what reads these goes on to work: the hash of the content as an annotation of the pod
 template, and the time as a variable of the first container, or as an annotation.
 
-The record goes along, and the resource version: the server answers with a conflict
-when the workload has changed since, and then all of it has to be decided again.
+The record goes along, with the time of the reload, and the resource version: the server
+answers with a conflict when the workload has changed since, and then all of it has to
+be decided again.
 
 Kinds of Kubernetes' own are patched strategically, item by item. The others cannot be:
 they get their list of containers back whole, as it was in the version that the patch
@@ -19,14 +20,20 @@ names.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 import msgspec
 
 from api.batch.v1 import CronJob
 from controller_runtime import Json, Patch, merge_patch, strategic_merge_patch
 from controllers.reload.options import Strategy
-from controllers.reload.rollout import LAST_RELOADED_FROM, RECORD, Marker, Plan
+from controllers.reload.rollout import (
+    LAST_RELOADED_FROM,
+    RECORD,
+    RELOADED_AT,
+    Marker,
+    Plan,
+)
 from controllers.reload.workloads import OPTIONAL_WORKLOADS, Workload
 
 TRIGGERED_AT = "RELOADER_TRIGGERED_AT"
@@ -39,15 +46,23 @@ RESOURCE_HASH = "reloader.stakater.com/resource-hash"
 """Annotation of a pod template: SHA-256 of what the first changed source holds."""
 
 
-def record_patch(workload: Workload, plan: Plan) -> Patch:
-    """Build the patch that writes the record, and leaves the pods alone."""
-    return merge_patch({"metadata": _metadata(workload, plan)})
+def record_patch(
+    workload: Workload, plan: Plan, *, reloaded: datetime | None = None
+) -> Patch:
+    """Build the patch that writes the record, and leaves the pods alone.
+
+    Args:
+        workload: The version that the plan is for.
+        plan: What to write.
+        reloaded: When it was reloaded in another way, if it was.
+    """
+    return merge_patch({"metadata": _metadata(workload, plan, reloaded)})
 
 
 def restart_patch(workload: Workload, plan: Plan, *, now: datetime) -> Patch:
     """Build the patch by which a Rollout restarts its pods."""
     spec = {"restartAt": _moment(now)}
-    return merge_patch({"metadata": _metadata(workload, plan), "spec": spec})
+    return merge_patch({"metadata": _metadata(workload, plan, now), "spec": spec})
 
 
 def patch_for(workload: Workload, plan: Plan, *, now: datetime) -> Patch:
@@ -58,7 +73,8 @@ def patch_for(workload: Workload, plan: Plan, *, now: datetime) -> Patch:
         plan: What to write.
         now: Wall-clock time, which makes one reload differ from the last.
     """
-    body: dict[str, object] = {"metadata": _metadata(workload, plan)}
+    reloaded = now if plan.markers else None
+    body: dict[str, object] = {"metadata": _metadata(workload, plan, reloaded)}
     if workload.key.kind in OPTIONAL_WORKLOADS:
         if plan.markers:
             body["spec"] = {"template": _whole_template(workload, plan, now)}
@@ -113,10 +129,21 @@ def _moment(now: datetime) -> str:
     return now.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _metadata(workload: Workload, plan: Plan) -> Mapping[str, object]:
+def notes(plan: Plan, reloaded: datetime | None) -> Mapping[str, str]:
+    """Return the annotations that a workload carries for us."""
+    record = {RECORD: record_text(plan.record)}
+    if reloaded is None:
+        return record
+    moment = reloaded.astimezone(UTC).isoformat(timespec="milliseconds")
+    return record | {RELOADED_AT: moment.replace("+00:00", "Z")}
+
+
+def _metadata(
+    workload: Workload, plan: Plan, reloaded: datetime | None
+) -> Mapping[str, object]:
     return {
         "resourceVersion": workload.meta.resource_version,
-        "annotations": {RECORD: record_text(plan.record)},
+        "annotations": notes(plan, reloaded),
     }
 
 

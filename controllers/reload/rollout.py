@@ -52,6 +52,9 @@ from controllers.reload.workloads import Workload, WorkloadKey
 RECORD = "reloader.stakater.com/applied-hashes"
 """Annotation of a workload: JSON, source → 20 hex digits of its canonical hash."""
 
+RELOADED_AT = "reloader.stakater.com/reloaded-at"
+"""Annotation of a workload: when it was reloaded last, in RFC 3339."""
+
 LAST_RELOADED_FROM = "reloader.stakater.com/last-reloaded-from"
 """Annotation of a pod template: the original's marker where it writes no variable."""
 

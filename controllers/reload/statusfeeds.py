@@ -37,8 +37,9 @@ from controllers.reload.workloads import (
     workload_key,
 )
 
-DELAY = timedelta(milliseconds=500)
-"""Between an event and the look that it leads to."""
+DELAY = timedelta(seconds=1)
+"""Between an event and the look that it leads to: longer than reloads gather changes,
+so that a change and its reload are one write."""
 
 
 class Wakes:

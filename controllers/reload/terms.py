@@ -15,7 +15,7 @@ NO_TIME = timedelta()
 
 
 class Window(NamedTuple):
-    """When reloads may begin, as a ReloaderConfig says it."""
+    """When reloads may begin, as somebody says it; `schedules` reads it."""
 
     schedule: str
     """When it opens: a cron line of five fields."""

@@ -174,7 +174,7 @@ class Writer:
     async def _reload_cron_job(
         self, workload: Workload, policy: ReloadPolicy, plan: Plan
     ) -> Outcome:
-        outcome, now = RELOADED, self._clock.now()
+        outcome, now, reloaded = RELOADED, self._clock.now(), None
         if is_suspended(workload):
             outcome = skipped("it is suspended")
         elif policy.cronjob is CronJobStrategy.IGNORE:
@@ -183,11 +183,12 @@ class Writer:
             await self._patch(workload, patch_for(workload, plan, now=now))
             return outcome
         else:
+            reloaded = now
             run = run_of(workload, plan, now=now)
             # It exists if the last attempt could not write the record.
             with suppress(AlreadyExistsError):
                 await self._client.create(run, field_owner=_FIELD_MANAGER)
-        await self._patch(workload, record_patch(workload, plan))
+        await self._patch(workload, record_patch(workload, plan, reloaded=reloaded))
         return outcome
 
     async def _reload_job(self, workload: Workload, plan: Plan) -> Outcome:

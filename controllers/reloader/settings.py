@@ -9,10 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Literal, TypeVar
 
-from controller_runtime import ConfigError, LeaderElectionOptions
-from controllers.reload.choices import ignored_sources, ignored_workloads
+from controller_runtime import ConfigError, Duration, LeaderElectionOptions
+from controllers.reload.choices import (
+    brake,
+    ignored_sources,
+    ignored_workloads,
+    windows,
+)
 from controllers.reload.options import (
     AnnotationKeys,
     CronJobStrategy,
@@ -85,6 +91,12 @@ FLAGS: Sequence[Flag] = (
     Flag("legacy-trigger-env", _TEXT, "crd (default), never or always."),
     Flag("allow-cross-namespace", _SWITCH, "ReloaderConfigs reach other namespaces."),
     Flag("recreate-finished-jobs", _SWITCH, "Run Jobs again that have ended."),
+    Flag("debounce", _TEXT, "Silence before a reload, 500ms; 0 reloads at once."),
+    Flag("debounce-max", _TEXT, "Longest that a change waits for others, 5s."),
+    Flag("cooldown", _TEXT, "Time between two reloads of a workload, 0."),
+    Flag("storm-brake", _TEXT, "10/5m: slow down after so many reloads; 0 for none."),
+    Flag("window", _TEXT, "When to reload: '0 2 * * 1-5; 2h; Europe/Berlin'."),
+    Flag("reload-qps", _TEXT, "Reloads a second of all workloads, 50; 0 for no limit."),
 )
 
 _UNUSED = (
@@ -189,7 +201,37 @@ def _options(flags: Flags, environ: Mapping[str, str]) -> ReloadOptions:
         ignored_workloads=ignored_workloads(
             _words(flags, "ignored-workload-types", {"jobs", "cronjobs"})
         ),
+        debounce=_span(flags, "debounce", "500ms"),
+        debounce_max=_span(flags, "debounce-max", "5s"),
+        cooldown=_span(flags, "cooldown", "0"),
+        storm_brake=brake(flags.text("storm-brake", "10/5m"), flag="--storm-brake"),
+        windows=windows(flags.text("window"), flag="--window"),
+        reloads_per_second=_number(flags, "reload-qps", "50"),
     )
+
+
+def _span(flags: Flags, name: str, default: str) -> timedelta:
+    """Read a time as Go writes it; `0` needs no unit."""
+    text = flags.text(name, default) or default
+    try:
+        return timedelta() if text == "0" else Duration(text)
+    except ValueError as error:
+        raise ConfigError(f"--{name}: {error}") from None
+
+
+def _number(flags: Flags, name: str, default: str) -> float:
+    """Read a number that is not negative."""
+    text = flags.text(name, default) or default
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= _NUMBER_MAX:
+        raise ConfigError(f"--{name}={text} is no number from 0 to {_NUMBER_MAX}")
+    return number
+
+
+_NUMBER_MAX = 100_000
 
 
 _STRATEGIES = {

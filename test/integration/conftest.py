@@ -40,6 +40,8 @@ def no_blocking_calls() -> Iterator[BlockBuster]:
             function.can_block_in("prometheus_client/process_collector.py", "collect")
             # Read while a manager is set up, before anything runs.
             function.can_block_in("controllers/autopilot/loader.py", "load_catalog")
+            # A small file, read once for each zone that somebody names.
+            function.can_block_in("controllers/reload/schedules.py", "_zone")
         yield blockbuster
 
 

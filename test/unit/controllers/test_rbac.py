@@ -78,6 +78,7 @@ def test_reload_watches_sources_and_workloads_and_patches_these() -> None:
     assert grants(PLAIN) == {
         *on("list watch", SOURCES | ALWAYS | ROLLOUTS | CLASSES | CONFIGS),
         *on("patch", ALWAYS | ROLLOUTS | {f"{it}/status" for it in CONFIGS}),
+        *on("list watch", {"namespaces"}),
         *on("create delete", {"jobs.batch"}),
         *on("create patch", {"events.events.k8s.io"}),
     }
@@ -118,13 +119,15 @@ def test_what_reload_is_told_to_leave_out_is_not_granted(
     assert less <= grants(PLAIN)
 
 
-def test_a_selector_of_namespaces_adds_a_watch_on_them() -> None:
-    selecting = ReloadSettings(namespace_selector="team=shop")
-    reaching_out = ReloadSettings(allow_cross_namespace=True)
+@pytest.mark.parametrize("selector", ["", "team=shop"])
+def test_namespaces_are_watched_unless_reload_is_told_which(selector: str) -> None:
+    everywhere = ReloadSettings(namespace_selector=selector)
+    named = ReloadSettings(namespace_selector=selector, namespaces=("shop",))
+    wanted = on("list watch", {"namespaces"})
 
-    for reload in (selecting, reaching_out):
-        more = grants(PLAIN.model_copy(update={"reload": reload}))
-        assert more - grants(PLAIN) == on("list watch", {"namespaces"})
+    assert wanted <= grants(PLAIN.model_copy(update={"reload": everywhere}))
+    less = grants(PLAIN.model_copy(update={"reload": named}))
+    assert not any("namespaces" in grant for grant in less)
 
 
 def test_an_election_adds_its_lease_and_events_beside_it() -> None:

@@ -11,7 +11,13 @@ from controller_runtime import Json, RawObject
 from controller_runtime.meta import read_meta
 from controllers.reload.batch import idle_reason, is_suspended, run_of, started_anew
 from controllers.reload.options import Strategy
-from controllers.reload.rollout import LAST_RELOADED_FROM, RECORD, Marker, Plan
+from controllers.reload.rollout import (
+    LAST_RELOADED_FROM,
+    RECORD,
+    RELOADED_AT,
+    Marker,
+    Plan,
+)
 from controllers.reload.sources import SourceKey, SourceKind
 from controllers.reload.workloads import Workload, read_workload
 
@@ -121,7 +127,11 @@ def test_a_job_that_is_started_anew_lacks_what_tied_it_to_its_pods() -> None:
         "name": "report",
         "namespace": "shop",
         "labels": {"app": "report"},
-        "annotations": {"a": "b", RECORD: '{"cm/c":"new"}'},
+        "annotations": {
+            "a": "b",
+            RECORD: '{"cm/c":"new"}',
+            RELOADED_AT: "2026-11-21T12:00:00.000Z",
+        },
     }
     assert "selector" not in made["spec"]
     assert "status" not in made

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from controller_runtime import ConfigError
+from controllers.reload.braking import BrakeOptions
 from controllers.reload.choices import from_settings
 from controllers.reload.options import (
     CronJobStrategy,
@@ -13,6 +16,7 @@ from controllers.reload.options import (
     Strategy,
 )
 from controllers.reload.sources import SourceKind
+from controllers.reload.terms import Window
 from controllers.settings import load
 
 
@@ -41,6 +45,22 @@ def test_the_defaults_of_the_settings_are_those_of_the_options() -> None:
         ("DRY_RUN", "true", {"dry_run": True}),
         ("NAMESPACES", "a, b,", {"namespaces": ("a", "b")}),
         ("NAMESPACES_TO_IGNORE", "a", {"namespaces_to_ignore": frozenset("a")}),
+        ("DEBOUNCE", "0", {"debounce": timedelta()}),
+        ("DEBOUNCE", "250ms", {"debounce": timedelta(milliseconds=250)}),
+        ("DEBOUNCE_MAX", "1m", {"debounce_max": timedelta(minutes=1)}),
+        ("COOLDOWN", "5m", {"cooldown": timedelta(minutes=5)}),
+        ("STORM_BRAKE", "0", {"storm_brake": None}),
+        (
+            "STORM_BRAKE",
+            "3/1m",
+            {"storm_brake": BrakeOptions(limit=3, window=timedelta(minutes=1))},
+        ),
+        (
+            "WINDOW",
+            "0 2 * * 1-5; 2h; Europe/Berlin",
+            {"windows": (Window("0 2 * * 1-5", timedelta(hours=2), "Europe/Berlin"),)},
+        ),
+        ("QPS", "2.5", {"reloads_per_second": 2.5}),
         ("RESOURCES_TO_IGNORE", "", {}),
         (
             "RESOURCES_TO_IGNORE",
@@ -75,6 +95,13 @@ def test_a_setting_is_an_option(
         ("RESOURCES_TO_IGNORE", "pods"),
         ("STRATEGY", "restart"),
         ("LEGACY_TRIGGER_ENV", "sometimes"),
+        ("DEBOUNCE", "soon"),
+        ("COOLDOWN", "-1s"),
+        ("STORM_BRAKE", "ten"),
+        ("STORM_BRAKE", "10/often"),
+        ("WINDOW", "at night"),
+        ("QPS", "-1"),
+        ("QPS", "nan"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(name: str, value: str) -> None:

@@ -19,6 +19,7 @@ from controllers.reload.patches import patch_for
 from controllers.reload.rollout import (
     LAST_RELOADED_FROM,
     RECORD,
+    RELOADED_AT,
     Marker,
     Plan,
     decide,
@@ -437,8 +438,9 @@ def test_a_reload_is_one_patch_of_record_and_markers() -> None:
     patch = body(of, must_plan(of, new, NEW))
 
     record = json.dumps(recorded(NEW, new), separators=(",", ":"), sort_keys=True)
+    annotations = {RECORD: record, RELOADED_AT: "2026-11-21T12:00:00.000Z"}
     assert patch == {
-        "metadata": {"resourceVersion": "42", "annotations": {RECORD: record}},
+        "metadata": {"resourceVersion": "42", "annotations": annotations},
         "spec": {
             "template": {
                 "spec": {
@@ -470,6 +472,7 @@ def test_an_adoption_is_a_patch_of_metadata_alone() -> None:
 
     assert patch.keys() == {"metadata"}
     assert patch["metadata"]["resourceVersion"] == "42"
+    assert patch["metadata"]["annotations"].keys() == {RECORD}
 
 
 def test_sources_of_different_containers_go_to_their_own() -> None:

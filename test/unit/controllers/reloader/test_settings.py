@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from datetime import timedelta
 
 import pytest
 
@@ -14,6 +15,7 @@ from controllers.reload.options import (
     Strategy,
 )
 from controllers.reload.sources import SourceKind
+from controllers.reload.terms import Window
 from controllers.reloader.settings import FLAGS, ReloaderSettings, read
 
 SPC = SourceKind.SECRET_PROVIDER_CLASS
@@ -67,6 +69,17 @@ def test_without_flags_everything_is_as_in_the_original() -> None:
             ['--namespace-selector="team in (a,b)"', "--namespace-selector=x:*"],
             {"namespace_selector": "team in (a,b),x:*"},
         ),
+        (["--debounce=0"], {"debounce": timedelta()}),
+        (["--debounce=1s"], {"debounce": timedelta(seconds=1)}),
+        (["--debounce-max", "1m"], {"debounce_max": timedelta(minutes=1)}),
+        (["--cooldown=5m"], {"cooldown": timedelta(minutes=5)}),
+        (["--storm-brake=0"], {"storm_brake": None}),
+        (["--storm-brake=10/5m"], {}),
+        (
+            ["--window", "0 2 * * *; 2h"],
+            {"windows": (Window("0 2 * * *", timedelta(hours=2)),)},
+        ),
+        (["--reload-qps=0"], {"reloads_per_second": 0.0}),
         (["--resource-label-selector=a=b"], {"resource_label_selector": "a=b"}),
         (["--dry-run"], {"dry_run": True}),
         (["--strict-auto-false"], {"strict_auto_false": True}),
@@ -134,6 +147,11 @@ def test_high_availability_takes_the_name_and_the_place_of_the_pod() -> None:
         (["--ignored-workload-types=pods"], "'pods' is none of cronjobs, jobs"),
         (["--enable-ha"], "POD_NAME and POD_NAMESPACE"),
         (["--log-level=loud"], "--log-level=loud"),
+        (["--debounce=500"], "--debounce: '500' is no duration"),
+        (["--storm-brake=often"], "--storm-brake: 'often' is no number of reloads"),
+        (["--window=at night"], "--window: 'at night' is no window"),
+        (["--reload-qps=-1"], "--reload-qps=-1 is no number from 0"),
+        (["--reload-qps=nan"], "--reload-qps=nan is no number from 0"),
         (["--is-Argo-Rollouts=maybe"], "neither true nor false"),
     ],
 )

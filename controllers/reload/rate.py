@@ -1,0 +1,54 @@
+"""So many reloads a second, of all workloads together.
+
+    ask ──▶ a place in the row ──its time──▶ pass
+
+One source may concern ten thousand workloads. Each gets a place when it first asks,
+and comes back when its time has come: nobody is passed over, and nobody asks in vain.
+A place that is not needed after all stays empty. A second's worth passes at once.
+"""
+
+from __future__ import annotations
+
+from controller_runtime import TokenBucket
+from controllers.reload.gates import Gate, Hold, HoldReason, Turn
+from controllers.reload.workloads import WorkloadKey
+
+
+class RateLimit(Gate):
+    """Holds what would be too much at once; the last of a row."""
+
+    def __init__(self, per_second: float) -> None:
+        """Let pass so many.
+
+        Args:
+            per_second: Reloads of any workloads; more than 0.
+        """
+        burst = max(int(per_second), 1)
+        self._bucket = TokenBucket(rate=per_second, burst=burst)
+        self._places: dict[WorkloadKey, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def ask(self, turn: Turn) -> Hold | None:
+        """Hold until its time; the first question takes a place, others do not."""
+        place = self._places.get(turn.key)
+        if place is None:
+            place = turn.at + self._bucket.reserve(turn.at)
+            self._places[turn.key] = place
+        if place <= turn.at:
+            return None
+        text = "for its turn: many workloads reload at once"
+        return Hold(HoldReason.RATE, text, place - turn.at, quiet=True)
+
+    def begin(self, turn: Turn) -> None:
+        """Give the place away."""
+        self._places.pop(turn.key, None)
+
+    def settle(self, key: WorkloadKey) -> None:
+        """Leave the place empty."""
+        self._places.pop(key, None)
+
+    def forget(self, key: WorkloadKey) -> None:
+        """Leave the place empty."""
+        self._places.pop(key, None)
