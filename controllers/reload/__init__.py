@@ -111,6 +111,7 @@ def setup(
         configs,
         observer,
         allow_cross_namespace=options.allow_cross_namespace,
+        sees_namespaces=views.namespaces is not None,
     )
     config_feed.told = wakes
     lender.told = lambda key: config_feed.look([key])

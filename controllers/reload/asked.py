@@ -42,19 +42,32 @@ _RESTARTS: Mapping[api.RolloutStrategy | None, bool] = {
 NO_SOURCE = LabelSelector.from_dict(None)
 """Matches nothing."""
 
+_UNSEEN = (
+    "labels of namespaces are not known to a manager that works in named namespaces "
+    "alone: it is left out"
+)
+
 _ELSEWHERE = "another namespace needs --allow-cross-namespace: it is left out"
 
 
 def read_config(
-    config: api.ReloaderConfig, *, allow_cross_namespace: bool = False
+    config: api.ReloaderConfig,
+    *,
+    allow_cross_namespace: bool = False,
+    sees_namespaces: bool = True,
 ) -> Config:
     """Read a ReloaderConfig.
 
     Args:
         config: As the server has it.
         allow_cross_namespace: It may reach other namespaces.
+        sees_namespaces: Labels of namespaces are known.
     """
-    reader = _Reader(config, allow_cross_namespace=allow_cross_namespace)
+    reader = _Reader(
+        config,
+        allow_cross_namespace=allow_cross_namespace,
+        sees_namespaces=sees_namespaces,
+    )
     spec = config.spec
     watched, targets = reader.watched(), tuple(reader.targets())
     key_rules, window = tuple(reader.key_rules()), reader.window()
@@ -83,8 +96,13 @@ class _Reader:
     """Reads one config, and gathers what it cannot obey."""
 
     def __init__(
-        self, config: api.ReloaderConfig, *, allow_cross_namespace: bool
+        self,
+        config: api.ReloaderConfig,
+        *,
+        allow_cross_namespace: bool,
+        sees_namespaces: bool,
     ) -> None:
+        self._sees_namespaces = sees_namespaces
         self._spec = config.spec
         self._namespace = config.metadata.namespace
         self._reaches_out = allow_cross_namespace
@@ -161,8 +179,9 @@ class _Reader:
     ) -> tuple[LabelSelector | None, LabelSelector | None]:
         """Read which sources are selected, and where."""
         by_labels, by_place = resources.resource_selector, resources.namespace_selector
-        if by_place is not None and not self._reaches_out:
-            self._refuse(f"{where}.namespaceSelector", _ELSEWHERE)
+        if by_place is not None and not (self._reaches_out and self._sees_namespaces):
+            why = _UNSEEN if self._reaches_out else _ELSEWHERE
+            self._refuse(f"{where}.namespaceSelector", why)
             return None, None
         selected = self._selector(f"{where}.resourceSelector", by_labels)
         places = self._selector(f"{where}.namespaceSelector", by_place)

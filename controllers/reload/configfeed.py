@@ -56,11 +56,13 @@ class ConfigFeed:
         observer: Observer,
         *,
         allow_cross_namespace: bool,
+        sees_namespaces: bool,
     ) -> None:
         self._view = view
         self._configs = configs
         self._observer = observer
         self._reaches_out = allow_cross_namespace
+        self._sees_namespaces = sees_namespaces
         self._known = asyncio.Event()
         self._queue: WorkQueue[WorkloadKey] | None = None
         self._informer: Informer | None = None
@@ -151,7 +153,11 @@ class ConfigFeed:
             place = ".".join(map(str, error.errors()[0]["loc"]))
             reason = "cannot be read: write it anew as the CRD has it"
             return Config(entry.key, problems=(Problem(place, reason),))
-        return read_config(model, allow_cross_namespace=self._reaches_out)
+        return read_config(
+            model,
+            allow_cross_namespace=self._reaches_out,
+            sees_namespaces=self._sees_namespaces,
+        )
 
 
 def _is_changed(event: Updated) -> bool:

@@ -7,17 +7,19 @@ from datetime import timedelta
 
 import pytest
 
+from api.core.v1 import PodTemplateSpec
 from api.reload.v1alpha1 import ReloaderConfig
-from controller_runtime import Json, NamespacedName
+from controller_runtime import Json, Meta, NamespacedName
 from controllers.reload.annotations import Match, read_policy
 from controllers.reload.asked import read_config
 from controllers.reload.claims import Claim, Config, conflicts, merged
 from controllers.reload.configs import Configs
 from controllers.reload.digest import secret_digest
 from controllers.reload.options import ReloadOptions, Strategy
+from controllers.reload.rollout import Marker, decide
 from controllers.reload.sources import Source, SourceKey, SourceKind
 from controllers.reload.terms import Dependency, Limit
-from controllers.reload.workloads import WorkloadKey
+from controllers.reload.workloads import Workload, WorkloadKey
 
 WEB = WorkloadKey("Deployment", "shop", "web")
 TARGET: Json = {"kind": "Deployment", "name": "web"}
@@ -142,6 +144,45 @@ def test_what_cannot_be_obeyed_is_named_and_left_out(spec: Json, field: str) -> 
     assert [problem.annotation for problem in read.problems] == [field]
     assert not any(target.namespace == "vault" for target in read.targets)
     assert read.watched.resources is None
+
+
+def test_a_selector_of_namespaces_takes_their_labels() -> None:
+    spec = named("s", namespaceSelector={})
+    body = {"metadata": {"name": "x", "namespace": "shop"}, "spec": spec}
+    model = ReloaderConfig.model_validate(body)
+
+    read = read_config(model, allow_cross_namespace=True, sees_namespaces=False)
+
+    assert [p.annotation for p in read.problems] == [
+        "spec.watchedResources.namespaceSelector"
+    ]
+    assert read.watched.resources is None
+
+
+def test_a_marker_names_all_who_want_it() -> None:
+    pod = {"containers": [{"name": "app"}]}
+    template = PodTemplateSpec.model_validate({"spec": pod})
+    record = {"reloader.stakater.com/applied-hashes": '{"secret/s":"old"}'}
+    listed = {"secret.reloader.stakater.com/reload": "s"}
+    claims = [claim(config("a", **named("s"))), claim(config("b", **named("s")))]
+
+    def marker(annotations: dict[str, str], wishes: list[Claim]) -> Marker:
+        policy = merged(read_policy(annotations, {}, ReloadOptions()), wishes)
+        meta = Meta(annotations=record | annotations)
+        plan = decide(Workload(WEB, meta, template), policy, [source()])
+        assert plan is not None
+        (found,) = plan.markers
+        assert plan.triggers is bool(wishes)
+        return found
+
+    both = tuple(it.config for it in claims)
+    by_configs, by_all = marker({}, claims), marker(listed, claims)
+    by_annotations = marker(listed, [])
+
+    assert (by_configs.configs, by_configs.is_annotated) == (both, False)
+    assert (by_all.configs, by_all.is_annotated) == (both, True)
+    assert (by_annotations.configs, by_annotations.is_annotated) == ((), True)
+    assert by_configs.content == NOTHING.canonical
 
 
 def test_labels_that_cannot_be_read_match_nothing() -> None:
