@@ -67,7 +67,7 @@ class ConfigFeed:
         self._queue: WorkQueue[WorkloadKey] | None = None
         self._informer: Informer | None = None
         self.told: Callable[[NamespacedName], None] = lambda _: None
-        """Called when a config comes, changes or goes."""
+        """Called with a config that comes, changes or goes, and with its rivals."""
 
     def get(self, key: NamespacedName, /) -> RawObject | None:
         """Return a config as the cache has it, while there is such a kind."""
@@ -136,14 +136,20 @@ class ConfigFeed:
                 field=problem.annotation,
                 reason=problem.reason,
             )
-        now = self._observer.meant(config)
-        self.look({*before, *now}, priority=priority)
-        self.told(entry.key)
+        affected = {*before, *self._observer.meant(config)}
+        self.look(affected, priority=priority)
+        self._tell(entry.key, affected)
 
     def _drop(self, key: NamespacedName) -> None:
         self._configs.drop(key)
-        self.look(self._configs.members(key))
-        self.told(key)
+        affected = self._configs.members(key)
+        self.look(affected)
+        self._tell(key, affected)
+
+    def _tell(self, key: NamespacedName, affected: Iterable[WorkloadKey]) -> None:
+        """Tell of a config, and of those that it may be at odds with."""
+        for config in {key, *self._configs.sharing(affected)}:
+            self.told(config)
 
     def _read(self, entry: RawObject) -> Config:
         try:

@@ -157,6 +157,10 @@ class Configs:
         for workload in self._users[source]:
             yield from (claim.config for claim in self._bound.get(workload, ()))
 
+    def sharing(self, workloads: Iterable[WorkloadKey]) -> set[NamespacedName]:
+        """Return the configs that are bound to any of these."""
+        return {claim.config for key in workloads for claim in self._bound.get(key, ())}
+
     def reaching(self) -> Iterator[WorkloadKey]:
         """Yield the workloads for which labels of namespaces matter."""
         for key in self._everywhere[""]:

@@ -283,14 +283,19 @@ async def test_a_spec_that_cannot_be_obeyed_in_full_says_which_field(
 async def test_the_config_that_does_not_decide_is_told_so(world: World) -> None:
     await world.secret()
     await world.workload()
-    await world.config("a", **NAMES_S)
     await world.config("b", **NAMES_S | {"reloadStrategy": "annotations"})
 
     async with world.manager():
-        pass
+        alone = await world.conditions("b")
+        await world.config("a", **NAMES_S)  # comes first by name
+        await world.settled(5)
+        winner, loser = await world.conditions("a"), await world.conditions("b")
+        await world.delete(ReloaderConfig, "a")
+        await world.settled(5)
+        alone_again = await world.conditions("b")
 
-    assert (await world.conditions("a"))["Degraded"] == "False Reconciled"
-    loser = await world.conditions("b")
+    assert alone["Degraded"] == alone_again["Degraded"] == "False Reconciled"
+    assert winner["Degraded"] == "False Reconciled"
     assert loser["Degraded"] == "True InvalidSpec"
     assert loser["Available"] == "True Reconciled"
 
@@ -303,16 +308,17 @@ async def test_a_reload_that_is_refused_is_told_until_it_succeeds(
     await world.workload()
     await world.config(**NAMES_S)
 
-    async with world.manager():
-        refusal = world.server.faults.on(
-            verb="patch", resource="deployments", times=None
-        )
-        fault = refusal.answer(403, message="not you")
-        await world.change()
-        await world.settled(5)
-        failed, degraded = await world.status(), await world.conditions()
-        fault.remove()
-        await world.settled()
+    with capture_logs():
+        async with world.manager():
+            refusal = world.server.faults.on(
+                verb="patch", resource="deployments", times=None
+            )
+            fault = refusal.answer(403, message="not you")
+            await world.change()
+            await world.settled(5)
+            failed, degraded = await world.status(), await world.conditions()
+            fault.remove()
+            await world.settled()
 
     assert "not you" in failed["targetStatus"][0]["lastError"]
     assert failed.get("reloadCount", 0) == 0
@@ -420,12 +426,13 @@ async def test_a_status_that_is_refused_counts_no_more_and_no_less(
     await world.workload()
     await world.config(**NAMES_S)
 
-    async with world.manager():
-        refusal(world)
-        await world.change("one")
-        await world.settled(3)
-        await world.change("two")
-        await world.settled(60)
+    with capture_logs():
+        async with world.manager():
+            refusal(world)
+            await world.change("one")
+            await world.settled(3)
+            await world.change("two")
+            await world.settled(60)
 
     status = await world.status()
     assert status["reloadCount"] == 2
