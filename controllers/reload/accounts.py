@@ -35,7 +35,14 @@ from controllers.reload.journal import Reload
 from controllers.reload.traces import source_name, workload_name
 from controllers.reload.workloads import WorkloadKey
 
-_PLANNED = ReloadOutcome.PLANNED
+_ENDS = frozenset({ReloadOutcome.COMPLETE, ReloadOutcome.ROLLOUT_FAILED})
+
+_NO_WRITES = frozenset({ReloadOutcome.PLANNED, *_ENDS})
+"""What says nothing of what a workload runs with."""
+
+ROWS_MAX = 512
+"""Rows of targets, as many as a spec can name: a status has to fit into an object. Of
+the others that selectors find, what was told of them counts all the same."""
 
 _INSTANT = timedelta(seconds=1)
 """What moments are told apart by."""
@@ -150,7 +157,7 @@ class _Account:
         known = dict(row.observed_hashes)
         since = row.last_reload_time or self._ledger.since - _INSTANT
         for reload in self._ledger.reloads:
-            if reload.workload != target.key or reload.outcome is _PLANNED:
+            if reload.workload != target.key or reload.outcome in _NO_WRITES:
                 continue
             had = _only(reload.had, self._ledger.sources)
             self._bridge(target.key, known, had, since, reload.before)
@@ -198,6 +205,9 @@ class _Account:
         if reload.outcome is ReloadOutcome.PLANNED:
             self._plan(reload.workload, changes, reload.at)
             return
+        if reload.outcome in _ENDS:
+            self._end(reload)
+            return
         if reload.outcome is not ReloadOutcome.RELOADED:
             self._set(reload.workload, last_error=reload.error)
             self._remember(reload.workload, changes, reload.at, reload.outcome)
@@ -209,6 +219,18 @@ class _Account:
             if change.is_last:
                 self._counted[name] = change.has
         self._reloaded(reload.workload, changes, reload.at)
+
+    def _end(self, reload: Reload) -> None:
+        """Note in the history how the rollout of a workload has ended."""
+        name = workload_name(reload.workload)
+        for place, entry in enumerate(self._history):
+            if entry.workload == name and entry.outcome is ReloadOutcome.RELOADED:
+                changes = {
+                    "outcome": reload.outcome,
+                    "duration_seconds": round(reload.seconds),
+                }
+                self._history[place] = entry.model_copy(update=changes)
+                return
 
     def close(self) -> ReloaderConfigStatus:
         """Return the status."""
@@ -224,7 +246,7 @@ class _Account:
                 "last_reload_time": self._last,
                 "watched_resource_hashes": hashes,
                 "reloaded_hashes": _only(counted, watched),
-                "target_status": tuple(map(self._close, ledger.targets)),
+                "target_status": tuple(map(self._close, ledger.targets[:ROWS_MAX])),
                 "history": tuple(history[: ledger.limit]),
                 "would_reload": planned,
             }

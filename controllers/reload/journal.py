@@ -35,11 +35,13 @@ KEPT = 4096
 _CHANGES_KEPT = 8
 """Changes of one source that late news may be about."""
 
-_OUTCOMES: Mapping[Topic, ReloadOutcome] = {
+_OUTCOMES: Mapping[str, ReloadOutcome] = {
     Topic.RELOADED: ReloadOutcome.RELOADED,
     Topic.FAILED: ReloadOutcome.FAILED,
     Topic.SKIPPED: ReloadOutcome.SKIPPED,
     Topic.PLANNED: ReloadOutcome.PLANNED,
+    "rolloutComplete": ReloadOutcome.COMPLETE,
+    "rolloutFailed": ReloadOutcome.ROLLOUT_FAILED,
 }
 
 
@@ -77,6 +79,9 @@ class Reload(NamedTuple):
 
     error: str = ""
     """Why it failed."""
+
+    seconds: float = 0.0
+    """That the write took, or the rollout if that is what is over."""
 
 
 class Journal(Gate):
@@ -150,6 +155,7 @@ class Journal(Gate):
             recorded_hashes(news.workload),
             reloaded_at(news.workload),
             error[:MESSAGE_MAX],
+            news.seconds,
         )
         self._reloads.setdefault(config, deque(maxlen=KEPT)).append(reload)
 

@@ -14,7 +14,7 @@ from api.reload.status import (
     RolloutState,
     TargetStatus,
 )
-from controllers.reload.accounts import Counted, Ledger, Sighted, count
+from controllers.reload.accounts import ROWS_MAX, Counted, Ledger, Sighted, count
 from controllers.reload.journal import Change, Reload
 from controllers.reload.sources import SourceKey, SourceKind
 from controllers.reload.workloads import WorkloadKey
@@ -263,6 +263,18 @@ def test_a_dry_run_plans_and_counts_nothing() -> None:
     assert one.status.would_reload == ()
 
 
+def test_the_history_says_how_a_rollout_has_ended() -> None:
+    one = book()
+    one.look(reload(1))
+
+    one.look(reload(60, outcome=ReloadOutcome.COMPLETE, seconds=58.6))
+
+    (entry,) = one.status.history
+    assert (entry.outcome, entry.time) == (ReloadOutcome.COMPLETE, after(1))
+    assert entry.duration_seconds == 59
+    assert one.status.reload_count == one.row().reload_count == 1
+
+
 def test_the_history_has_its_limit_the_newest_first() -> None:
     one = book()
 
@@ -300,6 +312,17 @@ def test_a_target_that_goes_keeps_its_row_as_long_as_it_is_listed() -> None:
     one.targets = []
     one.look()
     assert one.status.target_status == ()
+
+
+def test_a_target_without_a_row_counts_all_the_same() -> None:
+    keys = [WorkloadKey("Deployment", "shop", f"w{n:04}") for n in range(ROWS_MAX + 1)]
+    one = book(*keys)
+
+    one.look(reload(1, keys[-1]))
+
+    assert len(one.status.target_status) == ROWS_MAX
+    assert one.status.reload_count == 1
+    assert one.status.history[0].workload == f"shop/Deployment/{keys[-1].name}"
 
 
 def test_a_row_says_how_far_the_pods_are() -> None:
