@@ -1,6 +1,7 @@
 """`python -m controller_runtime.testing.envtest`: binaries, and a control plane to try.
 
-    setup   find or build all binaries, and print the folder that has them
+    setup   find or build all binaries, and print the folder that has them; tools that
+            no control plane needs, such as promtool, only if --only names them
     path    print that folder if nothing is missing; fetch and build nothing
     up      run a control plane until Ctrl-C, and print the path of its kubeconfig
 
@@ -21,7 +22,7 @@ from pathlib import Path
 
 from controller_runtime.errors import ControllerRuntimeError
 from controller_runtime.testing.envtest.assets import Assets, AssetsOptions
-from controller_runtime.testing.envtest.binaries import PARTS
+from controller_runtime.testing.envtest.binaries import PARTS, TOOLS
 from controller_runtime.testing.envtest.controlplane import (
     ControlPlane,
     ControlPlaneOptions,
@@ -50,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 async def _setup(options: argparse.Namespace) -> None:
     assets = Assets(_assets(options), progress=progress_for(sys.stderr))
-    parts = [part for part in PARTS if not options.only or part.name in options.only]
+    wanted = options.only or [part.name for part in PARTS]
+    parts = [part for part in (*PARTS, *TOOLS) if part.name in wanted]
     _answer(await assets.link(parts, options.bin_dir))
 
 
@@ -134,7 +136,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_setup(parser: argparse.ArgumentParser) -> None:
-    names = [part.name for part in PARTS]
+    names = [part.name for part in (*PARTS, *TOOLS)]
     parser.add_argument("--bin-dir", type=Path, help="folder to link the binaries into")
     parser.add_argument(
         "--only", action="append", choices=names, help="this binary; may be repeated"

@@ -1,10 +1,10 @@
-"""The programs of a control plane, a registry, their versions, where releases are.
+"""The programs of a control plane, a registry, a tool; versions, where releases are.
 
     part ──▶ Go module (gomodules/<folder>/go.mod: the version, once) ──▶ go build
       └────▶ release URL + checksum URL ──▶ download
 
 The `go.mod` beside this page is the only place that names a version. Each of the
-four projects has one of its own, since their dependencies cannot be reconciled.
+five projects has one of its own, since their dependencies cannot be reconciled.
 For another Kubernetes, put a folder `gomodules/kubernetes-<minor>` beside them.
 """
 
@@ -16,7 +16,7 @@ import platform
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib.resources import files
 from typing import NamedTuple
 
@@ -46,7 +46,8 @@ class Part:
     """The file's name, as Go's envtest expects it in `KUBEBUILDER_ASSETS`."""
 
     project: str
-    """The project that releases it: `etcd`, `kubernetes`, `kwok` or `registry`."""
+    """The project that releases it: `etcd`, `kubernetes`, `kwok`, `registry` or
+    `prometheus`."""
 
     package: str
     """The Go package that is built."""
@@ -93,13 +94,25 @@ REGISTRY = Part(
     build_time="one to two minutes",
 )
 
+PROMTOOL = Part(
+    name="promtool",
+    project="prometheus",
+    package="github.com/prometheus/prometheus/cmd/promtool",
+    build_time="3 to 6 minutes",
+)
+
 PARTS = (ETCD, APISERVER, CONTROLLER_MANAGER, SCHEDULER, KWOK, REGISTRY)
+"""What `setup` sees to unless it is told otherwise."""
+
+TOOLS = (PROMTOOL,)
+"""What no control plane needs: `setup --only promtool`."""
 
 _REQUIRED = {
     "etcd": "go.etcd.io/etcd/server/v3",
     "kubernetes": "k8s.io/kubernetes",
     "kwok": "sigs.k8s.io/kwok",
     "registry": "github.com/distribution/distribution/v3",
+    "prometheus": "github.com/prometheus/prometheus",
 }
 
 
@@ -150,6 +163,8 @@ def _version_flags(project: str, version: str) -> list[str]:
             return [
                 f"-X github.com/distribution/distribution/v3/version.version=v{version}"
             ]
+        case "prometheus":
+            return [f"-X github.com/prometheus/common/version.Version={version}"]
         case "kwok":
             return [f"-X sigs.k8s.io/kwok/pkg/consts.Version=v{version}"]
         case _:
@@ -160,7 +175,7 @@ def go_module(project: str, version: str | None = None) -> GoModule:
     """Read the module of a project. Blocks on the disk.
 
     Args:
-        project: `etcd`, `kubernetes`, `kwok` or `registry`.
+        project: `etcd`, `kubernetes`, `kwok`, `registry` or `prometheus`.
         version: A version or the start of one (`1.35`); by default our newest.
 
     Raises:
@@ -190,7 +205,14 @@ def _parsed(project: str, gomod: bytes, gosum: bytes) -> GoModule:
     )
     if line is None:
         raise AssetsError(f"the go.mod of {project} does not require {required}")
-    return GoModule(project=project, version=line[1], gomod=gomod, gosum=gosum)
+    version = _prometheus_3(line[1]) if project == "prometheus" else line[1]
+    return GoModule(project=project, version=version, gomod=gomod, gosum=gosum)
+
+
+def _prometheus_3(version: str) -> str:
+    """Turn the version of the Go module into that of the release: 0.313.5 is 3.13.5."""
+    _, minor, patch = version.split(".")
+    return f"{minor[0]}.{int(minor[1:])}.{patch}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,12 +237,15 @@ class Mirrors:
     registry: str = "https://github.com/distribution/distribution/releases/download"
     """Environment: `PILOTHOUSE_REGISTRY_URL`."""
 
+    prometheus: str = "https://github.com/prometheus/prometheus/releases/download"
+    """Environment: `PILOTHOUSE_PROMETHEUS_URL`."""
+
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Mirrors:
         """Take the official places, but for those that the environment overrides."""
         given = {
             name: environ.get(f"PILOTHOUSE_{name.upper()}_URL", "").rstrip("/")
-            for name in ("kubernetes", "etcd", "kwok", "kwok_checksums", "registry")
+            for name in (mirror.name for mirror in fields(cls))
         }
         return cls(**{name: url for name, url in given.items() if url})
 
@@ -264,6 +289,13 @@ def release_of(part: Part, version: str, here: Platform, mirrors: Mirrors) -> Re
             stem = f"registry_{version}_{here.os}_{here.arch}"
             url = f"{mirrors.registry}/v{version}/{stem}.tar.gz"
             return Release(url=url, checksum_url=f"{url}.sha256", member=part.name)
+        case "prometheus":
+            stem = f"prometheus-{version}.{here.os}-{here.arch}"
+            return Release(
+                url=f"{mirrors.prometheus}/v{version}/{stem}.tar.gz",
+                checksum_url=f"{mirrors.prometheus}/v{version}/sha256sums.txt",
+                member=f"{stem}/{part.name}",
+            )
         case _:
             return Release(
                 url=f"{mirrors.kwok}/v{version}/{part.name}-{here.os}-{here.arch}",

@@ -11,7 +11,7 @@ import os
 import tarfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -66,6 +66,7 @@ class Mirror:
             kwok=self.url,
             kwok_checksums=f"{self.url}/tags",
             registry=self.url,
+            prometheus=self.url,
         )
 
 
@@ -101,7 +102,7 @@ def mirror() -> Iterator[Mirror]:
 def nowhere() -> Mirrors:
     """Mirrors that nobody answers at: the discard port of this machine."""
     url = "http://127.0.0.1:9"
-    return Mirrors(kubernetes=url, etcd=url, kwok=url, kwok_checksums=url, registry=url)
+    return Mirrors(**{mirror.name: url for mirror in fields(Mirrors)})
 
 
 @dataclass

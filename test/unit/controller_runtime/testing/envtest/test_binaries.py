@@ -13,7 +13,9 @@ from controller_runtime.testing.envtest.binaries import (
     ETCD,
     KWOK,
     PARTS,
+    PROMTOOL,
     REGISTRY,
+    TOOLS,
     Mirrors,
     Part,
     Platform,
@@ -71,7 +73,7 @@ def test_a_checksum_that_is_not_there_is_an_error(text: str) -> None:
         checksum_in(text, "wanted")
 
 
-@pytest.mark.parametrize("part", PARTS, ids=lambda part: str(part.name))
+@pytest.mark.parametrize("part", [*PARTS, *TOOLS], ids=lambda part: str(part.name))
 def test_every_part_is_a_tool_of_its_module(part: Part) -> None:
     module = go_module(part.project)
 
@@ -80,7 +82,9 @@ def test_every_part_is_a_tool_of_its_module(part: Part) -> None:
     )
 
 
-@pytest.mark.parametrize("project", ["etcd", "kubernetes", "kwok", "registry"])
+@pytest.mark.parametrize(
+    "project", ["etcd", "kubernetes", "kwok", "registry", "prometheus"]
+)
 def test_a_module_asks_for_nothing_but_published_modules(project: str) -> None:
     module = go_module(project)
 
@@ -114,6 +118,7 @@ def test_releases_are_where_their_projects_publish_them() -> None:
     mac = release_of(ETCD, "3.6.16", Platform("darwin", "arm64"), official)
     kwok = release_of(KWOK, "0.7.0", AMD64, official)
     registry = release_of(REGISTRY, "3.1.2", AMD64, official)
+    promtool = release_of(PROMTOOL, "3.13.5", AMD64, official)
 
     folder = "https://dl.k8s.io/release/v1.36.3/bin/linux/amd64"
     assert apiserver.url == f"{folder}/kube-apiserver"
@@ -128,6 +133,19 @@ def test_releases_are_where_their_projects_publish_them() -> None:
     assert registry.url == f"{folder}/registry_3.1.2_linux_amd64.tar.gz"
     assert registry.checksum_url == f"{registry.url}.sha256"
     assert registry.member == "registry"
+    folder = "https://github.com/prometheus/prometheus/releases/download/v3.13.5"
+    assert promtool.url == f"{folder}/prometheus-3.13.5.linux-amd64.tar.gz"
+    assert promtool.checksum_url == f"{folder}/sha256sums.txt"
+    assert promtool.member == "prometheus-3.13.5.linux-amd64/promtool"
+
+
+def test_prometheus_is_called_by_the_version_of_its_release() -> None:
+    module = go_module("prometheus")
+
+    assert module.version.startswith("3.")
+    number = module.version.removeprefix("3.")
+    required = f"github.com/prometheus/prometheus v0.3{number} "
+    assert required in module.gomod.decode()
 
 
 def test_mirrors_are_the_official_places_unless_the_environment_says_otherwise() -> (
