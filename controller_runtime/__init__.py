@@ -116,7 +116,7 @@ from controller_runtime.meta import (
     RawObject,
     kind_of,
 )
-from controller_runtime.metrics import Metrics
+from controller_runtime.metrics import Metrics, QueueMetrics
 from controller_runtime.ownership import (
     AlreadyOwnedError,
     OwnershipError,
@@ -302,6 +302,7 @@ __all__ = [
     "Probes",
     "Proceed",
     "Quantity",
+    "QueueMetrics",
     "RawObject",
     "Reader",
     "Reconciler",

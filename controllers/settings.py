@@ -22,6 +22,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SecretStr,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -59,6 +60,19 @@ class _Section(BaseModel):
     )
 
 
+AlertSink: TypeAlias = Literal[
+    "raw",
+    "slack",
+    "slack-fields",
+    "teams",
+    "teams-card",
+    "teams-adaptive",
+    "gchat",
+    "gchat-cards",
+    "json",
+]
+
+
 class ReloadSettings(_Section):
     """Settings of the reload controller."""
 
@@ -91,6 +105,28 @@ class ReloadSettings(_Section):
 
     dry_run: bool = False
     """Say in Events what would reload, and write nothing else."""
+
+    alert_on_reload: bool = False
+    """Tell `alert_webhook_url` of reloads."""
+
+    alert_sink: AlertSink = "raw"
+    """How it is told."""
+
+    alert_webhook_url: SecretStr = SecretStr("")
+    """Where alerts are posted. It is a secret: give it in the environment."""
+
+    alert_webhook_proxy: SecretStr = SecretStr("")
+    """Proxy for all alerts that leave the cluster, as `http://host:port`."""
+
+    alert_additional_info: str = ""
+    """What is said with each alert, such as the name of the cluster."""
+
+    alert_events: tuple[str, ...] = ("reloaded",)
+    """What alerts tell of: `reloaded`, `failed`, `throttled`, `rolloutComplete`,
+    `rolloutFailed`."""
+
+    metrics_by_workload: bool = False
+    """Count reloads for each workload and source as well, in many series."""
 
     auto_reload_all: bool = False
     """Treat a workload that says nothing about `auto` as if it said `true`."""
@@ -138,6 +174,7 @@ class ReloadSettings(_Section):
         "namespaces_to_ignore",
         "resources_to_ignore",
         "ignored_workload_types",
+        "alert_events",
         mode="before",
     )
     @classmethod

@@ -18,6 +18,7 @@
     journal       reloads, until counted    accounts   what a status counts
     traces        what workloads say of it  sights     what a config comes to
     statuses      what its status says      statusfeeds, statuscontroller  writing it
+    alerts        telling chats of it
 
 Gates of time: `suspend`, `windows` (`schedules`), `cooldown`, `brake` (`braking`),
 `debounce` and `rate`; what they remember is `fading`.
@@ -45,6 +46,9 @@ from controller_runtime import (
     Manager,
     Permission,
 )
+from controllers.reload.alerts.desk import AlertDesk
+from controllers.reload.alerts.sender import Sender
+from controllers.reload.alerts.sinks import SecretUrls
 from controllers.reload.announcer import Announcer
 from controllers.reload.brake import StormBrake
 from controllers.reload.configfeed import ConfigFeed
@@ -103,7 +107,9 @@ def setup(
     observer = Observer.declare(views, options, configs, lender)
     happenings = Happenings()
     metrics = ReloadMetrics(
-        manager.metrics.registry, by_namespace=options.count_by_namespace
+        manager.metrics.registry,
+        by_namespace=options.count_by_namespace,
+        by_workload=options.count_by_workload,
     )
     wakes = Wakes()
     config_feed = ConfigFeed(
@@ -129,6 +135,7 @@ def setup(
     gates = Gates([*waits, journal])
     for reason in HoldReason:
         metrics.watch_pending(reason, partial(gates.count, reason))
+    desk = _alert_desk(manager, options, metrics, configs)
     controller = Controller(
         _NAME,
         Reloader(
@@ -137,7 +144,7 @@ def setup(
             metrics=metrics,
             clock=manager.clock,
             options=options,
-            listeners=[journal],
+            listeners=[journal, desk],
         ),
         sources=(*feeds.always(), config_feed),
         options=ControllerOptions(max_concurrent_reconciles=options.workers),
@@ -148,6 +155,7 @@ def setup(
     )
     manager.add(controller)
     metrics.watch_depth(partial(len, controller.queue))
+    metrics.watch_queue(manager.metrics.queue(_NAME))
     for kind in (SourceKind.CONFIG_MAP, SourceKind.SECRET):
         if kind in views.sources:
             informer = views.sources[kind].declare(kind.model)
@@ -211,6 +219,18 @@ def _gates_of_time(options: ReloadOptions) -> Iterator[Gate]:
         yield Debounce(options.debounce, options.debounce_max)
     if options.reloads_per_second:
         yield RateLimit(options.reloads_per_second)
+
+
+def _alert_desk(
+    manager: Manager, options: ReloadOptions, metrics: ReloadMetrics, configs: Configs
+) -> AlertDesk:
+    """Make what tells chats of reloads."""
+    urls = SecretUrls(
+        manager.api_reader, allow_cross_namespace=options.allow_cross_namespace
+    )
+    sender = Sender(urls, counts=metrics.alerted, clock=manager.clock)
+    manager.add(sender, group=Group.HTTP)  # which ends after the controller
+    return AlertDesk(sender.offer, options.alerts, configs.alerts)
 
 
 def _held(informer: Informer) -> int:

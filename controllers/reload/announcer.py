@@ -115,9 +115,13 @@ class Announcer:
                 at=news.now.timestamp(),
                 waited=news.waited,
             )
+            for marker in news.plan.markers:
+                self._metrics.reloaded_for(key, marker.source)
         elif news.topic is Topic.FAILED:
             reason = type(news.error).__name__.removesuffix("Error")
             self._metrics.refused(key, reason, seconds=news.seconds)
+        elif news.topic is Topic.SKIPPED:
+            self._metrics.left_alone()
 
     def _event(self, news: News) -> None:
         workload = news.workload

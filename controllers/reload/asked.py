@@ -88,6 +88,7 @@ def read_config(
         min_interval=spec.min_interval or NO_TIME,
         after=tuple(Dependency(it.kind, it.name) for it in spec.depends_on),
         rolls_back=spec.on_failure is api.FailurePolicy.ROLLBACK,
+        alerts=spec.alerts,
         problems=tuple(reader.problems),
     )
 

@@ -10,8 +10,11 @@ from typing import Any
 
 from api.batch.v1 import CronJob, Job
 from controller_runtime import ConfigError
+from controllers.reload.alerts.alert import EVENTS
 from controllers.reload.braking import BrakeOptions, parse_brake
 from controllers.reload.options import (
+    AlertFormat,
+    AlertOptions,
     CronJobStrategy,
     LegacyTrigger,
     ReloadOptions,
@@ -60,6 +63,8 @@ def from_settings(settings: Mapping[str, Any]) -> ReloadOptions:
         storm_brake=brake(settings["storm_brake"], flag="--reload-storm-brake"),
         windows=windows(settings["window"], flag="--reload-window"),
         reloads_per_second=settings["qps"],
+        count_by_workload=settings["metrics_by_workload"],
+        alerts=_alerts(settings),
     )
 
 
@@ -85,6 +90,40 @@ def windows(text: str, *, flag: str) -> tuple[Window, ...]:
         return (parse_window(text),) if text else ()
     except ValueError as error:
         raise ConfigError(f"{flag}: {error}") from None
+
+
+def _alerts(settings: Mapping[str, Any]) -> AlertOptions:
+    """Read the settings that begin with `alert_`.
+
+    Raises:
+        ConfigError: They contradict each other, or name what there is not.
+    """
+    url = settings["alert_webhook_url"].get_secret_value().strip()
+    if settings["alert_on_reload"] and not url:
+        raise ConfigError(
+            "--reload-alert-on-reload has nobody to tell: set the environment variable "
+            "PILOTHOUSE_RELOAD_ALERT_WEBHOOK_URL"
+        )
+    return AlertOptions(
+        url=url if settings["alert_on_reload"] else "",
+        format=AlertFormat(settings["alert_sink"]),
+        info=settings["alert_additional_info"].strip(),
+        events=alert_events(settings["alert_events"]),
+        proxy=settings["alert_webhook_proxy"].get_secret_value().strip(),
+    )
+
+
+def alert_events(words: Iterable[str]) -> frozenset[str]:
+    """Read what alerts tell of.
+
+    Raises:
+        ConfigError: There is no such event.
+    """
+    for word in words:
+        if word not in EVENTS:
+            known = ", ".join(EVENTS)
+            raise ConfigError(f"--reload-alert-events: {word!r} is none of {known}")
+    return frozenset(words)
 
 
 def ignored_sources(words: Iterable[str]) -> frozenset[SourceKind]:

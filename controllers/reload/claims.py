@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import NamedTuple, TypeAlias
 
+from api.reload.alerts import Alerts
 from controller_runtime import LabelSelector, NamespacedName
 from controllers.reload.annotations import Match, NameList, Problem, ReloadPolicy
 from controllers.reload.options import Strategy
@@ -135,6 +136,7 @@ class Config(NamedTuple):
     min_interval: timedelta = NO_TIME
     after: tuple[Dependency, ...] = ()
     rolls_back: bool = False
+    alerts: Alerts | None = None
     problems: tuple[Problem, ...] = ()
     """Fields that cannot be obeyed, and why; the others are."""
 

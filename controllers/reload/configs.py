@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from typing import Generic, TypeVar
 
+from api.reload.alerts import Alerts
 from controller_runtime import NamespacedName
 from controllers.reload.annotations import Problem
 from controllers.reload.claims import (
@@ -65,6 +66,11 @@ class Configs:
     def get(self, key: NamespacedName) -> Config | None:
         """Return a config, if it is there."""
         return self._configs.get(key)
+
+    def alerts(self, key: NamespacedName) -> Alerts | None:
+        """Return whom a config tells of reloads, if it is there and does."""
+        config = self._configs.get(key)
+        return None if config is None else config.alerts
 
     @property
     def want_labels(self) -> bool:

@@ -34,7 +34,7 @@ from controller_runtime import (
 )
 from controllers.reload.configs import Configs
 from controllers.reload.happenings import Happenings
-from controllers.reload.metrics import ReloadMetrics
+from controllers.reload.metrics import ReloadMetrics, SkipReason
 from controllers.reload.observe import NAMESPACE, Observer, Views
 from controllers.reload.optional import Guest
 from controllers.reload.sources import (
@@ -173,7 +173,7 @@ class Feeds:
     def _of_sources(self, kind: SourceKind) -> Feed:
         handler = _SourceHandler(kind, self._observer, self._happenings)
         view = self._views.sources[kind]
-        admits = partial(_counted, self._metrics, self._configs, kind)
+        admits = partial(_counted, self._metrics, self._observer, self._configs, kind)
         return KindSource(view, kind.model, handler, [admits])
 
     def _of_class(self, entry: RawObject) -> Iterable[WorkloadKey]:
@@ -189,13 +189,20 @@ _NAMES: Mapping[type, str] = {
 
 
 def _counted(
-    metrics: ReloadMetrics, configs: Configs, kind: SourceKind, event: Event
+    metrics: ReloadMetrics,
+    observer: Observer,
+    configs: Configs,
+    kind: SourceKind,
+    event: Event,
 ) -> bool:
     """Tell whether an event is news, and count it unless it is of the start."""
     found = is_news(kind, event, labels=configs.want_labels)
     is_start = isinstance(event, Created) and event.is_initial
     if not is_start and (name := _NAMES.get(type(event))):
-        metrics.received(kind, name, is_news=found)
+        skipped = None if found else SkipReason.NO_DATA_CHANGE
+        if found and observer.is_left_out(event.object):
+            skipped = SkipReason.IGNORED
+        metrics.received(kind, name, skipped=skipped)
     return found
 
 

@@ -6,12 +6,20 @@ is counted once: there, a success counts twice in `reconcile_total`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from enum import StrEnum
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
 
+from controller_runtime import QueueMetrics
 from controllers.reload.options import Strategy
-from controllers.reload.sources import SourceKind
+from controllers.reload.sources import SourceKey, SourceKind
 from controllers.reload.workloads import WorkloadKey
 
 _SUCCESS = {True: "true", False: "false"}
@@ -21,18 +29,61 @@ _WAITS = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 6 * 3600, 24 * 3600)
 """Seconds: from a reload at once to one that waits for a nightly window."""
 
 
+class SkipReason(StrEnum):
+    """Why nothing restarts; the original's words."""
+
+    NO_DATA_CHANGE = "no_data_change"
+    """Other metadata of a source changed."""
+
+    IGNORED = "ignored_or_not_selected"
+    """The source says so, or its namespace is not ours."""
+
+    STRATEGY_NOT_UPDATED = "strategy_not_updated"
+    """There is nothing to restart: a Job that has ended, a suspended CronJob."""
+
+
+class _Queue(Collector):
+    """The work queue's numbers, under the original's names."""
+
+    def __init__(self, queue: QueueMetrics) -> None:
+        self._queue = queue
+
+    def collect(self) -> Iterable[Metric]:
+        adds = CounterMetricFamily(
+            "reloader_workqueue_adds_total",
+            "Times that a workload was put up for a look.",
+            value=self._queue.adds.value,
+        )
+        latency = HistogramMetricFamily(
+            "reloader_workqueue_latency_seconds",
+            "Time that a workload waits for a look.",
+            buckets=self._queue.queue_duration.buckets(),
+            sum_value=self._queue.queue_duration.sum,
+        )
+        return adds, latency
+
+
 class ReloadMetrics:
     """Counts what the controller does."""
 
-    def __init__(self, registry: CollectorRegistry, *, by_namespace: bool) -> None:
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        *,
+        by_namespace: bool,
+        by_workload: bool = False,
+    ) -> None:
         """Register the metrics.
 
         Args:
             registry: Where they are shown.
             by_namespace: Count reloads for each namespace as well.
+            by_workload: Count them for each workload and source as well, which makes
+                as many series as there are pairs of these.
         """
         self._registry = registry
         self._by_namespace = by_namespace
+        self._by_workload = by_workload
         self._of_original()
         self._reloads = self._counter(
             "reloads_total", "Reloads of workloads.", "namespace", "kind", "strategy"
@@ -45,8 +96,17 @@ class ReloadMetrics:
         self._last = Gauge(
             "reloader_last_reload_timestamp",
             "When a workload of a kind was last reloaded, in seconds since 1970.",
-            ["namespace", "kind"],
+            ["namespace", "kind", *(["name"] if by_workload else [])],
             registry=self._registry,
+        )
+        self._by_source = Counter(
+            "reloader_workload_reloads_total",
+            "Reloads, by workload and source.",
+            ["namespace", "kind", "name", "source_kind", "source"],
+            registry=self._registry if by_workload else None,
+        )
+        self._alerts = self._counter(
+            "alerts_total", "Alerts, by what became of them.", "sink", "result"
         )
         self._watched = Gauge(
             "reloader_watched_resources",
@@ -96,7 +156,20 @@ class ReloadMetrics:
             self._waited.labels(key.kind).observe(waited)
         self._acted(key, seconds=seconds, is_success=True)
         self._reloads.labels(key.namespace, key.kind, strategy.value).inc()
-        self._last.labels(key.namespace, key.kind).set(at)
+        name = (key.name,) if self._by_workload else ()
+        self._last.labels(key.namespace, key.kind, *name).set(at)
+
+    def reloaded_for(self, key: WorkloadKey, source: SourceKey) -> None:
+        """Count a source that a workload reloaded for, if that is asked for."""
+        if self._by_workload:
+            self._by_source.labels(
+                *(key.namespace, key.kind, key.name),
+                *(source.kind.type_name, source.name),
+            ).inc()
+
+    def left_alone(self) -> None:
+        """Count a change for which nothing restarts."""
+        self._skipped.labels(SkipReason.STRATEGY_NOT_UPDATED).inc()
 
     def refused(self, key: WorkloadKey, reason: str, *, seconds: float) -> None:
         """Count a reload that the server refuses; `reason` is one of a few words."""
@@ -121,13 +194,29 @@ class ReloadMetrics:
         """Show how many workloads wait for a reason."""
         self._pending.labels(reason).set_function(count)
 
-    def received(self, kind: SourceKind, event: str, *, is_news: bool) -> None:
-        """Count an event of a source: `create`, `update` or `delete`."""
+    def received(
+        self, kind: SourceKind, event: str, *, skipped: SkipReason | None = None
+    ) -> None:
+        """Count an event of a source.
+
+        Args:
+            kind: Of the source.
+            event: `create`, `update` or `delete`.
+            skipped: Why no workload looks for it; `None` if they do.
+        """
+        result = "success" if skipped is None else "skipped"
         self._received.labels(event, kind.value).inc()
-        if is_news:
-            self._processed.labels(event, kind.value, "success").inc()
-        else:
-            self._skipped.labels("no_data_change").inc()
+        self._processed.labels(event, kind.value, result).inc()
+        if skipped is not None:
+            self._skipped.labels(skipped).inc()
+
+    def alerted(self, sink: str, result: str, *, times: int) -> None:
+        """Count alerts: `sent`, `failed`, or `dropped` since too many waited."""
+        self._alerts.labels(sink, result).inc(times)
+
+    def watch_queue(self, queue: QueueMetrics) -> None:
+        """Show what the framework counts of the queue under the original's names."""
+        self._registry.register(_Queue(queue))
 
     def watch_depth(self, depth: Callable[[], float]) -> None:
         """Show how many workloads wait for a look."""
@@ -169,7 +258,11 @@ class ReloadMetrics:
         self._action_seconds = self._histogram(
             "action_latency_seconds", "Length of such a write.", "workload_kind"
         )
-        self._skipped = counter("skipped_total", "Events without news.", "reason")
+        self._skipped = counter(
+            "skipped_total", "Events and changes that restart nothing.", "reason"
+        )
+        for reason in SkipReason:
+            self._skipped.labels(reason)
         self._errors = counter("errors_total", "Failures, by type.", "type")
         self._retries = counter("retries_total", "Reloads that are tried again.")
         self._received = counter(
@@ -179,7 +272,7 @@ class ReloadMetrics:
         )
         self._processed = counter(
             "events_processed_total",
-            "Events of sources that workloads were looked at for.",
+            "Events of sources, by whether workloads were looked at for them.",
             *("event_type", "resource_type", "result"),
         )
         self._scanned = counter("workloads_scanned_total", "Looks.", "kind")

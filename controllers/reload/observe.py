@@ -252,6 +252,12 @@ class Observer:
         labels = self.labels_of(namespace)
         return labels is not None and self._selector.matches(labels)
 
+    def is_left_out(self, source: RawObject) -> bool:
+        """Tell whether nothing reloads for a source: it says so, or is not ours."""
+        meta = source.meta
+        is_ignored = meta.annotations.get(self._options.keys.ignore) == "true"
+        return is_ignored or not self.is_ours(meta.namespace)
+
     def is_selected(self, namespace: RawObject) -> bool:
         """Tell whether a Namespace has the labels that are asked for."""
         return self._selector.matches(namespace.meta.labels)

@@ -36,6 +36,57 @@ class CronJobStrategy(StrEnum):
     """Nothing."""
 
 
+class AlertFormat(StrEnum):
+    """How alerts are written for a sink. The first and the last are the original's."""
+
+    SLACK = "slack"
+    """Attachments with a sentence each."""
+
+    TEAMS = "teams"
+    """Text, for connectors of Microsoft Teams."""
+
+    GCHAT = "gchat"
+    """Text, for Google Chat."""
+
+    SLACK_FIELDS = "slack-fields"
+    """Attachments with a title and fields."""
+
+    TEAMS_CARD = "teams-card"
+    """A MessageCard, for connectors, which Microsoft is retiring."""
+
+    TEAMS_ADAPTIVE = "teams-adaptive"
+    """An Adaptive Card, for workflows of Microsoft Teams."""
+
+    GCHAT_CARDS = "gchat-cards"
+    """Cards of Google Chat."""
+
+    JSON = "json"
+    """What happened, field by field."""
+
+    RAW = "raw"
+    """Plain text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertOptions:
+    """Who is told of all reloads. ReloaderConfigs name others, for their own."""
+
+    url: str = field(default="", repr=False)
+    """Where alerts are posted; empty for nowhere. All of it is a secret."""
+
+    format: AlertFormat = AlertFormat.RAW
+
+    info: str = ""
+    """What is said with each, such as the name of the cluster."""
+
+    events: frozenset[str] = frozenset({"reloaded"})
+    """Which events are told there; the original tells of no other."""
+
+    proxy: str = field(default="", repr=False)
+    """`http://user:password@host:port` that alerts go through, those of ReloaderConfigs
+    too unless they stay in the cluster; empty for none."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnnotationKeys:
     """Names of the annotations that users write; each can be changed by a flag."""
@@ -195,6 +246,10 @@ class ReloadOptions:
     reloads_per_second: float = 50.0
     """Reloads of all workloads together; a second's worth may come at once. 0 is no
     limit. The server has other clients."""
+    count_by_workload: bool = False
+    """Count reloads for each workload and source as well: many series."""
+
+    alerts: AlertOptions = field(default_factory=AlertOptions)
 
     workers: int = 10
     """Workloads that are looked at at once; each waits for one request at most."""

@@ -7,7 +7,7 @@ refused here. What it takes and has no use here is named in a remark.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal, TypeVar
@@ -20,6 +20,8 @@ from controllers.reload.choices import (
     windows,
 )
 from controllers.reload.options import (
+    AlertFormat,
+    AlertOptions,
     AnnotationKeys,
     CronJobStrategy,
     LegacyTrigger,
@@ -86,6 +88,7 @@ FLAGS: Sequence[Flag] = (
     Flag("leader-elect", _SWITCH, "The same as enable-ha."),
     Flag("metrics-secure", _SWITCH, "Taken; metrics are plain here."),
     Flag("dry-run", _SWITCH, "Say in Events what would reload; write nothing."),
+    Flag("metrics-by-workload", _SWITCH, "Count by workload and source too."),
     Flag("strict-auto-false", _SWITCH, "auto: false switches off all else."),
     Flag("cronjob-strategy", _TEXT, "create (default), patch or ignore."),
     Flag("legacy-trigger-env", _TEXT, "crd (default), never or always."),
@@ -161,8 +164,16 @@ def read(arguments: Sequence[str], environ: Mapping[str, str]) -> ReloaderSettin
         log_level=_chosen(flags, "log-level", _LEVELS, "info"),
         namespace=environ.get("RELOADER_NAMESPACE", ""),
         deployment=environ.get("RELOADER_DEPLOYMENT_NAME", ""),
-        remarks=tuple(f"--{name} has no effect" for name in unused),
+        remarks=tuple(_remarks(unused, environ)),
     )
+
+
+def _remarks(unused: Sequence[str], environ: Mapping[str, str]) -> Iterator[str]:
+    for name in unused:
+        yield f"--{name} has no effect"
+    url = environ.get("ALERT_WEBHOOK_URL", "").strip()
+    if environ.get("ALERT_ON_RELOAD") == "true" and not url:
+        yield "ALERT_ON_RELOAD has no effect without ALERT_WEBHOOK_URL"
 
 
 def _options(flags: Flags, environ: Mapping[str, str]) -> ReloadOptions:
@@ -192,6 +203,8 @@ def _options(flags: Flags, environ: Mapping[str, str]) -> ReloadOptions:
         reload_on_create=flags.is_on("reload-on-create"),
         reload_on_delete=flags.is_on("reload-on-delete"),
         sync_after_restart=flags.is_on("sync-after-restart"),
+        alerts=_alerts(environ),
+        count_by_workload=flags.is_on("metrics-by-workload"),
         count_by_namespace=environ.get("METRICS_COUNT_BY_NAMESPACE") == "enabled",
         namespaces=scope,
         namespaces_to_ignore=frozenset(flags.items("namespaces-to-ignore")),
@@ -232,6 +245,18 @@ def _number(flags: Flags, name: str, default: str) -> float:
 
 
 _NUMBER_MAX = 100_000
+
+
+def _alerts(environ: Mapping[str, str]) -> AlertOptions:
+    """Read the original's variables; an unknown sink is a raw one, as there."""
+    word = environ.get("ALERT_SINK", "").strip().lower()
+    is_on = environ.get("ALERT_ON_RELOAD") == "true"
+    return AlertOptions(
+        url=environ.get("ALERT_WEBHOOK_URL", "").strip() if is_on else "",
+        format=AlertFormat(word) if word in set(AlertFormat) else AlertFormat.RAW,
+        info=environ.get("ALERT_ADDITIONAL_INFO", "").strip(),
+        proxy=environ.get("ALERT_WEBHOOK_PROXY", "").strip(),
+    )
 
 
 _STRATEGIES = {

@@ -142,8 +142,12 @@ class Request:
     """Whether the body may travel compressed. Limits count what comes out; whoever
     checks digests wants the bytes as they are stored."""
 
+    alias: str = ""
+    """What errors call it, where the URL as a whole is a secret, as those of webhooks
+    are. Check it with `origin_of` before: an error about the URL itself shows it."""
+
     def __str__(self) -> str:
-        return f"{self.method} {shown(self.url)}"
+        return self.alias or f"{self.method} {shown(self.url)}"
 
 
 def next_hop(request: Request, status: int, location: str | None) -> Request | None:

@@ -22,7 +22,8 @@ MutationError NamespaceOptions NamespacedName NoKindMatchError NotCachedError
 NotFoundError NotIndexedError Number ObjectList ObjectMeta ObjectReference ObjectState
 ObjectStatus OperationResult OwnerReference OwnershipError Owns Part PartState
 Patch Permission
-Predicate Probes Proceed Quantity READY RECONCILING RawObject Reader Reconciler
+Predicate Probes Proceed Quantity QueueMetrics READY RECONCILING RawObject Reader
+Reconciler
 Reflector ReflectorOptions Request RequestInfo RequestOptions
 Response RestConfig Result Roles Runnable
 STALLED SchemaError Scheme SelectorError ServerError ServerTls ServerTraits

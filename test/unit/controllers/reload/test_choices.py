@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import get_args
 
 import pytest
 
@@ -10,6 +11,8 @@ from controller_runtime import ConfigError
 from controllers.reload.braking import BrakeOptions
 from controllers.reload.choices import from_settings
 from controllers.reload.options import (
+    AlertFormat,
+    AlertOptions,
     CronJobStrategy,
     LegacyTrigger,
     ReloadOptions,
@@ -17,7 +20,7 @@ from controllers.reload.options import (
 )
 from controllers.reload.sources import SourceKind
 from controllers.reload.terms import Window
-from controllers.settings import load
+from controllers.settings import AlertSink, load
 
 
 def options(**environ: str) -> ReloadOptions:
@@ -43,6 +46,7 @@ def test_the_defaults_of_the_settings_are_those_of_the_options() -> None:
         ("ON_CREATE", "true", {"reload_on_create": True}),
         ("ON_DELETE", "true", {"reload_on_delete": True}),
         ("DRY_RUN", "true", {"dry_run": True}),
+        ("METRICS_BY_WORKLOAD", "true", {"count_by_workload": True}),
         ("NAMESPACES", "a, b,", {"namespaces": ("a", "b")}),
         ("NAMESPACES_TO_IGNORE", "a", {"namespaces_to_ignore": frozenset("a")}),
         ("DEBOUNCE", "0", {"debounce": timedelta()}),
@@ -88,9 +92,44 @@ def test_a_setting_is_an_option(
     assert options(**{name: value}) == ReloadOptions(**expected)  # type: ignore[arg-type]  # any option
 
 
+def test_alerts_are_a_group_of_settings() -> None:
+    url = "https://hooks.example/T0K3N"
+    found = options(
+        ALERT_ON_RELOAD="true",
+        ALERT_WEBHOOK_URL=url,
+        ALERT_SINK="teams-adaptive",
+        ALERT_ADDITIONAL_INFO="eu-1",
+        ALERT_WEBHOOK_PROXY="http://proxy:3128",
+        ALERT_EVENTS="reloaded, failed",
+    )
+
+    assert found.alerts == AlertOptions(
+        url=url,
+        format=AlertFormat.TEAMS_ADAPTIVE,
+        info="eu-1",
+        events=frozenset({"reloaded", "failed"}),
+        proxy="http://proxy:3128",
+    )
+    assert "T0K3N" not in repr(found)
+
+
+def test_settings_do_not_show_where_alerts_go() -> None:
+    environ = {"PILOTHOUSE_RELOAD_ALERT_WEBHOOK_URL": "https://hooks.example/T0K3N"}
+    found = load({}, environ, None)
+
+    assert "T0K3N" not in f"{found!r} {found.model_dump_json()}"
+
+
+def test_every_format_of_alerts_is_a_sink_of_the_settings() -> None:
+    assert set(get_args(AlertSink)) == set(AlertFormat)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("ALERT_ON_RELOAD", "true"),
+        ("ALERT_SINK", "pigeon"),
+        ("ALERT_EVENTS", "eaten"),
         ("RESOURCES_TO_IGNORE", "configmaps,secrets"),
         ("RESOURCES_TO_IGNORE", "pods"),
         ("STRATEGY", "restart"),

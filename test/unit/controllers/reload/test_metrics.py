@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from controllers.reload.metrics import ReloadMetrics
+from controller_runtime import Metrics
+from controllers.reload.metrics import ReloadMetrics, SkipReason
 from controllers.reload.options import Strategy
-from controllers.reload.sources import SourceKind
+from controllers.reload.sources import SourceKey, SourceKind
 from controllers.reload.workloads import WorkloadKey
 
 WEB = WorkloadKey("Deployment", "shop", "web")
@@ -16,9 +17,13 @@ WEB = WorkloadKey("Deployment", "shop", "web")
 class Shown:
     """The metrics, and what a scrape sees of them."""
 
-    def __init__(self, *, by_namespace: bool = False) -> None:
+    def __init__(
+        self, *, by_namespace: bool = False, by_workload: bool = False
+    ) -> None:
         self.registry = CollectorRegistry()
-        self.metrics = ReloadMetrics(self.registry, by_namespace=by_namespace)
+        self.metrics = ReloadMetrics(
+            self.registry, by_namespace=by_namespace, by_workload=by_workload
+        )
 
     def __getitem__(self, series: str) -> float | None:
         for line in generate_latest(self.registry).decode().splitlines():
@@ -76,29 +81,68 @@ def test_namespaces_are_counted_only_where_that_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("is_news", "series"),
+    ("skipped", "result"),
     [
-        (
-            True,
-            (
-                'reloader_events_processed_total{event_type="update",'
-                'resource_type="secret",result="success"}'
-            ),
-        ),
-        (False, 'reloader_skipped_total{reason="no_data_change"}'),
+        (None, "success"),
+        (SkipReason.NO_DATA_CHANGE, "skipped"),
+        (SkipReason.IGNORED, "skipped"),
     ],
 )
 def test_an_event_of_a_source_is_received_and_then_processed_or_skipped(
-    is_news: bool, series: str
+    skipped: SkipReason | None, result: str
 ) -> None:
     shown = Shown()
 
-    shown.metrics.received(SourceKind.SECRET, "update", is_news=is_news)
+    shown.metrics.received(SourceKind.SECRET, "update", skipped=skipped)
 
-    received = (
-        'reloader_events_received_total{event_type="update",resource_type="secret"}'
+    labels = 'event_type="update",resource_type="secret"'
+    assert shown[f"reloader_events_received_total{{{labels}}}"] == 1
+    processed = f'reloader_events_processed_total{{{labels},result="{result}"}}'
+    assert shown[processed] == 1
+    counts = {
+        reason: shown[f'reloader_skipped_total{{reason="{reason}"}}']
+        for reason in SkipReason
+    }
+    assert counts == {reason: float(reason is skipped) for reason in SkipReason}
+
+
+def test_reloads_are_counted_by_workload_and_source_where_that_is_asked_for() -> None:
+    source = SourceKey(SourceKind.SECRET, "shop", "db")
+    usual, asked = Shown(), Shown(by_workload=True)
+
+    for shown in (usual, asked):
+        shown.metrics.reloaded(WEB, Strategy.ENV_VARS, seconds=0.1, at=7)
+        shown.metrics.reloaded_for(WEB, source)
+
+    workload = 'kind="Deployment",name="web",namespace="shop"'
+    series = (
+        f'reloader_workload_reloads_total{{{workload},source="db",'
+        'source_kind="SECRET"}'
     )
-    assert shown[received] == shown[series] == 1
+    assert (usual[series], asked[series]) == (None, 1)
+    last = f"reloader_last_reload_timestamp{{{workload}}}"
+    assert (usual[last], asked[last]) == (None, 7)
+
+
+def test_alerts_are_counted_by_what_became_of_them() -> None:
+    shown = Shown()
+
+    shown.metrics.alerted("slack", "sent", times=3)
+
+    assert shown['reloader_alerts_total{result="sent",sink="slack"}'] == 3
+
+
+def test_the_queue_has_the_names_of_the_original_too() -> None:
+    shown = Shown()
+    queue = Metrics().queue("reload")
+    shown.metrics.watch_queue(queue)
+
+    queue.adds.inc()
+    queue.queue_duration.observe(0.5)
+
+    assert shown["reloader_workqueue_adds_total"] == 1
+    assert shown["reloader_workqueue_latency_seconds_sum"] == 0.5
+    assert shown["reloader_workqueue_latency_seconds_count"] == 1
 
 
 def test_looks_are_counted_by_result() -> None:

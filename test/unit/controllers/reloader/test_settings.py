@@ -9,6 +9,8 @@ import pytest
 
 from controller_runtime import ConfigError
 from controllers.reload.options import (
+    AlertFormat,
+    AlertOptions,
     AnnotationKeys,
     CronJobStrategy,
     ReloadOptions,
@@ -82,6 +84,7 @@ def test_without_flags_everything_is_as_in_the_original() -> None:
         (["--reload-qps=0"], {"reloads_per_second": 0.0}),
         (["--resource-label-selector=a=b"], {"resource_label_selector": "a=b"}),
         (["--dry-run"], {"dry_run": True}),
+        (["--metrics-by-workload"], {"count_by_workload": True}),
         (["--strict-auto-false"], {"strict_auto_false": True}),
         (["--cronjob-strategy=patch"], {"cronjob_strategy": CronJobStrategy.PATCH}),
         (["--allow-cross-namespace"], {"allow_cross_namespace": True}),
@@ -95,6 +98,46 @@ def test_each_flag_says_what_it_says_in_the_original(
     usual: dict[str, object] = {"ignored_sources": frozenset({SPC})}
 
     assert options(*arguments) == ReloadOptions(**{**usual, **expected})  # type: ignore[arg-type]  # any option
+
+
+def test_alerts_take_the_variables_of_the_original() -> None:
+    found = options(
+        ALERT_ON_RELOAD="true",
+        ALERT_SINK=" Slack ",
+        ALERT_WEBHOOK_URL=" https://hooks.example/x\n",
+        ALERT_WEBHOOK_PROXY="http://proxy:3128",
+        ALERT_ADDITIONAL_INFO="eu-1",
+    )
+
+    assert found.alerts == AlertOptions(
+        url="https://hooks.example/x",
+        format=AlertFormat.SLACK,
+        info="eu-1",
+        proxy="http://proxy:3128",
+    )
+
+
+@pytest.mark.parametrize("word", ["", "raw", "webhook", "default", "pigeon"])
+def test_a_sink_that_the_original_does_not_know_gets_text(word: str) -> None:
+    url = "https://hooks.example/x"
+    found = options(ALERT_ON_RELOAD="true", ALERT_WEBHOOK_URL=url, ALERT_SINK=word)
+
+    assert (found.alerts.url, found.alerts.format) == (url, AlertFormat.RAW)
+
+
+@pytest.mark.parametrize("on", ["", "false", "True", "1"])
+def test_alerts_are_sent_if_they_are_asked_for_with_the_word_true_alone(
+    on: str,
+) -> None:
+    found = options(ALERT_ON_RELOAD=on, ALERT_WEBHOOK_URL="https://hooks.example/x")
+
+    assert found.alerts.url == ""
+
+
+def test_alerts_to_nowhere_are_remarked_upon() -> None:
+    (remark,) = settings(ALERT_ON_RELOAD="true").remarks
+
+    assert "ALERT_WEBHOOK_URL" in remark
 
 
 def test_a_namespace_of_the_environment_counts_unless_flags_name_some() -> None:

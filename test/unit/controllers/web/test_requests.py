@@ -70,6 +70,13 @@ def test_a_url_is_shown_without_what_may_be_secret() -> None:
     assert shown("https://[::1/") == "(no URL)"
 
 
+def test_a_request_whose_url_is_a_secret_goes_by_another_name() -> None:
+    url = "https://hooks.example/services/T0K3N"
+
+    assert str(Request(url=url, method="POST")) == f"POST {url}"
+    assert str(Request(url=url, alias="the alert sink")) == "the alert sink"
+
+
 @pytest.mark.parametrize(
     ("url", "is_for"),
     [
