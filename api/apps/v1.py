@@ -1,11 +1,12 @@
 """The group `apps`, version `v1`: workloads that keep pods running.
 
-All three have their pod template in the same place, which is all that we read.
+All three have their pod template in the same place, which is all that we read. A
+ControllerRevision keeps what a workload was.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from api.core.v1 import PodTemplateSpec
 from controller_runtime.meta import ApiModel, GroupVersionKind, KubeObject
@@ -39,3 +40,12 @@ class DaemonSet(KubeObject):
     gvk: ClassVar = GroupVersionKind("apps", "v1", "DaemonSet")
 
     spec: WorkloadSpec = WorkloadSpec()
+
+
+class ControllerRevision(KubeObject):
+    """The document of one version of something; it cannot change."""
+
+    gvk: ClassVar = GroupVersionKind("apps", "v1", "ControllerRevision")
+
+    revision: int = 0
+    data: Any = None

@@ -18,7 +18,9 @@
     journal       reloads, until counted    accounts   what a status counts
     traces        what workloads say of it  sights     what a config comes to
     statuses      what its status says      statusfeeds, statuscontroller  writing it
-    alerts        telling chats of it
+    alerts        telling chats of it       pause      a rest after each reload
+    upkeep        what else falls due       ageing     what the record drops
+    memory        records that go back      ledger     Jobs that outlive a crash
 
 Gates of time: `suspend`, `windows` (`schedules`), `cooldown`, `brake` (`braking`),
 `debounce` and `rate`; what they remember is `fading`.
@@ -33,6 +35,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
+from api.apps.v1 import ControllerRevision
 from api.batch.v1 import CronJob, Job
 from api.reload.v1alpha1 import ReloaderConfig
 from api.secretsstore.v1 import SecretProviderClass
@@ -46,6 +49,7 @@ from controller_runtime import (
     Manager,
     Permission,
 )
+from controllers.reload.ageing import Ageing
 from controllers.reload.alerts.desk import AlertDesk
 from controllers.reload.alerts.sender import Sender
 from controllers.reload.alerts.sinks import SecretUrls
@@ -60,11 +64,14 @@ from controllers.reload.feeds import Feeds
 from controllers.reload.gates import Gate, Gates, HoldReason, SuspendGate
 from controllers.reload.happenings import Happenings
 from controllers.reload.journal import Journal
+from controllers.reload.ledger import Ledger, Recall
 from controllers.reload.lender import Lender
+from controllers.reload.memory import Memory
 from controllers.reload.metrics import ReloadMetrics
 from controllers.reload.observe import NAMESPACE, Observer, Views
 from controllers.reload.optional import Guest, Guests
 from controllers.reload.options import ReloadOptions
+from controllers.reload.pause import Resuming
 from controllers.reload.rate import RateLimit
 from controllers.reload.rehearsal import Rehearsal
 from controllers.reload.sights import Sights
@@ -126,9 +133,15 @@ def setup(
         suspensions.know(observer.namespaces)
     feeds = Feeds(views, observer, happenings, metrics, configs, suspensions)
     writer: Acts = Rehearsal()
+    memory, ledger = Memory(), Ledger(manager.api_reader)
     if not options.dry_run:
         writer = Writer(
-            manager.client, clock=manager.clock, options=options, notify=notify
+            manager.client,
+            clock=manager.clock,
+            options=options,
+            notify=notify,
+            memory=memory,
+            ledger=ledger,
         )
     journal = Journal(wakes)
     waits = (SuspendGate(), NamespaceGate(suspensions), *_gates_of_time(options))
@@ -145,6 +158,8 @@ def setup(
             clock=manager.clock,
             options=options,
             listeners=[journal, desk],
+            memory=memory,
+            upkeep=[Resuming(), Ageing()],
         ),
         sources=(*feeds.always(), config_feed),
         options=ControllerOptions(max_concurrent_reconciles=options.workers),
@@ -154,6 +169,9 @@ def setup(
         permissions=_permissions(options),
     )
     manager.add(controller)
+    if isinstance(writer, Writer) and Job.gvk.kind not in options.ignored_workloads:
+        recall = Recall(ledger, options.namespaces, writer.owe, controller.queue.add)
+        manager.add(recall, group=Group.LEADER_ELECTION)
     metrics.watch_depth(partial(len, controller.queue))
     metrics.watch_queue(manager.metrics.queue(_NAME))
     for kind in (SourceKind.CONFIG_MAP, SourceKind.SECRET):
@@ -247,6 +265,8 @@ def _permissions(options: ReloadOptions) -> Iterator[Permission]:
             yield Permission(model, ("patch",), namespaces=where)
     if Job.gvk.kind not in options.ignored_workloads:
         yield Permission(Job, ("create", "delete"), namespaces=where)
+        notes = ("list", "create", "delete")
+        yield Permission(ControllerRevision, notes, namespaces=where)
     elif CronJob.gvk.kind not in options.ignored_workloads:
         yield Permission(Job, ("create",), namespaces=where)
     yield Permission(ReloaderConfig, ("list", "watch"), namespaces=where)

@@ -82,9 +82,8 @@ class Problem(NamedTuple):
 
     annotation: str
     reason: str
-
     event: str = "InvalidReloadAnnotation"
-    """Reason of the Event that tells of it."""
+    """Reason of the Event about it."""
 
 
 class Pattern(Protocol):
@@ -239,6 +238,12 @@ def read_policy(
     cooldown = options.cooldown
     if kind != Deployment.gvk.kind:  # of a Deployment it means `spec.paused`
         cooldown = reader.span(pause_period_key(kind), options.cooldown)
+    terms = Terms(
+        suspended=reader.is_set(keys.pause),
+        pause_period=reader.period(keys.pause_period),
+        cooldown=cooldown,
+        windows=options.windows,
+    )
     return ReloadPolicy(
         {kind: r for kind, r in rules.items() if r.asks or r.excluded},
         keys,
@@ -249,12 +254,8 @@ def read_policy(
         restarts=rollout is _RolloutStrategy.RESTART,
         on_create=options.reload_on_create or reader.is_set(keys.on_create),
         on_delete=options.reload_on_delete or reader.is_set(keys.on_delete),
+        terms=terms,
         trigger=options.legacy_trigger_env,
-        terms=Terms(
-            suspended=reader.is_set(keys.pause),
-            cooldown=cooldown,
-            windows=options.windows,
-        ),
     )
 
 
@@ -331,20 +332,29 @@ class _Reader:
             self._refuse(annotation, f"{_shown(text)} is none of {', '.join(words)}")
             return default
 
-    def span(self, annotation: str, default: timedelta) -> timedelta:
-        """Read a time such as `15m`; what is none is as unset, and told as such."""
-        text = self._said(annotation)
-        if not text:
-            return default
-        try:
-            return Duration(text)
-        except ValueError:
-            reason = f"{_shown(text)} is no time such as 90s, 15m or 1h30m; ignored"
-            self.problems.append(Problem(annotation, reason, "PausePeriodInvalid"))
-            return default
-
     def is_set(self, annotation: str) -> bool:
         return self._said(annotation) == "true"
+
+    def span(self, annotation: str, default: timedelta) -> timedelta:
+        """Read a time such as `15m`; what is none is as unset."""
+        read = self._duration(annotation)
+        return default if read is None else read
+
+    def period(self, annotation: str) -> timedelta | None:
+        """Read a time; what is none, or no time at all, is as unset."""
+        read = self._duration(annotation)
+        if read is not None and not read:
+            self._refuse(annotation, "is no time at all", "PausePeriodInvalid")
+        return read or None
+
+    def _duration(self, annotation: str) -> timedelta | None:
+        text = self._said(annotation)
+        try:
+            return Duration(text) if text else None
+        except ValueError:
+            reason = f"{_shown(text)} is no time such as 90s, 15m or 1h30m; ignored"
+            self._refuse(annotation, reason, "PausePeriodInvalid")
+            return None
 
     def _said(self, annotation: str) -> str:
         return self._metadata.get(annotation) or self._template.get(annotation, "")
@@ -388,8 +398,10 @@ class _Reader:
             self._refuse(annotation, str(error))
             return None
 
-    def _refuse(self, annotation: str, reason: str) -> None:
-        self.problems.append(Problem(annotation, reason))
+    def _refuse(
+        self, annotation: str, reason: str, event: str = "InvalidReloadAnnotation"
+    ) -> None:
+        self.problems.append(Problem(annotation, reason, event))
 
 
 def compile_pattern(text: str) -> Pattern:

@@ -17,6 +17,7 @@ from controllers.reload.metrics import ReloadMetrics
 from controllers.reload.news import News, Topic
 from controllers.reload.rollout import describe
 from controllers.reload.sources import SourceKind
+from controllers.reload.upkeep import Chore
 from controllers.reload.workloads import Workload, WorkloadKey
 
 log = structlog.get_logger(__name__)
@@ -70,6 +71,26 @@ class Announcer:
                 action="ReadAnnotations",
                 note=note,
             )
+
+    def upkeep(
+        self, workload: Workload, chore: Chore, error: Exception | None = None
+    ) -> None:
+        """Tell of a chore that was done, or was refused, if it is worth an Event."""
+        if not chore.reason:
+            return
+        kind, namespace, name = workload.key
+        note = f"'{name}' of type '{kind}' in namespace '{namespace}' {chore.text}"
+        if error is None:
+            log.info(
+                "upkeep", kind=kind, namespace=namespace, name=name, did=chore.text
+            )
+        self._recorder.event(
+            reference(workload.key.gvk, workload.meta),
+            type="Normal" if error is None else "Warning",
+            reason=chore.reason if error is None else "UpkeepFail",
+            action="Upkeep",
+            note=note if error is None else f"{note}; that was refused: {error}",
+        )
 
     def forget(self, key: WorkloadKey) -> None:
         """Let go of a workload."""

@@ -8,6 +8,7 @@
                                                       wait     `Gates`, and look again
                                                       act      `Writer`
                                                       tell     each `Listener`
+                                                      keep up  `Upkeep`, without a plan
 
 Reading is free: it never leaves the process. Writing is safe to repeat: a patch names
 the version that it was decided for, so while the cache lags behind a write of ours
@@ -19,6 +20,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from typing import NamedTuple
 
 import structlog
 
@@ -36,6 +38,7 @@ from controllers.reload.annotations import ReloadPolicy
 from controllers.reload.announcer import Announcer
 from controllers.reload.gates import Gates, Hold, HoldReason, Turn, Waiting
 from controllers.reload.happenings import Happened, Happenings
+from controllers.reload.memory import Memory
 from controllers.reload.metrics import ReloadMetrics
 from controllers.reload.news import Listener, News, Outcome, Topic
 from controllers.reload.observe import Observer
@@ -45,10 +48,13 @@ from controllers.reload.rollout import (
     Plan,
     concerns,
     decide,
+    parse_record,
     problems,
     read_record,
+    recorded_text,
 )
 from controllers.reload.sources import Source
+from controllers.reload.upkeep import Upkeep, due
 from controllers.reload.workloads import Workload, WorkloadKey
 from controllers.reload.writer import RELOADED, Acts
 
@@ -62,6 +68,20 @@ _SOONEST = 0.001
 """Seconds until another look at what is held: clocks are not finer than their loop."""
 
 _SETTLED = Outcome("ReloadSettled", "needs no reload any more", Topic.SETTLED)
+
+
+class _Compared(NamedTuple):
+    """What came of a comparison."""
+
+    again: Result
+    """When to look again, if no event comes before."""
+
+    is_written: bool = False
+    is_reloaded: bool = False
+
+    is_brief: bool = False
+    """It waits for a moment, and what is due goes with it: an overdue pause ends in the
+    patch that reloads."""
 
 
 class Reloader:
@@ -78,13 +98,17 @@ class Reloader:
         metrics: ReloadMetrics,
         clock: Clock,
         options: ReloadOptions,
+        memory: Memory | None = None,
         listeners: Sequence[Listener] = (),
+        upkeep: Sequence[Upkeep] = (),
     ) -> None:
         self._observer = observer
         self._writer = writer
         self._gates = gates
         self._announcer = announcer
         self._listeners: tuple[Listener, ...] = (announcer, *listeners)
+        self._upkeep = tuple(upkeep)
+        self._memory = Memory() if memory is None else memory
         self._happenings = happenings
         self._rehearsal = Rehearsal()
         self._metrics = metrics
@@ -133,25 +157,48 @@ class Reloader:
         if not policy.asks:
             self._happenings.forget(key)
             self._gates.forget(key)
-            return None
+            return await self._keep_up(workload, policy, None)
         began, result = _now(), "error"
         try:
-            result, again = await self._compare(workload, policy)
+            compared = await self._compare(workload, policy)
+            result = "success" if compared.is_reloaded else "skipped"
         except ConflictError:
             result = "skipped"
             raise
+        except ControllerRuntimeError:
+            await self._keep_up(workload, policy, None)  # it is not what was refused
+            raise
         finally:
             self._metrics.looked(key, result, seconds=_now() - began)
-        return again
+        if compared.is_written or compared.is_brief:
+            return compared.again  # and sooner, when the cache has what was written
+        return await self._keep_up(workload, policy, compared.again)
 
-    async def _compare(
-        self, workload: Workload, policy: ReloadPolicy
-    ) -> tuple[str, Result]:
-        """Compare, and write if there is a difference and nothing holds it.
+    async def _keep_up(
+        self, workload: Workload, policy: ReloadPolicy, again: Result | None
+    ) -> Result | None:
+        """Do what is due besides; return when to look again, not after `again`."""
+        chore = due(self._upkeep, workload, policy, self._clock.now())
+        if chore.patch is not None:
+            try:
+                if await self._writer.keep_up(workload, chore.patch):
+                    self._announcer.upkeep(workload, chore)
+            except NotFoundError:
+                return None  # gone meanwhile, and the cache will say so
+            except ConflictError:
+                raise
+            except ControllerRuntimeError as error:
+                self._announcer.upkeep(workload, chore, error)
+                raise
+        if chore.seconds is None:
+            return again
+        after = min(timedelta(seconds=chore.seconds), self._resync)
+        if again is not None and again.requeue_after is not None:
+            after = min(after, again.requeue_after)
+        return Result(requeue_after=after)
 
-        Returns:
-            `success` if that reloaded, else `skipped`; and when to look again.
-        """
+    async def _compare(self, workload: Workload, policy: ReloadPolicy) -> _Compared:
+        """Compare, and write if there is a difference and nothing holds it."""
         key = workload.key
         sources = tuple(self._observer.sources(workload, policy))
         happened = self._happened(workload, sources)
@@ -159,17 +206,19 @@ class Reloader:
         is_reloaded = False
         if plan is None or not plan.markers:
             self._tell_settled(key)
+        if plan is None:
+            self._memory.learn(workload, recorded_text(workload))
         if plan is not None and plan.markers:
             turn = Turn(workload, policy, plan, self._clock.now(), _now())
             if (hold := self._enter(turn)) is not None:
-                return "skipped", self._again(hold)
+                return _Compared(self._again(hold), is_brief=hold.quiet)
             is_reloaded = await self._reload(turn)
         elif plan is not None:
             await self._adopt(workload, policy, plan)
         self._happenings.forget(key, happened)
         if self._looks_back:
             self._looked.add(key)
-        return "success" if is_reloaded else "skipped", self._later
+        return _Compared(self._later, plan is not None, is_reloaded)
 
     async def _rehearse(self, workload: Workload, live: ReloadPolicy) -> None:
         """Say what the dry runs of configs would reload, besides what reloads."""
@@ -192,6 +241,9 @@ class Reloader:
     def _happened(self, workload: Workload, sources: Iterable[Source]) -> Happened:
         """Return what was noted; at a first look, what may have come before it too."""
         happened = self._happenings.of(workload.key)
+        text = self._memory.overrides(workload, recorded_text(workload))
+        if text is not None:
+            happened = happened._replace(known=parse_record(text) or {})
         if not self._looks_back or workload.key in self._looked:
             return happened
         if not read_record(workload):
@@ -281,6 +333,9 @@ class Reloader:
         self._writer.forget(key)
         self._rehearsal.forget(key)
         self._observer.release(key)
+        self._memory.forget(key)
+        for upkeep in self._upkeep:
+            upkeep.forget(key)
         self._gates.forget(key)
         self._announcer.forget(key)
         self._looked.discard(key)

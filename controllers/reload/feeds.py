@@ -162,13 +162,10 @@ class Feeds:
         return KindSource(view, NAMESPACE, handler, [annotation_changed()])
 
     def _of_workloads(self, kind: str, model: WorkloadModel) -> Feed:
-        def requests(entry: RawObject) -> Iterator[WorkloadKey]:
-            if self._observer.may_reload(kind, entry):
-                yield workload_key(kind, entry)
-
         # Labels, because ReloaderConfigs select by them.
         predicate = generation_changed() | annotation_changed() | label_changed()
-        return KindSource(self._views.workloads, model, mapped(requests), [predicate])
+        handler = _WorkloadHandler(kind, self._observer, self._happenings)
+        return KindSource(self._views.workloads, model, handler, [predicate])
 
     def _of_sources(self, kind: SourceKind) -> Feed:
         handler = _SourceHandler(kind, self._observer, self._happenings)
@@ -227,6 +224,27 @@ async def _all_or_none(
 
 
 @dataclass(frozen=True, slots=True)
+class _WorkloadHandler:
+    """Names a workload if it may reload; notes that it came."""
+
+    kind: str
+    observer: Observer
+    happenings: Happenings
+
+    def requests(self, event: Event, /) -> Iterable[WorkloadKey]:
+        old = event.old if isinstance(event, Updated) else event.object
+        # One that asks for nothing any more has to be looked at once more.
+        if not any(
+            self.observer.may_reload(self.kind, it) for it in (old, event.object)
+        ):
+            return ()
+        key = workload_key(self.kind, event.object)
+        if isinstance(event, Created) and not event.is_initial:
+            self.happenings.created(key)
+        return (key,)
+
+
+@dataclass(frozen=True, slots=True)
 class _SourceHandler:
     """Names the workloads that a source may concern; notes that it came or went."""
 
@@ -237,6 +255,7 @@ class _SourceHandler:
     def requests(self, event: Event, /) -> Iterable[WorkloadKey]:
         source = source_key(self.kind, event.object)
         affected = tuple(self.observer.affected(source))
+        self.happenings.changed(affected)
         if not self.kind.is_missed:
             return affected
         if isinstance(event, Created) and not event.is_initial:

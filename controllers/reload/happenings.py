@@ -2,9 +2,9 @@
 
 A look compares what there is with what a workload runs with, and mostly that is all.
 Whether a source has just appeared, or was there before anybody cared, what one that is
-gone had to say, and that a namespace has only now become ours, it cannot see: that
-is noted here when it happens, for the workloads that it concerns, until they have
-been looked at.
+gone had to say, that a namespace has only now become ours, and that a workload was not
+there before, it cannot see: that is noted here when it happens, for the workloads that
+it concerns, until they have been looked at.
 
 It is lost with the process. Then a source that appeared is taken as it is, as if
 nobody had asked for more.
@@ -35,6 +35,13 @@ class Happened(NamedTuple):
     joined: bool = False
     """Its namespace is ours since just now: what it runs with is taken for good."""
 
+    is_new: bool = False
+    """It was created while we watched, and nothing has changed for it since."""
+
+    known: Mapping[str, str] = {}
+    """What the workload runs with, where its record has gone back in time: as in a
+    record."""
+
 
 class Happenings:
     """Notes for workloads that have not been looked at since."""
@@ -45,6 +52,7 @@ class Happenings:
             dict
         )
         self._joined: set[WorkloadKey] = set()
+        self._new: set[WorkloadKey] = set()
 
     def appeared(self, source: SourceKey, workloads: Iterable[WorkloadKey]) -> None:
         """Note that a source came."""
@@ -61,12 +69,21 @@ class Happenings:
         """Note that these are ours from now on."""
         self._joined.update(workloads)
 
+    def created(self, key: WorkloadKey) -> None:
+        """Note that a workload came."""
+        self._new.add(key)
+
+    def changed(self, workloads: Iterable[WorkloadKey]) -> None:
+        """Note that the content of a source has changed for these."""
+        self._new.difference_update(workloads)
+
     def of(self, key: WorkloadKey) -> Happened:
         """Return what is noted for a workload; it stays noted."""
         return Happened(
             frozenset(self._appeared.get(key, ())),
             dict(self._gone.get(key, _NOTHING)),
             key in self._joined,
+            key in self._new,
         )
 
     def forget(self, key: WorkloadKey, seen: Happened | None = None) -> None:
@@ -77,3 +94,4 @@ class Happenings:
             self._gone.pop(key, None)
         if seen is None or seen.joined:
             self._joined.discard(key)
+        self._new.discard(key)

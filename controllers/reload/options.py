@@ -133,6 +133,13 @@ class AnnotationKeys:
     pause: str = f"{_GROUP}/pause"
     """Workload: `true` holds reloads until it is taken away; changes wait."""
 
+    pause_period: str = f"deployment.{_GROUP}/pause-period"
+    """Deployment: a Go duration. It is paused at a reload, and rolls out when that long
+    has passed."""
+
+    paused_at: str = f"deployment.{_GROUP}/paused-at"
+    """Deployment: since when it is paused, in RFC 3339. Written by the controller."""
+
     strategy: str = f"{_GROUP}/reload-strategy"
     """Workload: a `Strategy` of its own."""
 

@@ -27,6 +27,7 @@ import msgspec
 from api.batch.v1 import CronJob
 from controller_runtime import Json, Patch, merge_patch, strategic_merge_patch
 from controllers.reload.options import Strategy
+from controllers.reload.pause import Pausing
 from controllers.reload.rollout import (
     LAST_RELOADED_FROM,
     RECORD,
@@ -65,22 +66,26 @@ def restart_patch(workload: Workload, plan: Plan, *, now: datetime) -> Patch:
     return merge_patch({"metadata": _metadata(workload, plan, now), "spec": spec})
 
 
-def patch_for(workload: Workload, plan: Plan, *, now: datetime) -> Patch:
+def patch_for(
+    workload: Workload, plan: Plan, *, now: datetime, pausing: Pausing | None = None
+) -> Patch:
     """Build the patch of a workload with a pod template.
 
     Args:
         workload: The version that the plan is for.
         plan: What to write.
         now: Wall-clock time, which makes one reload differ from the last.
+        pausing: What becomes of the pause of a Deployment.
     """
     reloaded = now if plan.markers else None
-    body: dict[str, object] = {"metadata": _metadata(workload, plan, reloaded)}
+    metadata = _metadata(workload, plan, reloaded, pausing)
+    body: dict[str, object] = {"metadata": metadata}
     if workload.key.kind in OPTIONAL_WORKLOADS:
         if plan.markers:
             body["spec"] = {"template": _whole_template(workload, plan, now)}
         return merge_patch(body)
     if plan.markers:
-        body["spec"] = {"template": _template(workload, plan, now)}
+        body["spec"] = {"template": _template(workload, plan, now), **_paused(pausing)}
         if workload.key.kind == CronJob.gvk.kind:
             body["spec"] = {"jobTemplate": {"spec": body["spec"]}}
     return strategic_merge_patch(body)
@@ -139,12 +144,20 @@ def notes(plan: Plan, reloaded: datetime | None) -> Mapping[str, str]:
 
 
 def _metadata(
-    workload: Workload, plan: Plan, reloaded: datetime | None
+    workload: Workload,
+    plan: Plan,
+    reloaded: datetime | None,
+    pausing: Pausing | None = None,
 ) -> Mapping[str, object]:
+    paused_at = {} if pausing is None else {pausing.key: pausing.since}
     return {
         "resourceVersion": workload.meta.resource_version,
-        "annotations": notes(plan, reloaded),
+        "annotations": {**notes(plan, reloaded), **paused_at},
     }
+
+
+def _paused(pausing: Pausing | None) -> Mapping[str, bool]:
+    return {} if pausing is None else {"paused": pausing.is_paused}
 
 
 def _whole_template(

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import msgspec
 
+from controller_runtime import Patch
 from controllers.reload.annotations import ReloadPolicy
+from controllers.reload.ledger import Owed
 from controllers.reload.news import Outcome, Topic
 from controllers.reload.patches import record_text
 from controllers.reload.rollout import RECORD, Plan
 from controllers.reload.workloads import Workload, WorkloadKey
-from controllers.reload.writer import Owed
 
 PLANNED = Outcome("ReloadPlanned", "would reload, but for the dry run", Topic.PLANNED)
 
@@ -40,6 +41,11 @@ class Rehearsal:
         del policy
         self._records[workload.key] = record_text(plan.record)
         return PLANNED
+
+    async def keep_up(self, workload: Workload, patch: Patch, /) -> bool:
+        """Return: who pauses nothing has nothing to resume."""
+        del workload, patch
+        return False
 
     async def settle(
         self, key: WorkloadKey, current: Workload | None, /

@@ -12,6 +12,8 @@ that the workload carries (an annotation of its metadata, which restarts nothing
     no record, but it has just appeared, and that is asked for         reload
     the record has a hash, the source is gone, and that is asked for   reload
     the workload's namespace has just become ours                      adopt
+    the workload is new, with marks of its own, and the source older   adopt
+    the record has an old hash, and what is known is this one          adopt
 
 Whether a source concerns the workload, annotations say, or a ReloaderConfig.
 
@@ -24,8 +26,7 @@ record travel in one patch, which the server refuses if the workload is no longe
 version that was looked at.
 
 `kubectl rollout undo` restores annotations of the metadata too, so the record goes
-back in time with the template. Telling that from a change takes a memory of what was
-written last; it belongs into `_is_change`.
+back in time with the template. Telling that from a change takes a `memory`.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
 from functools import partial
 from hashlib import sha256
 from typing import NamedTuple
@@ -128,6 +130,10 @@ class _Target(NamedTuple):
 
 _NOTHING = Happened()
 
+_READ_AFTER = timedelta(seconds=10)
+"""Between the last write of a source and the birth of pods that have surely read it: a
+kubelet's cache is a watch, seconds behind when it is slow."""
+
 
 def decide(
     workload: Workload,
@@ -155,15 +161,18 @@ def decide(
     for target in _targets(workload, policy, [*there, *gone]):
         key, digest = target.source.key, target.source.digest
         recorded = key.recorded_in(workload.key.namespace)
-        had = record.get(recorded)
+        had = happened.known.get(recorded, record.get(recorded))
+        applied[recorded] = digest.recorded
         if had == digest.recorded:
             continue
-        applied[recorded] = digest.recorded
-        is_wanted = _is_change(target, had) or _is_wanted(target, policy, happened)
+        is_change = _is_change(target, had) and not _has_read(
+            workload, target, happened
+        )
+        is_wanted = is_change or _is_wanted(target, policy, happened)
         if is_wanted and not happened.joined:
             markers.append(_marker(workload.template.spec, target))
             changes.append(f"{recorded} {target.source.version} {had}")
-    if applied == record:
+    if applied == record and not markers:
         return None
     change = sha256("\n".join(changes).encode()).hexdigest()[:10] if changes else ""
     triggers = policy.trigger is LegacyTrigger.ALWAYS or (
@@ -198,8 +207,18 @@ def problems(workload: Workload, policy: ReloadPolicy) -> tuple[Problem, ...]:
 
 def read_record(workload: Workload) -> Mapping[str, str] | None:
     """Return which content the workload runs with; `None` if it is unreadable."""
+    return parse_record(recorded_text(workload))
+
+
+def recorded_text(workload: Workload) -> str:
+    """Return the record as the workload has it; that of none is an empty one."""
+    return workload.meta.annotations.get(RECORD, "{}")
+
+
+def parse_record(text: str) -> Mapping[str, str] | None:
+    """Read a record; `None` if it is unreadable."""
     try:
-        return _record_decoder.decode(workload.meta.annotations.get(RECORD, "{}"))
+        return _record_decoder.decode(text)
     except msgspec.MsgspecError:
         return None
 
@@ -298,6 +317,21 @@ def _is_change(target: _Target, had: str | None) -> bool:
     return bool(target.seen) and target.seen.isdisjoint(
         {digest.marker, digest.other_marker}
     )
+
+
+def _has_read(workload: Workload, target: _Target, happened: Happened) -> bool:
+    """Tell whether all pods were made after what the source holds now.
+
+    So it is when the workload is younger: its marks came with a manifest that was
+    written down elsewhere. When a template came about that was changed later nothing
+    says for sure (an owner's time in managedFields moves with all that it writes, the
+    conditions of a Deployment with its pods), and in doubt it reloads.
+    """
+    written = target.source.written
+    if not (happened.is_new and written and workload.meta.creation_timestamp):
+        return False
+    created = datetime.fromisoformat(workload.meta.creation_timestamp)
+    return created - datetime.fromisoformat(written) >= _READ_AFTER
 
 
 def _is_wanted(target: _Target, policy: ReloadPolicy, happened: Happened) -> bool:

@@ -66,5 +66,8 @@ class Terms(NamedTuple):
     rolls_back: bool = False
     """A rollout that fails is to be taken back."""
 
+    pause_period: timedelta | None = None
+    """A Deployment rests so long after a reload, and rolls out then; more than 0."""
+
 
 NO_TERMS = Terms()

@@ -9,14 +9,13 @@ All but the last are one request that takes effect, safe to repeat: patches name
 version that they are for, and the Job of a CronJob the change that it is for.
 
 A Job is gone between its two requests. What is to be created is kept here until it is
-there, whatever fails; if the process dies in these milliseconds, it is lost.
+there, whatever fails, and in the `ledger`, for when this process dies before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from api.argoproj.v1alpha1 import Rollout
 from api.batch.v1 import CronJob, Job
@@ -26,15 +25,23 @@ from controller_runtime import (
     Client,
     Clock,
     ConflictError,
-    Json,
     NotFoundError,
     Patch,
+    ServerError,
 )
 from controllers.reload.annotations import ReloadPolicy
 from controllers.reload.batch import idle_reason, is_suspended, run_of, started_anew
+from controllers.reload.ledger import Ledger, Owed, owe
+from controllers.reload.memory import Memory
 from controllers.reload.news import Outcome, Topic
 from controllers.reload.options import CronJobStrategy, ReloadOptions
-from controllers.reload.patches import patch_for, record_patch, restart_patch
+from controllers.reload.patches import (
+    patch_for,
+    record_patch,
+    record_text,
+    restart_patch,
+)
+from controllers.reload.pause import pause_of_reload
 from controllers.reload.rollout import Plan
 from controllers.reload.webhook import Notify
 from controllers.reload.workloads import Workload, WorkloadKey, waits_for_deletion
@@ -55,19 +62,6 @@ def skipped(why: str) -> Outcome:
     return Outcome("ReloadSkipped", f"is left alone: {why}", Topic.SKIPPED)
 
 
-class Owed(NamedTuple):
-    """A Job that was deleted, and is to be created again."""
-
-    workload: Workload
-    """What it was."""
-
-    plan: Plan
-    """Why it is started anew."""
-
-    document: Json
-    """What is to be created."""
-
-
 class Acts(Protocol):
     """Carries out plans, or does as if."""
 
@@ -82,6 +76,15 @@ class Acts(Protocol):
 
         Raises:
             ConflictError: The workload is not the version that the plan is for.
+            ControllerRuntimeError: It cannot be done now.
+        """
+        ...
+
+    async def keep_up(self, workload: Workload, patch: Patch, /) -> bool:
+        """Write what a chore says; tell whether it is written.
+
+        Raises:
+            ConflictError: The workload is not the version that the patch is for.
             ControllerRuntimeError: It cannot be done now.
         """
         ...
@@ -107,11 +110,15 @@ class Writer:
         clock: Clock,
         options: ReloadOptions,
         notify: Notify | None = None,
+        memory: Memory | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
         self._client = client
+        self._memory = Memory() if memory is None else memory
         self._notify = notify
         self._clock = clock
         self._again = options.recreate_finished_jobs
+        self._ledger = Ledger(client) if ledger is None else ledger
         self._owed: dict[WorkloadKey, Owed] = {}
 
     def seen(self, workload: Workload) -> Workload:
@@ -128,25 +135,33 @@ class Writer:
             ApiError: The server refuses.
         """
         if not plan.markers:
-            await self._patch(
-                workload, patch_for(workload, plan, now=self._clock.now())
+            await self._write(
+                workload, patch_for(workload, plan, now=self._clock.now()), plan
             )
             return RELOADED
         if self._notify is not None:
             await self._notify(workload.key, plan)
-            await self._patch(workload, record_patch(workload, plan))
+            await self._write(workload, record_patch(workload, plan), plan)
             return skipped("the webhook was told instead")
         match workload.key.kind:
             case CronJob.gvk.kind:
                 return await self._reload_cron_job(workload, policy, plan)
             case Job.gvk.kind:
                 return await self._reload_job(workload, plan)
-            case Rollout.gvk.kind if policy.restarts:
-                make: Callable[..., Patch] = restart_patch
             case _:
-                make = patch_for
-        await self._patch(workload, make(workload, plan, now=self._clock.now()))
+                patch = self._patch_of(workload, policy, plan)
+                await self._write(workload, patch, plan)
         return ON_DELETE if waits_for_deletion(workload) else RELOADED
+
+    async def keep_up(self, workload: Workload, patch: Patch) -> bool:
+        """Write what a chore says.
+
+        Raises:
+            ConflictError: The workload is not the version that the patch is for.
+            ApiError: The server refuses.
+        """
+        await self._patch(workload, patch)
+        return True
 
     async def settle(self, key: WorkloadKey, current: Workload | None) -> Owed | None:
         """Create what is owed under a key, if anything is.
@@ -165,11 +180,23 @@ class Writer:
         owed = self._owed.get(key)
         if owed is None:
             return None
-        if current is not None and current.meta.uid != owed.workload.meta.uid:
-            del self._owed[key]  # somebody was faster
+        if current is not None and await self._is_settled(owed, current):
+            await self._settled(owed)
             return None
-        await self._pay(owed)
-        return owed
+        if not await self._pay(owed):
+            return None
+        return owed if owed.plan.markers else None
+
+    def owe(self, owed: Owed) -> None:
+        """Take over what another process has left, unless we are at it."""
+        self._owed.setdefault(owed.workload.key, owed)
+
+    def _patch_of(self, workload: Workload, policy: ReloadPolicy, plan: Plan) -> Patch:
+        now = self._clock.now()
+        if workload.key.kind == Rollout.gvk.kind and policy.restarts:
+            return restart_patch(workload, plan, now=now)
+        pausing = pause_of_reload(workload, policy, now)
+        return patch_for(workload, plan, now=now, pausing=pausing)
 
     async def _reload_cron_job(
         self, workload: Workload, policy: ReloadPolicy, plan: Plan
@@ -180,7 +207,7 @@ class Writer:
         elif policy.cronjob is CronJobStrategy.IGNORE:
             outcome = skipped("its next run reads what is new")
         elif policy.cronjob is CronJobStrategy.PATCH:
-            await self._patch(workload, patch_for(workload, plan, now=now))
+            await self._write(workload, patch_for(workload, plan, now=now), plan)
             return outcome
         else:
             reloaded = now
@@ -188,40 +215,78 @@ class Writer:
             # It exists if the last attempt could not write the record.
             with suppress(AlreadyExistsError):
                 await self._client.create(run, field_owner=_FIELD_MANAGER)
-        await self._patch(workload, record_patch(workload, plan, reloaded=reloaded))
+        record = record_patch(workload, plan, reloaded=reloaded)
+        await self._write(workload, record, plan)
         return outcome
 
     async def _reload_job(self, workload: Workload, plan: Plan) -> Outcome:
         if why := idle_reason(workload, again=self._again):
-            await self._patch(workload, record_patch(workload, plan))
+            await self._write(workload, record_patch(workload, plan), plan)
             return skipped(why)
         document = started_anew(workload, plan, now=self._clock.now())
+        owed = owe(workload, plan, document)
+        is_first = await self._ledger.note(owed)
         # Owed before it is gone: whether a lost answer was a yes, nobody knows.
-        self._owed[workload.key] = owed = Owed(workload, plan, document)
+        self._owed[workload.key] = owed
         try:
             await self._delete(owed, resource_version=workload.meta.resource_version)
+        except ServerError:
+            raise  # neither does the server
         except ApiError:
-            del self._owed[workload.key]
+            if is_first:
+                await self._settled(owed)
+            else:  # who has noted it may have deleted it: `settle` asks
+                self._owed[workload.key] = owed._replace(is_recalled=True)
             raise
-        await self._pay(owed)
+        if not await self._pay(owed):
+            return skipped("another has taken its place meanwhile")
         return RELOADED
 
     def forget(self, key: WorkloadKey) -> None:
         """Let go of a workload that is no more."""
 
-    async def _pay(self, owed: Owed) -> None:
+    async def _pay(self, owed: Owed) -> bool:
+        """Create a Job that is owed; return whether it was not there already."""
         key = owed.workload.key
         try:
             await self._client.create(owed.document, field_owner=_FIELD_MANAGER)
+        except NotFoundError:  # nor is there its namespace any more
+            await self._settled(owed)
+            return False
         except AlreadyExistsError as error:
-            with suppress(NotFoundError, ConflictError):
-                await self._delete(owed)  # again, in case that it was not done
+            if await self._is_replaced(owed):
+                await self._settled(owed)
+                return False
             raise ConflictError(
                 f"{key} is still being deleted: it is created again when it is gone",
                 status=error.status,
                 reason=error.reason,
             ) from error
-        del self._owed[key]
+        await self._settled(owed)
+        return True
+
+    async def _is_settled(self, owed: Owed, current: Workload) -> bool:
+        """Tell whether nothing is owed, now that the cache has a Job of the name."""
+        if current.meta.uid != owed.workload.meta.uid:
+            return True  # somebody was faster
+        # Was it noted, and the process died before it was deleted? The cache may lag
+        # behind a process that was here a moment ago.
+        return owed.is_recalled and await self._ledger.is_untouched(owed)
+
+    async def _is_replaced(self, owed: Owed) -> bool:
+        """Tell if the Job of the name is another; else delete it, if it was not."""
+        try:
+            await self._delete(owed)
+        except ConflictError:
+            return True  # what has its name has another uid
+        except NotFoundError:
+            return False  # gone just now
+        return False
+
+    async def _settled(self, owed: Owed) -> None:
+        """Owe it no more."""
+        self._owed.pop(owed.workload.key, None)
+        await self._ledger.strike(owed)
 
     async def _delete(self, owed: Owed, *, resource_version: str | None = None) -> None:
         _, namespace, name = owed.workload.key
@@ -234,12 +299,26 @@ class Writer:
             propagation_policy="Background",
         )
 
-    async def _patch(self, workload: Workload, patch: Patch) -> None:
+    async def _write(self, workload: Workload, patch: Patch, plan: Plan) -> None:
+        """Write the record of a plan, and what goes with it."""
+        take_back = self._memory.doubt(workload)
+        try:
+            version = await self._patch(workload, patch)
+        except ServerError:
+            raise  # and perhaps it was written
+        except ApiError:
+            take_back()
+            raise
+        self._memory.learn(workload, record_text(plan.record), version)
+
+    async def _patch(self, workload: Workload, patch: Patch) -> str:
+        """Patch a workload; return its resource version from then on."""
         _, namespace, name = workload.key
-        await self._client.patch(
+        answer = await self._client.patch(
             workload.key.gvk,
             name,
             namespace,
             patch=patch,
             field_owner=_FIELD_MANAGER,
         )
+        return str(answer["metadata"]["resourceVersion"])

@@ -52,6 +52,8 @@ _KEYS: Mapping[str, str] = {
     "search-match-annotation": "match",
     "ignore-annotation": "ignore",
     "rollout-strategy-annotation": "rollout_strategy",
+    "pause-deployment-annotation": "pause_period",
+    "pause-deployment-time-annotation": "paused_at",
 }
 """Flag → field of `AnnotationKeys`. Four of them the original does not have."""
 
@@ -80,8 +82,6 @@ FLAGS: Sequence[Flag] = (
     Flag("log-level", _TEXT, "trace, debug, info (default), warning, error …"),
     Flag("enable-pprof", _SWITCH, "Taken; there is no profile."),
     Flag("pprof-addr", _TEXT, "Taken; there is no profile."),
-    Flag("pause-deployment-annotation", _TEXT, "Taken for later."),
-    Flag("pause-deployment-time-annotation", _TEXT, "Taken for later."),
     *(Flag(name, _TEXT, "Another key for it.") for name in _KEYS),
     Flag("metrics-bind-address", _TEXT, "host:port of everything; :9090."),
     Flag("health-probe-bind-address", _TEXT, "host:port of the probes too."),
@@ -102,12 +102,7 @@ FLAGS: Sequence[Flag] = (
     Flag("reload-qps", _TEXT, "Reloads a second of all workloads, 50; 0 for no limit."),
 )
 
-_UNUSED = (
-    "enable-pprof",
-    "metrics-secure",
-    "pause-deployment-annotation",
-    "pause-deployment-time-annotation",
-)
+_UNUSED = ("enable-pprof", "metrics-secure")
 
 _LEVELS: Mapping[str, Literal["debug", "info", "warning", "error"]] = {
     "trace": "debug",

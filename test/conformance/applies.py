@@ -37,6 +37,20 @@ async def test_the_same_apply_again_changes_nothing(api: Api) -> None:
     assert again == first
 
 
+async def test_an_apply_of_another_value_moves_the_time_of_its_owner(api: Api) -> None:
+    path = f"{api.configmaps}/web"
+
+    times = set()
+    for value in range(5_000):  # the time is in seconds: a few hundred do
+        data = {"colour": str(value)}
+        applied = await api.apply(path, config_map("web", data=data), "one")
+        times.add(applied["metadata"]["managedFields"][0]["time"])
+        if len(times) > 1:
+            break
+
+    assert len(times) == 2
+
+
 async def test_what_is_no_longer_applied_is_removed(api: Api) -> None:
     path = f"{api.configmaps}/web"
     both = config_map("web", data={"a": "1", "b": "2"})

@@ -134,6 +134,10 @@ BUILT_IN: tuple[Resource, ...] = (
         short_names=("sts",),
         prepare=defaults.stateful_set,
     ),
+    _built_in(
+        gvk=_gvk("apps/v1", "ControllerRevision"),
+        plural="controllerrevisions",
+    ),
     _workload(
         gvk=_gvk("apps/v1", "DaemonSet"),
         plural="daemonsets",

@@ -186,7 +186,9 @@ def apply(
     present = _with_parents(_leaves(resource, merged))
     others = [replace(entry, fields=entry.fields & present) for entry in others]
     fields = frozenset(wanted)
-    time = mine.time if mine is not None and mine.fields == fields else now
+    # An owner's time moves with the values of its fields, not with their names alone.
+    is_same = mine is not None and mine.fields == fields and merged == live
+    time = mine.time if mine is not None and is_same else now
     _write(merged, [*others, Entry(writer, fields, time)])
     return merged
 

@@ -80,6 +80,7 @@ def test_reload_watches_sources_and_workloads_and_patches_these() -> None:
         *on("patch", ALWAYS | ROLLOUTS | {f"{it}/status" for it in CONFIGS}),
         *on("list watch", {"namespaces"}),
         *on("create delete", {"jobs.batch"}),
+        *on("list create delete", {"controllerrevisions.apps"}),
         *on("create patch", {"events.events.k8s.io"}),
     }
 
@@ -99,12 +100,14 @@ def test_reload_watches_sources_and_workloads_and_patches_these() -> None:
         ),
         pytest.param(
             ReloadSettings(ignored_workload_types=("jobs",)),
-            on("list watch patch delete", {"jobs.batch"}),
+            on("list watch patch delete", {"jobs.batch"})
+            | on("list create delete", {"controllerrevisions.apps"}),
             id="Jobs, which CronJobs still create",
         ),
         pytest.param(
             ReloadSettings(ignored_workload_types=("jobs", "cronjobs")),
             on("list watch patch create delete", {"jobs.batch"})
+            | on("list create delete", {"controllerrevisions.apps"})
             | on("list watch patch", {"cronjobs.batch"}),
             id="Jobs and CronJobs",
         ),

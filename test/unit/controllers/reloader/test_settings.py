@@ -221,3 +221,15 @@ def test_no_flag_is_there_twice() -> None:
     names = [name for flag in FLAGS for name in (flag.name, *flag.aliases)]
 
     assert len(names) == len(set(names))
+
+
+def test_the_annotations_of_a_pause_may_have_other_names() -> None:
+    found = settings(
+        "--pause-deployment-annotation=example.com/rest",
+        "--pause-deployment-time-annotation",
+        "example.com/since",
+    )
+
+    assert found.options.keys.pause_period == "example.com/rest"
+    assert found.options.keys.paused_at == "example.com/since"
+    assert found.remarks == ()

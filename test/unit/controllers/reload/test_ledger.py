@@ -1,0 +1,319 @@
+"""Jobs that are started anew by processes that are killed meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+from structlog.testing import capture_logs
+
+from api.apps.v1 import ControllerRevision
+from api.batch.v1 import Job
+from api.core.v1 import ConfigMap
+from controller_runtime import (
+    Client,
+    GroupVersionKind,
+    HttpTransport,
+    Json,
+    KubeObject,
+    Manager,
+    ManagerOptions,
+    Scheme,
+    json_patch,
+    merge_patch,
+)
+from controller_runtime.testing.apiserver import ApiServer
+from controllers.reload import setup
+from controllers.reload.ledger import LABEL
+from controllers.reload.options import ReloadOptions
+
+EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")
+AUTO = {"reloader.stakater.com/auto": "true"}
+NAME = "STAKATER_C_CONFIGMAP"
+
+NOTE = ("create", "controllerrevisions")
+DELETE = ("delete", "jobs")
+CREATE = ("create", "jobs")
+STRIKE = ("delete", "controllerrevisions")
+
+
+class World:
+    """An API server with a ConfigMap `c` and a Job `x` that uses it."""
+
+    def __init__(self, server: ApiServer, client: Client) -> None:
+        self.server = server
+        self.client = client
+
+    async def create(
+        self, kind: type[KubeObject], name: str, annotations: Json, **fields: object
+    ) -> None:
+        metadata = {"name": name, "namespace": "shop", "annotations": annotations}
+        head = {"apiVersion": kind.gvk.api_version, "kind": kind.gvk.kind}
+        await self.client.create({**head, "metadata": metadata, **fields})
+
+    async def change(self, value: str) -> None:
+        patch = merge_patch({"data": {"k": value}})
+        await self.client.patch(ConfigMap.gvk, "c", "shop", patch=patch)
+
+    async def all(self, kind: type[KubeObject]) -> list[Json]:
+        return list((await self.client.list(kind.gvk, "shop")).items)
+
+    async def job(self) -> Json:
+        return await self.client.get(Job.gvk, "x", "shop")
+
+    async def reloads(self) -> int:
+        events = (await self.client.list(EVENT, "shop")).items
+        return sum(event["reason"] == "Reloaded" for event in events)
+
+    @asynccontextmanager
+    async def manager(
+        self, *, seconds: float = 30
+    ) -> AsyncIterator[asyncio.Task[None]]:
+        """Run a manager, which may be killed by cancelling it, since so long."""
+        async with HttpTransport(self.server.config()) as transport:
+            addresses = ManagerOptions(
+                metrics_bind_address="0", health_probe_bind_address="0", watchdog=None
+            )
+            manager = Manager(transport, options=addresses)
+            setup(manager, ReloadOptions())
+            async with asyncio.TaskGroup() as tasks:
+                running = tasks.create_task(manager.start())
+                await asyncio.sleep(seconds)
+                yield running
+                manager.stop()
+
+    async def killed_at(self, verb: str, resource: str) -> None:
+        """Run a manager until it asks for this, and kill it before that is done."""
+        async with self.manager() as running:
+            target = self.server.faults.on(verb=verb, resource=resource, times=None)
+            hanging = target.hang()
+            await self.change("new")
+            await asyncio.sleep(5)
+            assert hanging.struck == 1
+            running.cancel()
+        hanging.remove()
+
+
+@pytest.fixture(autouse=True)
+def logs() -> Iterator[None]:
+    """Keep tracebacks from being drawn, which takes a second each."""
+    with capture_logs():
+        yield
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    async with ApiServer() as server, HttpTransport(server.config()) as transport:
+        world = World(server, Client(transport, scheme=Scheme()))
+        await world.create(ConfigMap, "c", {}, data={"k": "old"})
+        source = {"configMapRef": {"name": "c"}}
+        container = {"name": "app", "image": "x", "envFrom": [source]}
+        pod = {"spec": {"restartPolicy": "Never", "containers": [container]}}
+        await world.create(Job, "x", AUTO, spec={"template": pod})
+        yield world
+
+
+def variables(job: Json) -> set[str]:
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    return {one["name"] for one in container.get("env", [])}
+
+
+async def test_a_job_is_noted_before_it_is_deleted_until_it_is_there_again(
+    world: World,
+) -> None:
+    async with world.manager():
+        world.server.requests.clear()
+        await world.change("new")
+        await asyncio.sleep(5)
+        kinds = {"jobs", "controllerrevisions"}
+        asked = [
+            (r.verb, r.resource) for r in world.server.requests if r.resource in kinds
+        ]
+
+    assert asked == [NOTE, DELETE, CREATE, STRIKE]
+    assert await world.all(ControllerRevision) == []
+
+
+@pytest.mark.parametrize("request_", [NOTE, DELETE, CREATE, STRIKE], ids="-".join)
+async def test_a_job_survives_a_kill_at_any_request(
+    world: World, request_: tuple[str, str]
+) -> None:
+    before = await world.job()
+    await world.killed_at(*request_)
+    was_lost = await world.all(Job) == []
+
+    async with world.manager():
+        pass
+    after = await world.job()
+    async with world.manager():
+        pass
+
+    assert was_lost is (request_ == CREATE)
+    assert after["metadata"]["uid"] != before["metadata"]["uid"]
+    assert variables(after) == {NAME}
+    assert await world.job() == after
+    assert await world.all(ControllerRevision) == []
+    if was_lost:
+        assert await world.reloads() == 1
+
+
+async def test_a_job_that_is_slow_to_end_survives_a_kill(world: World) -> None:
+    finalizers: Json = {"metadata": {"finalizers": ["example.com/slow"]}}
+    patch = merge_patch(finalizers)
+    await world.client.patch(Job.gvk, "x", "shop", patch=patch)
+    await world.killed_at(*CREATE)
+
+    async with world.manager():
+        assert "deletionTimestamp" in (await world.job())["metadata"]
+        gone = json_patch([{"op": "remove", "path": "/metadata/finalizers"}])
+        await world.client.patch(Job.gvk, "x", "shop", patch=gone)
+        await asyncio.sleep(30)
+
+    assert variables(await world.job()) == {NAME}
+    assert await world.all(ControllerRevision) == []
+
+
+async def test_a_job_that_ended_before_its_deletion_is_not_run_again(
+    world: World,
+) -> None:
+    await world.killed_at(*DELETE)
+    status = {"conditions": [{"type": "Complete", "status": "True"}]}
+    await world.client.subresource(Job, "status").patch(
+        "x", "shop", patch=merge_patch({"status": status}), kind=Job.gvk
+    )
+    before = await world.job()
+
+    async with world.manager():
+        pass
+
+    assert (await world.job())["metadata"]["uid"] == before["metadata"]["uid"]
+    assert await world.all(ControllerRevision) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "verb"),
+    [
+        pytest.param("old", "list", id="by the note, and there is no change any more"),
+        pytest.param("new", "create", id="by the change, which is noted already"),
+    ],
+)
+async def test_a_deletion_that_arrives_after_its_process_died_loses_no_job(
+    world: World, value: str, verb: str
+) -> None:
+    await world.killed_at(*DELETE)
+    await world.change(value)
+    world.server.faults.on(verb="watch", resource="jobs", times=None).lag(20)
+    notes = world.server.faults.on(verb=verb, resource="controllerrevisions")
+    late = notes.delay(5)
+    if verb == "create":
+        unread = world.server.faults.on(verb="list", resource="controllerrevisions")
+        unread.answer(403, reason="Forbidden")
+
+    async with world.manager(seconds=1):
+        assert late.struck == 1
+        await world.client.delete(Job, "x", "shop", propagation_policy="Background")
+        await asyncio.sleep(60)
+
+    assert (await world.job())["spec"]["template"]
+    assert await world.all(ControllerRevision) == []
+
+
+async def test_another_job_that_took_the_name_meanwhile_stays(world: World) -> None:
+    await world.killed_at(*CREATE)
+    pod = {
+        "spec": {"restartPolicy": "Never", "containers": [{"name": "a", "image": "b"}]}
+    }
+    await world.create(Job, "x", {}, spec={"template": pod})
+    other = await world.job()
+
+    async with world.manager():
+        pass
+
+    assert await world.job() == other
+    assert await world.all(ControllerRevision) == []
+
+
+async def test_without_the_right_to_notes_jobs_reload_and_a_warning_says_so(
+    world: World,
+) -> None:
+    forbidden = world.server.faults.on(resource="controllerrevisions", times=None)
+    forbidden.answer(403, reason="Forbidden")
+
+    with capture_logs() as logs:
+        async with world.manager():
+            for value in ("1", "2"):
+                await world.change(value)
+                await asyncio.sleep(5)
+
+    warnings = [e["event"] for e in logs if e["log_level"] == "warning"]
+    assert warnings == [
+        "Jobs of before a crash are not found",
+        "Jobs are started anew without a note: a crash may lose one",
+    ]
+    assert await world.reloads() == 2
+
+
+async def test_no_job_is_deleted_without_its_note(world: World) -> None:
+    before = await world.job()
+
+    async with world.manager():
+        full = world.server.faults.on(verb="create", resource="controllerrevisions")
+        full.answer(500, reason="InternalError")
+        world.server.requests.clear()
+        await world.change("new")
+        await asyncio.sleep(0.5)
+        assert (await world.job())["metadata"]["uid"] == before["metadata"]["uid"]
+        await asyncio.sleep(10)
+
+    assert variables(await world.job()) == {NAME}
+
+
+async def test_notes_are_asked_for_until_there_is_an_answer(world: World) -> None:
+    await world.killed_at(*CREATE)
+    away = world.server.faults.on(verb="list", resource="controllerrevisions", times=3)
+    away.answer(503, reason="ServiceUnavailable")
+
+    async with world.manager():
+        pass
+
+    assert variables(await world.job()) == {NAME}
+
+
+@pytest.mark.parametrize("data", [None, {}, {"uid": "u", "job": {"spec": 7}}])
+async def test_a_note_that_cannot_be_read_is_left_and_keeps_nobody_from_work(
+    world: World, data: Json | None
+) -> None:
+    metadata = {"name": "odd", "namespace": "shop", "labels": {LABEL: "Job"}}
+    head = {"apiVersion": "apps/v1", "kind": "ControllerRevision"}
+    await world.client.create(
+        {**head, "metadata": metadata, "revision": 1, "data": data}
+    )
+
+    with capture_logs() as logs:
+        async with world.manager():
+            await world.change("new")
+            await asyncio.sleep(5)
+
+    assert variables(await world.job()) == {NAME}
+    assert [e["note"] for e in logs if e["event"] == "note cannot be read"] == ["odd"]
+
+
+async def test_a_note_whose_reason_is_not_understood_still_brings_back_the_job(
+    world: World,
+) -> None:
+    await world.killed_at(*CREATE)
+    (note,) = await world.all(ControllerRevision)
+    note["data"]["plan"] = {"of": "another version"}
+    await world.client.delete(ControllerRevision, note["metadata"]["name"], "shop")
+    del note["metadata"]["resourceVersion"], note["metadata"]["uid"]
+    await world.client.create(json.loads(json.dumps(note)))
+
+    async with world.manager():
+        pass
+
+    assert variables(await world.job()) == {NAME}
+    assert await world.reloads() == 0
+    assert await world.all(ControllerRevision) == []
