@@ -145,7 +145,16 @@ class ReloadSettings(_Section):
     config asks for, never, or always."""
 
     allow_cross_namespace: bool = False
-    """Let ReloaderConfigs name workloads, and select sources, of other namespaces."""
+    """Let workloads list sources of other namespaces, as `namespace/name`, and
+    ReloaderConfigs name workloads and select sources there."""
+
+    extra_references: tuple[Literal["imagePullSecrets", "csiNodePublish"], ...] = ()
+    """What counts as a use of a Secret besides variables and mounted volumes."""
+
+    extra_workloads: tuple[str, ...] = ()
+    """Other kinds with a pod template, and where it is, as
+    `group/version/Kind:.spec.template`; watched while the server has them."""
+
     debounce: Seconds = Field(default=timedelta(seconds=0.5), ge=timedelta())
     """How long nothing has to change before a workload reloads; 0 reloads at once."""
 
@@ -169,11 +178,25 @@ class ReloadSettings(_Section):
     """Reload Rollouts of Argo and DeploymentConfigs too, and for SecretProviderClasses,
     while the server has them."""
 
+    marker_hash: Literal["sha1", "sha256"] = "sha1"
+    """What stands in pod templates; another one restarts nothing."""
+
+    hash_key_file: Path | None = None
+    """File of secret keys, the newest in its first line: what workloads get to see is
+    then made with it (HMAC-SHA256), so that nobody can try passwords against it."""
+
+    @field_validator("hash_key_file", mode="before")
+    @classmethod
+    def _unset(cls, value: object) -> object:
+        return None if value == "" else value
+
     @field_validator(
         "namespaces",
         "namespaces_to_ignore",
         "resources_to_ignore",
         "ignored_workload_types",
+        "extra_references",
+        "extra_workloads",
         "alert_events",
         mode="before",
     )

@@ -49,11 +49,17 @@ class NameReference(ApiModel):
     name: str = ""
 
 
+class KeySelector(NameReference):
+    """One key of an object in the pod's namespace."""
+
+    key: str = ""
+
+
 class EnvVarSource(ApiModel):
     """Where the value of an environment variable comes from."""
 
-    config_map_key_ref: NameReference | None = None
-    secret_key_ref: NameReference | None = None
+    config_map_key_ref: KeySelector | None = None
+    secret_key_ref: KeySelector | None = None
 
 
 class EnvVar(ApiModel):
@@ -72,9 +78,12 @@ class EnvFromSource(ApiModel):
 
 
 class VolumeMount(ApiModel):
-    """Where a container sees a volume."""
+    """Where a container sees a volume, or one path of it."""
 
     name: str
+    sub_path: str = ""
+    sub_path_expr: str = ""
+    """A path with variables in it, which only the kubelet can tell."""
 
 
 class Container(ApiModel):
@@ -82,23 +91,42 @@ class Container(ApiModel):
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    name: str
+    name: str = ""
+    """Always there in Kubernetes' own kinds; others may leave it out."""
+
     env: tuple[EnvVar, ...] = ()
     env_from: tuple[EnvFromSource, ...] = ()
     volume_mounts: tuple[VolumeMount, ...] = ()
+
+
+class KeyToPath(ApiModel):
+    """Which file of a volume a key becomes."""
+
+    key: str = ""
+    path: str = ""
+    """Relative, without `..`; may have directories."""
+
+
+class Projection(NameReference):
+    """An object in the pod's namespace as files."""
+
+    items: tuple[KeyToPath, ...] = ()
+    """The only keys that become files; empty for all, each by its own name."""
 
 
 class SecretVolumeSource(ApiModel):
     """A Secret as files."""
 
     secret_name: str = ""
+    items: tuple[KeyToPath, ...] = ()
+    """As of a `Projection`."""
 
 
 class VolumeProjection(ApiModel):
     """One of several objects that share a volume."""
 
-    config_map: NameReference | None = None
-    secret: NameReference | None = None
+    config_map: Projection | None = None
+    secret: Projection | None = None
 
 
 class ProjectedVolumeSource(ApiModel):
@@ -112,13 +140,15 @@ class CSIVolumeSource(ApiModel):
 
     driver: str = ""
     volume_attributes: Mapping[str, str] = Field(default_factory=dict)
+    node_publish_secret_ref: NameReference | None = None
+    """The Secret that the driver gets when it mounts the volume."""
 
 
 class Volume(ApiModel):
     """A volume of a pod; of its kinds, those that hold configuration."""
 
     name: str
-    config_map: NameReference | None = None
+    config_map: Projection | None = None
     secret: SecretVolumeSource | None = None
     projected: ProjectedVolumeSource | None = None
     csi: CSIVolumeSource | None = None
@@ -130,6 +160,7 @@ class PodSpec(ApiModel):
     containers: tuple[Container, ...] = ()
     init_containers: tuple[Container, ...] = ()
     volumes: tuple[Volume, ...] = ()
+    image_pull_secrets: tuple[NameReference, ...] = ()
 
 
 class PodTemplateSpec(ApiModel):

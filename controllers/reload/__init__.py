@@ -11,10 +11,11 @@
     gates         what keeps a reload waiting     terms      what was asked of them
     news          what became of a reload         announcer  who tells the world
     metrics       what is counted                 choices    settings → options
-    rehearsal     the writer of a dry run   asked      ReloaderConfig → Config
-    claims        what a Config wants       configs    all of them, by both ends
-    configfeed    they come, change and go  lender     what the cache has too little of
-    wanted        what they are about       entries    what the cache is to readers
+    rehearsal     the writer of a dry run         keys       which of a source count
+    hashing       which hashes are shown          asked      ReloaderConfig → Config
+    claims        what a Config wants             configs    all of them, by both ends
+    configfeed    they come, change and go        lender     what the cache lacks
+    wanted        what they are about             entries    the cache, to readers
     journal       reloads, until counted    accounts   what a status counts
     traces        what workloads say of it  sights     what a config comes to
     statuses      what its status says      statusfeeds, statuscontroller  writing it
@@ -70,7 +71,7 @@ from controllers.reload.memory import Memory
 from controllers.reload.metrics import ReloadMetrics
 from controllers.reload.observe import NAMESPACE, Observer, Views
 from controllers.reload.optional import Guest, Guests
-from controllers.reload.options import ReloadOptions
+from controllers.reload.options import ReloadOptions, optional_workloads
 from controllers.reload.pause import Resuming
 from controllers.reload.rate import RateLimit
 from controllers.reload.rehearsal import Rehearsal
@@ -81,7 +82,7 @@ from controllers.reload.statusfeeds import StatusFeeds, Wakes
 from controllers.reload.suspend import NamespaceGate, Suspensions
 from controllers.reload.webhook import Notify
 from controllers.reload.windows import Windows
-from controllers.reload.workloads import OPTIONAL_WORKLOADS, WORKLOADS
+from controllers.reload.workloads import WORKLOADS
 from controllers.reload.writer import Acts, Writer
 
 _NAME = "reload"
@@ -183,7 +184,7 @@ def setup(
     )
     guests = (
         config_feed.guest(),
-        *feeds.guests(controller, options.ignored_workloads),
+        *feeds.guests(controller, options),
         *_add_statuses(
             *(manager, options, StatusFeeds(views, configs)),
             *(config_feed, sights, wakes),
@@ -270,9 +271,8 @@ def _permissions(options: ReloadOptions) -> Iterator[Permission]:
     elif CronJob.gvk.kind not in options.ignored_workloads:
         yield Permission(Job, ("create",), namespaces=where)
     yield Permission(ReloaderConfig, ("list", "watch"), namespaces=where)
-    for kind, model in OPTIONAL_WORKLOADS.items():
-        if kind not in options.ignored_workloads:
-            yield Permission(model, ("list", "watch", "patch"), namespaces=where)
+    for optional in optional_workloads(options).values():
+        yield Permission(optional, ("list", "watch", "patch"), namespaces=where)
     if SourceKind.SECRET_PROVIDER_CLASS not in options.ignored_sources:
         for spc in (SecretProviderClass, SourceKind.SECRET_PROVIDER_CLASS.model):
             yield Permission(spc, ("list", "watch"), namespaces=where)

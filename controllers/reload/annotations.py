@@ -6,7 +6,8 @@ in this order:
 
     ignored, by the source or by the workload    never
     in the list of excluded names                never
-    in the list of names                         EXPLICIT  used by the pods or not
+    in the list of names                         EXPLICIT  used by the pods or not,
+                                                 and of another namespace if in full
     `search` here, `match` on the source         AUTO      if the pods use it
     `auto`, for its kind or for all              AUTO      if the pods use it
 
@@ -23,20 +24,24 @@ refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from enum import StrEnum, auto
+from functools import reduce
 from typing import NamedTuple, Protocol, TypeVar, assert_never
 
 import re2  # type: ignore[import-untyped]  # ships no types
 
 from api.apps.v1 import Deployment
 from controller_runtime import Duration, NamespacedName
+from controllers.reload.keys import ALL_KEYS, KeyScope, key_list
 from controllers.reload.options import (
     AnnotationKeys,
     CronJobStrategy,
+    ExtraReference,
     LegacyTrigger,
     ReloadOptions,
+    Scope,
     Strategy,
 )
 from controllers.reload.sources import Source, SourceKind
@@ -100,8 +105,11 @@ class NameList(NamedTuple):
     literals: frozenset[str] = frozenset()
     patterns: tuple[Pattern, ...] = ()
 
+    in_full: frozenset[str] = frozenset()
+    """`namespace/name` of sources of any namespace."""
+
     def __bool__(self) -> bool:
-        return bool(self.literals or self.patterns)
+        return bool(self.literals or self.patterns or self.in_full)
 
     def matches(self, name: str) -> bool:
         """Tell whether a name is listed."""
@@ -129,6 +137,10 @@ class Wish(Protocol):
     @property
     def containers(self) -> frozenset[str]:
         """The only ones that count; empty for all."""
+        ...
+
+    def keys(self, source: Source, /) -> KeyScope:
+        """Return which keys of a source count, if it matches."""
         ...
 
     def match(self, source: Source, /) -> Match | None:
@@ -179,6 +191,15 @@ class ReloadPolicy(NamedTuple):
     terms: Terms = NO_TERMS
     """When it may reload."""
 
+    by_keys: bool = False
+    """Only the keys count that the pods use."""
+
+    ignored_keys: frozenset[str] = frozenset()
+    """Keys that count in no source."""
+
+    extra: frozenset[ExtraReference] = frozenset()
+    """What else counts as a use."""
+
     is_ignored: bool = False
     """Nobody may reload it."""
 
@@ -210,6 +231,52 @@ class ReloadPolicy(NamedTuple):
         is_found = rules.search and source.annotations.get(self.keys.match) == "true"
         return Match.AUTO if is_found or rules.auto else None
 
+    def names_in_full(self, source: Source) -> bool:
+        """Tell whether a source is listed with its namespace, whichever that is."""
+        rules = self.rules.get(source.key.kind)
+        if rules is None or source.annotations.get(self.keys.ignore) == "true":
+            return False
+        full_name = f"{source.key.namespace}/{source.key.name}"
+        return full_name in rules.names.in_full - rules.excluded
+
+    def match_from(self, namespace: str, source: Source) -> Match | None:
+        """Decide whether annotations of a workload want a source of any namespace.
+
+        Args:
+            namespace: Of the workload.
+            source: Wherever it is.
+        """
+        if self.names_in_full(source):
+            return Match.EXPLICIT
+        return self.match(source) if source.key.namespace == namespace else None
+
+    def scope(
+        self,
+        source: Source,
+        match: Match | None,
+        used: Callable[[], KeyScope | None],
+    ) -> KeyScope:
+        """Decide which keys of a source count: all that anybody wants.
+
+        Args:
+            source: One that annotations want, or configs.
+            match: Whether annotations do; see `match_from`.
+            used: Names the keys that the pods use; `None` if they do not use any.
+        """
+        scopes = [
+            wish.keys(source)
+            for wish in self.wishes
+            if _is_wanted(wish.match(source), used)
+        ]
+        if not scopes or _is_wanted(match, used):
+            scopes.append((used() if self.by_keys else None) or ALL_KEYS)
+        ignored = key_list(source.annotations.get(self.keys.ignore_keys, ""))
+        return reduce(KeyScope.joined, scopes).without(self.ignored_keys | ignored)
+
+
+def _is_wanted(match: Match | None, used: Callable[[], object | None]) -> bool:
+    return used() is not None if match is Match.AUTO else match is not None
+
 
 def read_policy(
     metadata: Mapping[str, str],
@@ -235,6 +302,7 @@ def read_policy(
     strategy = reader.choice(keys.strategy, options.strategy)
     cronjob = reader.choice(keys.cronjob_strategy, options.cronjob_strategy)
     rollout = reader.choice(keys.rollout_strategy, _RolloutStrategy.ROLLOUT)
+    scope = reader.choice(keys.scope, Scope.OBJECT)
     cooldown = options.cooldown
     if kind != Deployment.gvk.kind:  # of a Deployment it means `spec.paused`
         cooldown = reader.span(pause_period_key(kind), options.cooldown)
@@ -255,6 +323,11 @@ def read_policy(
         on_create=options.reload_on_create or reader.is_set(keys.on_create),
         on_delete=options.reload_on_delete or reader.is_set(keys.on_delete),
         terms=terms,
+        by_keys=scope is Scope.KEYS,
+        ignored_keys=key_list(
+            f"{metadata.get(keys.ignore_keys, '')},{template.get(keys.ignore_keys, '')}"
+        ),
+        extra=options.extra_references,
         trigger=options.legacy_trigger_env,
     )
 
@@ -382,14 +455,33 @@ class _Reader:
     def _names(self, annotation: str, where: Mapping[str, str]) -> NameList:
         literals: set[str] = set()
         patterns: list[Pattern] = []
+        in_full: set[str] = set()
         for item in _items(where.get(annotation, "")):
-            if _LITERAL.issuperset(item):
+            if "/" in item:
+                if self._may_reach(annotation, item):
+                    in_full.add(item)
+            elif _LITERAL.issuperset(item):
                 literals.add(item)
             elif len(patterns) == PATTERNS_MAX:
                 self._refuse(annotation, f"more than {PATTERNS_MAX} patterns")
             elif (pattern := self._pattern(annotation, item)) is not None:
                 patterns.append(pattern)
-        return NameList(frozenset(literals), tuple(patterns))
+        return NameList(frozenset(literals), tuple(patterns), frozenset(in_full))
+
+    def _may_reach(self, annotation: str, item: str) -> bool:
+        """Tell whether `namespace/name` may be listed."""
+        options, (namespace, _, name) = self._options, item.partition("/")
+        ours = options.namespaces or [namespace]
+        reason = ""
+        if not options.allow_cross_namespace:
+            reason = "names a namespace, which takes the flag --allow-cross-namespace"
+        elif not (_LITERAL | {"."}).issuperset(namespace + name) or not name:
+            reason = "is no namespace/name; patterns are for the own namespace"
+        elif namespace not in ours or namespace in options.namespaces_to_ignore:
+            reason = "is in a namespace that is not watched"
+        if reason:
+            self._refuse(annotation, f"{_shown(item)} {reason}")
+        return not reason
 
     def _pattern(self, annotation: str, text: str) -> Pattern | None:
         try:

@@ -6,16 +6,19 @@ The names of kinds are the original's, in the plural.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from api.batch.v1 import CronJob, Job
 from controller_runtime import ConfigError
 from controllers.reload.alerts.alert import EVENTS
 from controllers.reload.braking import BrakeOptions, parse_brake
+from controllers.reload.hashing import Hashing, MarkerHash, read_keys
 from controllers.reload.options import (
     AlertFormat,
     AlertOptions,
     CronJobStrategy,
+    ExtraReference,
     LegacyTrigger,
     ReloadOptions,
     Strategy,
@@ -23,7 +26,7 @@ from controllers.reload.options import (
 from controllers.reload.schedules import parse_window
 from controllers.reload.sources import SourceKind
 from controllers.reload.terms import Window
-from controllers.reload.workloads import OPTIONAL_WORKLOADS
+from controllers.reload.workloads import OPTIONAL_WORKLOADS, ExtraWorkload
 
 _SOURCES = {"configmaps": SourceKind.CONFIG_MAP, "secrets": SourceKind.SECRET}
 _WORKLOADS = {"jobs": Job.gvk.kind, "cronjobs": CronJob.gvk.kind}
@@ -33,7 +36,7 @@ def from_settings(settings: Mapping[str, Any]) -> ReloadOptions:
     """Make options of the section `reload` of the settings, which is valid.
 
     Raises:
-        ConfigError: What only this controller can read, it cannot.
+        ConfigError: What only this controller can read, it cannot; or a file.
     """
     sources = ignored_sources(settings["resources_to_ignore"])
     workloads = ignored_workloads(settings["ignored_workload_types"])
@@ -52,11 +55,22 @@ def from_settings(settings: Mapping[str, Any]) -> ReloadOptions:
         cronjob_strategy=CronJobStrategy(settings["cronjob_strategy"]),
         legacy_trigger_env=LegacyTrigger(settings["legacy_trigger_env"]),
         allow_cross_namespace=settings["allow_cross_namespace"],
+        extra_references=frozenset(
+            ExtraReference(word) for word in settings["extra_references"]
+        ),
+        extra_workloads=extra_workloads(
+            settings["extra_workloads"], flag="--reload-extra-workloads"
+        ),
         dry_run=settings["dry_run"],
         auto_reload_all=settings["auto_reload_all"],
         strict_auto_false=settings["strict_auto_false"],
         reload_on_create=settings["on_create"],
         reload_on_delete=settings["on_delete"],
+        hashing=hashing(
+            settings["marker_hash"],
+            settings["hash_key_file"],
+            flag="--reload-hash-key-file",
+        ),
         debounce=settings["debounce"],
         debounce_max=settings["debounce_max"],
         cooldown=settings["cooldown"],
@@ -66,6 +80,33 @@ def from_settings(settings: Mapping[str, Any]) -> ReloadOptions:
         count_by_workload=settings["metrics_by_workload"],
         alerts=_alerts(settings),
     )
+
+
+def hashing(marker: str, keys: Path | None, *, flag: str) -> Hashing:
+    """Read the hash of markers, and the file of keys if there is one.
+
+    Raises:
+        ConfigError: The file, named by a flag, is of no use.
+    """
+    found = () if keys is None else read_keys(keys, flag=flag)
+    return Hashing(marker=MarkerHash(marker), keys=found)
+
+
+def extra_workloads(texts: Iterable[str], *, flag: str) -> tuple[ExtraWorkload, ...]:
+    """Read kinds and where their pod templates are.
+
+    Raises:
+        ConfigError: One is none, or is there twice; the text names the flag.
+    """
+    try:
+        found = tuple(map(ExtraWorkload.parse, texts))
+    except ValueError as error:
+        raise ConfigError(f"{flag}: {error}") from None
+    kinds = [extra.gvk for extra in found]
+    for kind in kinds:
+        if kinds.count(kind) > 1:
+            raise ConfigError(f"{flag}: {kind} is there twice; it has one pod template")
+    return found
 
 
 def brake(text: str, *, flag: str) -> BrakeOptions | None:

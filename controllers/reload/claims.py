@@ -26,6 +26,7 @@ from typing import NamedTuple, TypeAlias
 from api.reload.alerts import Alerts
 from controller_runtime import LabelSelector, NamespacedName
 from controllers.reload.annotations import Match, NameList, Problem, ReloadPolicy
+from controllers.reload.keys import KeyScope
 from controllers.reload.options import Strategy
 from controllers.reload.sources import Source, SourceKey, SourceKind
 from controllers.reload.terms import NO_TIME, Dependency, Limit, Terms, Window
@@ -204,7 +205,7 @@ class Claim(NamedTuple):
             return Match.AUTO
         return None
 
-    def key_rule(self, source: Source, /) -> KeyRule:
+    def keys(self, source: Source, /) -> KeyScope:
         """Return which keys of a source count; a rule for its name goes first."""
         kind, _, name = source.key
         rules = [
@@ -212,7 +213,7 @@ class Claim(NamedTuple):
         ]
         everything = KeyRule(kind, NameList())
         rule = min(rules, key=lambda r: not r.names.literals, default=everything)
-        return rule._replace(ignored=rule.ignored | self.by.ignored_keys)
+        return KeyScope(rule.only or None, rule.ignored | self.by.ignored_keys)
 
     def reaches(self, namespace: str) -> bool:
         """Tell whether sources of a namespace may be selected."""

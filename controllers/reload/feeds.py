@@ -37,6 +37,7 @@ from controllers.reload.happenings import Happenings
 from controllers.reload.metrics import ReloadMetrics, SkipReason
 from controllers.reload.observe import NAMESPACE, Observer, Views
 from controllers.reload.optional import Guest
+from controllers.reload.options import ReloadOptions, optional_workloads
 from controllers.reload.sources import (
     SourceKey,
     SourceKind,
@@ -46,10 +47,8 @@ from controllers.reload.sources import (
 )
 from controllers.reload.suspend import ResumeHandler, Suspensions
 from controllers.reload.workloads import (
-    OPTIONAL_WORKLOADS,
     WORKLOADS,
     WorkloadKey,
-    WorkloadModel,
     workload_key,
 )
 
@@ -90,21 +89,20 @@ class Feeds:
             yield self._of_suspensions(self._views.namespaces)
 
     def guests(
-        self, controller: Controller[WorkloadKey], ignored: Iterable[str]
+        self, controller: Controller[WorkloadKey], options: ReloadOptions
     ) -> Iterator[Guest]:
         """Yield what is watched while the server has it.
 
         Args:
             controller: Gets the sources.
-            ignored: Kinds of workloads that are not wanted.
+            options: Which kinds of workloads are wanted.
         """
-        for kind, model in OPTIONAL_WORKLOADS.items():
-            if kind not in ignored:
-                yield Guest(
-                    [model.gvk],
-                    partial(self._come, controller, kind, model),
-                    partial(self._observer.remove_workloads, kind),
-                )
+        for kind, model in optional_workloads(options).items():
+            yield Guest(
+                [kind_of(model)],
+                partial(self._come, controller, kind, model),
+                partial(self._observer.remove_workloads, kind),
+            )
         if self._views.places is not None and self._views.namespaces is None:
             yield Guest(
                 [NAMESPACE],
@@ -120,7 +118,7 @@ class Feeds:
             )
 
     async def _come(
-        self, controller: Controller[WorkloadKey], kind: str, model: WorkloadModel
+        self, controller: Controller[WorkloadKey], kind: str, model: Kind
     ) -> Sequence[Watching]:
         view = self._views.workloads
         informer = await view.informer(model)
@@ -161,7 +159,7 @@ class Feeds:
         handler = ResumeHandler(self._suspensions, self._observer)
         return KindSource(view, NAMESPACE, handler, [annotation_changed()])
 
-    def _of_workloads(self, kind: str, model: WorkloadModel) -> Feed:
+    def _of_workloads(self, kind: str, model: Kind) -> Feed:
         # Labels, because ReloaderConfigs select by them.
         predicate = generation_changed() | annotation_changed() | label_changed()
         handler = _WorkloadHandler(kind, self._observer, self._happenings)

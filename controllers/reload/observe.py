@@ -33,8 +33,15 @@ from controllers.reload.claims import Claim, Config, Target, merged, split
 from controllers.reload.configs import Configs
 from controllers.reload.entries import Entries, Lends
 from controllers.reload.filters import not_in, selector
+from controllers.reload.keys import KeyScope
 from controllers.reload.options import ReloadOptions
-from controllers.reload.references import index_values, lookup_values, references
+from controllers.reload.references import (
+    Reference,
+    index_values,
+    lookup_values,
+    references,
+    used_keys,
+)
 from controllers.reload.sources import (
     Source,
     SourceKey,
@@ -101,7 +108,8 @@ class Views(NamedTuple):
             ConfigError: A selector cannot be read.
         """
         keys = options.keys
-        keep = {keys.match, keys.ignore, keys.on_create, keys.on_delete}
+        keep = {keys.match, keys.ignore, keys.ignore_keys}
+        keep |= {keys.on_create, keys.on_delete}
         labels = selector(
             options.resource_label_selector, flag="--resource-label-selector"
         )
@@ -162,6 +170,7 @@ class Observer:
         )
         self._all = options.auto_reload_all
         self._words = _words(options)
+        self._paths = {extra.kind: extra.path for extra in options.extra_workloads}
         for kind, store in workloads.items():
             self.add_workloads(kind, store)
 
@@ -284,11 +293,8 @@ class Observer:
     def bind(self, workload: Workload) -> None:
         """Note which configs claim a workload, so that news of sources reach it."""
         claims = self.claims(workload)
-        own = workload.key.namespace
-        used = references(workload.template.spec) if claims else ()
-        self._configs.bind(
-            workload.key, claims, [SourceKey(it.kind, own, it.name) for it in used]
-        )
+        used = list(self.uses(workload)) if claims else []
+        self._configs.bind(workload.key, claims, used)
 
     def release(self, key: WorkloadKey) -> None:
         """Note that a workload is gone."""
@@ -311,10 +317,20 @@ class Observer:
     def workload(self, key: WorkloadKey) -> Workload | None:
         """Return what the cache has of a workload, if it has it."""
         entry = self.entry(key)
-        return None if entry is None else read_workload(key.kind, entry)
+        return None if entry is None else self.read(key.kind, entry)
+
+    def read(self, kind: str, entry: RawObject) -> Workload:
+        """Parse a workload, of a kind from outside as well."""
+        return read_workload(kind, entry, self._paths.get(kind))
+
+    def uses(self, workload: Workload) -> Iterator[SourceKey]:
+        """Name the sources that the pods of a workload use."""
+        pod, namespace = workload.template.spec, workload.key.namespace
+        for kind, name in references(pod, self._options.extra_references):
+            yield SourceKey(kind, namespace, name)
 
     def entry(self, key: WorkloadKey) -> RawObject | None:
-        """Return the same, unread."""
+        """Return what `workload` reads."""
         store = self._workloads.get(key.kind)
         entry = None if store is None else store.get(key.object_key)
         if entry is None:
@@ -373,20 +389,38 @@ class Observer:
         )
 
     def sources(self, workload: Workload, policy: ReloadPolicy) -> Iterator[Source]:
-        """Yield the sources that exist and may concern a workload."""
-        own = workload.key.namespace
+        """Yield the sources that exist and may concern a workload.
+
+        Of each, the digest is that of the keys that count for the workload, in the
+        form in which it is shown.
+        """
         keys = {
-            SourceKey(kind, own, name)
+            key
             for kind, rules in policy.rules.items()
             if kind in self._sources
-            for name in self._names(workload, kind, rules)
+            for key in self._keys(workload, kind, rules)
         }
         for wish in policy.wishes:
             if isinstance(wish, Claim):
-                keys.update(sources_of(wish, workload, self._sources))
+                found = sources_of(wish, workload, self._sources, policy.extra)
+                keys.update(found)
         for key in keys:
-            if key.kind in self._sources and (source := self._source(key)) is not None:
-                yield source
+            if key.kind in self._sources and (source := self._plain(key)) is not None:
+                yield self._shown(workload, policy, source)
+
+    def _shown(
+        self, workload: Workload, policy: ReloadPolicy, source: Source
+    ) -> Source:
+        def used() -> KeyScope | None:
+            if source.key.namespace != workload.key.namespace:
+                return None  # no pod can use it
+            reference = Reference(source.key.kind, source.key.name)
+            return used_keys(workload.template.spec, reference, policy.extra)
+
+        match = policy.match_from(workload.key.namespace, source)
+        scope = policy.scope(source, match, used)
+        digest = self._options.hashing.shown(source.digest, scope)
+        return source._replace(digest=digest)
 
     def watched(self, config: Config) -> Iterator[SourceKey]:
         """Name what a config lists or selects, whatever its targets use."""
@@ -396,10 +430,13 @@ class Observer:
         return listed_by(claim, self._sources)
 
     def source(self, key: SourceKey) -> Source | None:
-        """Return what is known of a source, if it is there."""
-        return self._source(key) if key.kind in self._sources else None
+        """Return what is known of a source, if it is there; of all its keys."""
+        source = self._plain(key) if key.kind in self._sources else None
+        if source is None:
+            return None
+        return source._replace(digest=self._options.hashing.shown(source.digest))
 
-    def _source(self, key: SourceKey) -> Source | None:
+    def _plain(self, key: SourceKey) -> Source | None:
         place = NamespacedName(key.namespace, key.name)
         if key.kind is not SourceKind.SECRET_PROVIDER_CLASS:
             entry = self._sources[key.kind].get(place)
@@ -414,13 +451,24 @@ class Observer:
     def _index(self, kind: str, entry: RawObject) -> Iterable[str]:
         if not self._is_annotated(entry) or is_run_of_cron_job(kind, entry):
             return ()
-        workload = read_workload(kind, entry)
+        workload = self.read(kind, entry)
         return sorted(set(index_values(workload, self._annotated(workload))))
+
+    def _keys(
+        self, workload: Workload, kind: SourceKind, rules: Rules
+    ) -> set[SourceKey]:
+        names = self._names(workload, kind, rules)
+        keys = {SourceKey(kind, workload.key.namespace, name) for name in names}
+        for full_name in rules.names.in_full:
+            namespace, _, name = full_name.partition("/")
+            if self.is_ours(namespace):
+                keys.add(SourceKey(kind, namespace, name))
+        return keys
 
     def _names(self, workload: Workload, kind: SourceKind, rules: Rules) -> set[str]:
         names = set(rules.names.literals)
         if rules.auto or rules.search:
-            used = references(workload.template.spec)
+            used = references(workload.template.spec, self._options.extra_references)
             names.update(reference.name for reference in used if reference.kind is kind)
         if rules.names.patterns:
             there = self._sources[kind].list(workload.key.namespace)

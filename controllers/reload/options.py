@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
+from controller_runtime import Kind
 from controllers.reload.braking import BrakeOptions
+from controllers.reload.hashing import Hashing
 from controllers.reload.sources import SourceKind
 from controllers.reload.terms import Window
+from controllers.reload.workloads import OPTIONAL_WORKLOADS, ExtraWorkload
 
 _GROUP = "reloader.stakater.com"
 
@@ -34,6 +38,26 @@ class CronJobStrategy(StrEnum):
 
     IGNORE = "ignore"
     """Nothing."""
+
+
+class Scope(StrEnum):
+    """Which keys of a source count."""
+
+    OBJECT = "object"
+    """All."""
+
+    KEYS = "keys"
+    """Those that the pods use."""
+
+
+class ExtraReference(StrEnum):
+    """What else counts as using a Secret."""
+
+    IMAGE_PULL_SECRETS = "imagePullSecrets"
+    """To pull images with it."""
+
+    CSI_NODE_PUBLISH = "csiNodePublish"
+    """To hand it to the driver of a mounted CSI volume (`nodePublishSecretRef`)."""
 
 
 class AlertFormat(StrEnum):
@@ -139,6 +163,11 @@ class AnnotationKeys:
 
     paused_at: str = f"deployment.{_GROUP}/paused-at"
     """Deployment: since when it is paused, in RFC 3339. Written by the controller."""
+    scope: str = f"{_GROUP}/scope"
+    """Workload: a `Scope` of its own."""
+
+    ignore_keys: str = f"{_GROUP}/ignore-keys"
+    """Workload, ConfigMap or Secret: keys that do not count, such as a time stamp."""
 
     strategy: str = f"{_GROUP}/reload-strategy"
     """Workload: a `Strategy` of its own."""
@@ -208,8 +237,18 @@ class ReloadOptions:
     legacy_trigger_env: LegacyTrigger = LegacyTrigger.CRD
     """When the variable `RELOADER_TRIGGERED_AT` and its annotations are written."""
 
+    hashing: Hashing = field(default_factory=Hashing)
+    """Which hashes workloads get to see."""
+
+    extra_references: frozenset[ExtraReference] = frozenset()
+    """What counts as a use besides variables and mounted volumes."""
+
+    extra_workloads: tuple[ExtraWorkload, ...] = ()
+    """Other kinds with a pod template, watched as long as the server has them."""
+
     allow_cross_namespace: bool = False
-    """Let ReloaderConfigs name workloads, and select sources, of other namespaces."""
+    """Let workloads list sources of other namespaces, as `namespace/name`, and
+    ReloaderConfigs name workloads and select sources there."""
 
     namespaces: tuple[str, ...] = ()
     """Only workloads and sources of these namespaces; empty for all."""
@@ -264,3 +303,13 @@ class ReloadOptions:
     resync: timedelta = timedelta(minutes=10)
     """Look at every workload again after this long, events or not: a net that should
     catch nothing."""
+
+
+def optional_workloads(options: ReloadOptions) -> Mapping[str, Kind]:
+    """Name the kinds of workloads that may be there, as keys call them."""
+    wanted: dict[str, Kind] = {
+        kind: model
+        for kind, model in OPTIONAL_WORKLOADS.items()
+        if kind not in options.ignored_workloads
+    }
+    return wanted | {extra.kind: extra.gvk for extra in options.extra_workloads}

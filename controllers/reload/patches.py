@@ -21,10 +21,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import reduce
+from operator import getitem
+from typing import Any
 
 import msgspec
 
-from api.batch.v1 import CronJob
 from controller_runtime import Json, Patch, merge_patch, strategic_merge_patch
 from controllers.reload.options import Strategy
 from controllers.reload.pause import Pausing
@@ -35,7 +37,7 @@ from controllers.reload.rollout import (
     Marker,
     Plan,
 )
-from controllers.reload.workloads import OPTIONAL_WORKLOADS, Workload
+from controllers.reload.workloads import WORKLOADS, Workload
 
 TRIGGERED_AT = "RELOADER_TRIGGERED_AT"
 """Variable of the first container: when it was reloaded (RFC 3339)."""
@@ -79,16 +81,24 @@ def patch_for(
     """
     reloaded = now if plan.markers else None
     metadata = _metadata(workload, plan, reloaded, pausing)
-    body: dict[str, object] = {"metadata": metadata}
-    if workload.key.kind in OPTIONAL_WORKLOADS:
+    body: dict[str, Any] = {"metadata": metadata}
+    if workload.key.kind in WORKLOADS:
         if plan.markers:
-            body["spec"] = {"template": _whole_template(workload, plan, now)}
-        return merge_patch(body)
+            body |= _at(workload, _template(workload, plan, now))
+        if pausing is not None:
+            body["spec"]["paused"] = pausing.is_paused
+        return strategic_merge_patch(body)
     if plan.markers:
-        body["spec"] = {"template": _template(workload, plan, now), **_paused(pausing)}
-        if workload.key.kind == CronJob.gvk.kind:
-            body["spec"] = {"jobTemplate": {"spec": body["spec"]}}
-    return strategic_merge_patch(body)
+        body |= _at(workload, _whole_template(workload, plan, now))
+    return merge_patch(body)
+
+
+def _at(workload: Workload, template: Mapping[str, object]) -> dict[str, Any]:
+    """Put what changes of a pod template where it is in the workload."""
+    placed = dict(template)
+    for name in reversed(workload.path):
+        placed = {name: placed}
+    return placed
 
 
 def mark(template: Json, plan: Plan, now: datetime) -> None:
@@ -102,7 +112,7 @@ def mark(template: Json, plan: Plan, now: datetime) -> None:
     containers = template["spec"]["containers"]
     for marker in plan.markers:
         for container in containers:
-            if container["name"] == marker.container:
+            if container.get("name", "") == marker.container:
                 _put(container, marker.variable, marker.value)
     if plan.triggers:
         _put(containers[0], TRIGGERED_AT, _moment(now))
@@ -156,16 +166,12 @@ def _metadata(
     }
 
 
-def _paused(pausing: Pausing | None) -> Mapping[str, bool]:
-    return {} if pausing is None else {"paused": pausing.is_paused}
-
-
 def _whole_template(
     workload: Workload, plan: Plan, now: datetime
 ) -> Mapping[str, object]:
     if plan.strategy is Strategy.ANNOTATIONS:
         return _template(workload, plan, now)
-    template = workload.document()["spec"]["template"]
+    template: Json = reduce(getitem, workload.path, workload.document())
     mark(template, plan, now)
     body: dict[str, object] = {"spec": {"containers": template["spec"]["containers"]}}
     if annotations := _annotations(plan, now):

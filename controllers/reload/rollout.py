@@ -7,6 +7,7 @@ that the workload carries (an annotation of its metadata, which restarts nothing
 
     the record has its hash                            nothing
     the record has another hash                        reload
+    … of other keys, or made with another secret       adopt
     no record, but a marker of other content           reload
     no record, and a marker of this content, or none   adopt: write the record alone
     no record, but it has just appeared, and that is asked for         reload
@@ -46,13 +47,13 @@ from controller_runtime import NamespacedName
 from controllers.reload.annotations import Match, Problem, ReloadPolicy, Wish
 from controllers.reload.digest import DELETED
 from controllers.reload.happenings import Happened
-from controllers.reload.options import LegacyTrigger, Strategy
+from controllers.reload.options import ExtraReference, LegacyTrigger, Strategy
 from controllers.reload.references import Reference, container_for
 from controllers.reload.sources import Source, SourceKey
 from controllers.reload.workloads import Workload, WorkloadKey
 
 RECORD = "reloader.stakater.com/applied-hashes"
-"""Annotation of a workload: JSON, source → 20 hex digits of its canonical hash."""
+"""Annotation of a workload: JSON, source → `Digest.recorded` of what it runs with."""
 
 RELOADED_AT = "reloader.stakater.com/reloaded-at"
 """Annotation of a workload: when it was reloaded last, in RFC 3339."""
@@ -198,11 +199,14 @@ def describe(plan: Plan, workload: WorkloadKey, outcome: str) -> str:
 
 
 def problems(workload: Workload, policy: ReloadPolicy) -> tuple[Problem, ...]:
-    """Name the annotations of a workload that cannot be read."""
+    """Name what cannot be read of a workload that wants to reload."""
+    found = list(policy.problems)
     if read_record(workload) is None:
-        broken = Problem(RECORD, "is no JSON object of strings; begun again")
-        return (*policy.problems, broken)
-    return policy.problems
+        found.append(Problem(RECORD, "is no JSON object of strings; begun again"))
+    if workload.key.is_extra and not workload.template.spec.containers:
+        path = "." + ".".join(workload.path)
+        found.append(Problem(path, "is no pod template with containers"))
+    return tuple(found)
 
 
 def read_record(workload: Workload) -> Mapping[str, str] | None:
@@ -277,27 +281,24 @@ def _want(workload: Workload, policy: ReloadPolicy, source: Source) -> _Want | N
     """Say who wants reloads for a source; annotations choose the container first."""
     if policy.vetoes(source):
         return None
-    place = partial(_container, workload, source)
-    asked = place(_match(workload, policy, source))
+    place = partial(_container, workload, source, policy.extra)
+    asked = place(policy.match_from(workload.key.namespace, source))
     found = [
         (wish, container)
         for wish in policy.wishes
         if (container := place(wish.match(source), wish.containers)) is not None
     ]
-    container = asked or next((container for _, container in found), None)
+    containers = [asked, *(container for _, container in found)]
+    container = next((it for it in containers if it is not None), None)  # "" is one
     if container is None:
         return None
     return _Want(container, asked is not None, tuple(wish for wish, _ in found))
 
 
-def _match(workload: Workload, policy: ReloadPolicy, source: Source) -> Match | None:
-    is_near = source.key.namespace == workload.key.namespace
-    return policy.match(source) if is_near else None
-
-
 def _container(
     workload: Workload,
     source: Source,
+    extra: Collection[ExtraReference],
     match: Match | None,
     only: Collection[str] = (),
 ) -> str | None:
@@ -306,17 +307,16 @@ def _container(
     kind, namespace, name = source.key
     if namespace != workload.key.namespace:
         name = ""  # no pod can use it, and another of its name is not it
-    return container_for(workload.template.spec, Reference(kind, name), match, only)
+    pod = workload.template.spec
+    return container_for(pod, Reference(kind, name), match, extra, only)
 
 
 def _is_change(target: _Target, had: str | None) -> bool:
     """Tell a change from a first sight, when the record lacks this content."""
-    if had is not None:
-        return True
     digest = target.source.digest
-    return bool(target.seen) and target.seen.isdisjoint(
-        {digest.marker, digest.other_marker}
-    )
+    if had is not None:
+        return not digest.is_recorded(had)
+    return bool(target.seen) and not digest.is_marked(target.seen)
 
 
 def _has_read(workload: Workload, target: _Target, happened: Happened) -> bool:

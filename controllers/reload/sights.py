@@ -21,7 +21,6 @@ from controllers.reload.configs import Configs
 from controllers.reload.gates import Gates, Waiting
 from controllers.reload.journal import Journal
 from controllers.reload.observe import Observer
-from controllers.reload.references import references
 from controllers.reload.sources import SourceKey
 from controllers.reload.statuses import Sight
 from controllers.reload.traces import (
@@ -30,7 +29,7 @@ from controllers.reload.traces import (
     source_name,
     workload_name,
 )
-from controllers.reload.workloads import Workload, WorkloadKey, read_workload
+from controllers.reload.workloads import Workload, WorkloadKey
 
 _ROLLING = frozenset({"Deployment", "StatefulSet", "DaemonSet"})
 """Kinds that say how far their pods are."""
@@ -163,14 +162,13 @@ class Sights:
         known = before.get(key)
         if known is not None and known.version == version:
             return known
-        workload = read_workload(key.kind, entry)
-        uses = references(workload.template.spec)
+        workload = self._observer.read(key.kind, entry)
         return _Read(
             version,
             recorded_hashes(workload),
             reloaded_at(workload),
             _state(workload, self._clock.now()),
-            frozenset(SourceKey(it.kind, key.namespace, it.name) for it in uses),
+            frozenset(self._observer.uses(workload)),
         )
 
     def _sources(

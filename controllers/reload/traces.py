@@ -51,7 +51,7 @@ def recorded_hashes(workload: Workload) -> Mapping[str, str]:
     record = read_record(workload) or {}
     keys = (SourceKey.of_record(text, workload.key.namespace) for text in record)
     return {
-        source_name(key): hash_
+        source_name(key): hash_.rpartition(":")[2]
         for key, hash_ in zip(keys, record.values(), strict=True)
         if key is not None
     }

@@ -9,11 +9,12 @@ for others to decide. They are asked when a config changes, or a workload is loo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from controller_runtime import LabelSelector
 from controllers.reload.claims import Claim, Config
 from controllers.reload.entries import Entries
+from controllers.reload.options import ExtraReference
 from controllers.reload.references import references
 from controllers.reload.sources import SourceKey, SourceKind
 from controllers.reload.workloads import Workload, WorkloadKey, workload_key
@@ -36,12 +37,22 @@ def targets_of(
 
 
 def sources_of(
-    claim: Claim, workload: Workload, sources: Sources
+    claim: Claim,
+    workload: Workload,
+    sources: Sources,
+    extra: Collection[ExtraReference] = (),
 ) -> Iterator[SourceKey]:
-    """Yield the sources that a workload may reload for; one may come twice."""
+    """Yield the sources that a workload may reload for; one may come twice.
+
+    Args:
+        claim: On the workload.
+        workload: As it is.
+        sources: All that there are.
+        extra: What else counts as a use.
+    """
     yield from listed_by(claim, sources)
     if claim.by.watched.uses:
-        for used in references(workload.template.spec):
+        for used in references(workload.template.spec, extra):
             yield SourceKey(used.kind, workload.key.namespace, used.name)
 
 

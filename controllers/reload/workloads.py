@@ -2,6 +2,7 @@
 
     WORKLOADS            kinds that every server has
     OPTIONAL_WORKLOADS   kinds that come and go with their CRD, or with OpenShift
+    ExtraWorkload        a kind that nobody here knows, and where its pod template is
 
 What reloads is a thing with a pod template; which thing only matters for its address.
 A key names a workload in the queue, and a `Workload` is one version of it, parsed
@@ -10,10 +11,14 @@ from the cache when it is needed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping
+from functools import reduce
+from operator import getitem
 from typing import NamedTuple, TypeAlias
 
 import msgspec
+from pydantic import ValidationError
 
 from api.apps.v1 import DaemonSet, Deployment, StatefulSet
 from api.argoproj.v1alpha1 import Rollout
@@ -54,10 +59,56 @@ OPTIONAL_WORKLOADS: Mapping[str, WorkloadModel] = {
 _MODELS: Mapping[str, WorkloadModel] = {**WORKLOADS, **OPTIONAL_WORKLOADS}
 
 
+TemplatePath: TypeAlias = tuple[str, ...]
+"""Fields from an object to its pod template."""
+
+_TEMPLATE: TemplatePath = ("spec", "template")
+_OF_JOBS: TemplatePath = ("spec", "jobTemplate", "spec", "template")
+
+_EXTRA = re.compile(
+    r"(?:(?P<group>[a-z0-9.-]+)/)?(?P<version>v[a-z0-9]+)/(?P<kind>[A-Z][A-Za-z0-9]*)"
+    r":(?P<path>(?:\.[A-Za-z][A-Za-z0-9]*)+)"
+)
+
+
+class ExtraWorkload(NamedTuple):
+    """A kind with a pod template, from outside."""
+
+    gvk: GroupVersionKind
+    path: TemplatePath
+
+    @property
+    def kind(self) -> str:
+        """What keys call it, like no other: `Service.v1.serving.knative.dev`."""
+        group, version, kind = self.gvk
+        return ".".join(filter(None, (kind, version, group)))
+
+    @classmethod
+    def parse(cls, text: str) -> ExtraWorkload:
+        """Read `group/version/Kind:.path.to.template`; the core group has no `group/`.
+
+        Raises:
+            ValueError: It is something else, or a kind that reloads anyway.
+        """
+        match = _EXTRA.fullmatch(text)
+        if match is None:
+            raise ValueError(
+                f"{text!r} is not group/version/Kind:.path.to.template, such as "
+                "serving.knative.dev/v1/Service:.spec.template"
+            )
+        gvk = GroupVersionKind(match["group"] or "", match["version"], match["kind"])
+        known = _MODELS.get(gvk.kind)
+        if known is not None and known.gvk.group == gvk.group:
+            raise ValueError(f"{text!r}: {gvk.kind} reloads anyway; leave it out")
+        return cls(gvk, tuple(match["path"].split(".")[1:]))
+
+
 class WorkloadKey(NamedTuple):
     """Which workload. The kind is part of it: all kinds share one queue."""
 
     kind: str
+    """Alone, or as `ExtraWorkload.kind` says it."""
+
     namespace: str
     name: str
 
@@ -69,7 +120,15 @@ class WorkloadKey(NamedTuple):
     @property
     def gvk(self) -> GroupVersionKind:
         """Its kind in full."""
-        return _MODELS[self.kind].gvk
+        if not self.is_extra:
+            return _MODELS[self.kind].gvk
+        kind, version, *group = self.kind.split(".", 2)
+        return GroupVersionKind("".join(group), version, kind)
+
+    @property
+    def is_extra(self) -> bool:
+        """Whether its kind is one that nobody here knows."""
+        return self.kind not in _MODELS
 
     def __str__(self) -> str:
         return f"{self.kind}/{self.namespace}/{self.name}"
@@ -91,6 +150,9 @@ class Workload(NamedTuple):
     raw: bytes = b"{}"
     """All of it, as JSON."""
 
+    path: TemplatePath = _TEMPLATE
+    """Where its pod template is."""
+
     def document(self) -> Json:
         """Parse all of it; the caller owns what is returned."""
         parsed: Json = msgspec.json.decode(self.raw)
@@ -102,11 +164,33 @@ def workload_key(kind: str, entry: RawObject) -> WorkloadKey:
     return WorkloadKey(kind, entry.meta.namespace, entry.meta.name)
 
 
-def read_workload(kind: str, entry: RawObject) -> Workload:
-    """Parse an object of the cache."""
+def read_workload(
+    kind: str, entry: RawObject, path: TemplatePath | None = None
+) -> Workload:
+    """Parse an object of the cache.
+
+    Args:
+        kind: Its kind, as keys call it.
+        entry: The object.
+        path: Where the pod template is, of an `ExtraWorkload`.
+    """
+    key = workload_key(kind, entry)
+    if path is not None:
+        return Workload(key, entry.meta, _template(entry, path), entry.raw, path)
     model = _MODELS[kind].model_validate_json(entry.raw)
-    spec = model.spec.job_template.spec if isinstance(model, CronJob) else model.spec
-    return Workload(workload_key(kind, entry), entry.meta, spec.template, entry.raw)
+    if isinstance(model, CronJob):
+        template = model.spec.job_template.spec.template
+        return Workload(key, entry.meta, template, entry.raw, _OF_JOBS)
+    return Workload(key, entry.meta, model.spec.template, entry.raw)
+
+
+def _template(entry: RawObject, path: TemplatePath) -> PodTemplateSpec:
+    """Read a pod template, empty if there is none: nobody knows what others write."""
+    try:
+        found = reduce(getitem, path, msgspec.json.decode(entry.raw))
+        return PodTemplateSpec.model_validate(found)
+    except (LookupError, TypeError, ValidationError):
+        return PodTemplateSpec()
 
 
 def waits_for_deletion(workload: Workload) -> bool:

@@ -10,20 +10,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Literal, TypeVar
 
 from controller_runtime import ConfigError, Duration, LeaderElectionOptions
 from controllers.reload.choices import (
     brake,
+    extra_workloads,
+    hashing,
     ignored_sources,
     ignored_workloads,
     windows,
 )
+from controllers.reload.hashing import Hashing, MarkerHash
 from controllers.reload.options import (
     AlertFormat,
     AlertOptions,
     AnnotationKeys,
     CronJobStrategy,
+    ExtraReference,
     LegacyTrigger,
     ReloadOptions,
     Strategy,
@@ -92,8 +97,12 @@ FLAGS: Sequence[Flag] = (
     Flag("strict-auto-false", _SWITCH, "auto: false switches off all else."),
     Flag("cronjob-strategy", _TEXT, "create (default), patch or ignore."),
     Flag("legacy-trigger-env", _TEXT, "crd (default), never or always."),
-    Flag("allow-cross-namespace", _SWITCH, "ReloaderConfigs reach other namespaces."),
+    Flag("allow-cross-namespace", _SWITCH, "Name what is in other namespaces."),
     Flag("recreate-finished-jobs", _SWITCH, "Run Jobs again that have ended."),
+    Flag("extra-references", _LIST, "imagePullSecrets, csiNodePublish."),
+    Flag("extra-workloads", _LIST, "group/version/Kind:.path.to.template."),
+    Flag("marker-hash", _TEXT, "sha1 (default) or sha256."),
+    Flag("hash-key-file", _TEXT, "Keys for all hashes that are shown, one a line."),
     Flag("debounce", _TEXT, "Silence before a reload, 500ms; 0 reloads at once."),
     Flag("debounce-max", _TEXT, "Longest that a change waits for others, 5s."),
     Flag("cooldown", _TEXT, "Time between two reloads of a workload, 0."),
@@ -209,6 +218,11 @@ def _options(flags: Flags, environ: Mapping[str, str]) -> ReloadOptions:
         ignored_workloads=ignored_workloads(
             _words(flags, "ignored-workload-types", {"jobs", "cronjobs"})
         ),
+        hashing=_hashing(flags),
+        extra_references=_extra_references(flags),
+        extra_workloads=extra_workloads(
+            flags.items("extra-workloads"), flag="--extra-workloads"
+        ),
         debounce=_span(flags, "debounce", "500ms"),
         debounce_max=_span(flags, "debounce-max", "5s"),
         cooldown=_span(flags, "cooldown", "0"),
@@ -252,6 +266,18 @@ def _alerts(environ: Mapping[str, str]) -> AlertOptions:
         info=environ.get("ALERT_ADDITIONAL_INFO", "").strip(),
         proxy=environ.get("ALERT_WEBHOOK_PROXY", "").strip(),
     )
+
+
+def _extra_references(flags: Flags) -> frozenset[ExtraReference]:
+    known = {it.lower(): it for it in ExtraReference}
+    words = _words(flags, "extra-references", set(known))
+    return frozenset(known[word] for word in words)
+
+
+def _hashing(flags: Flags) -> Hashing:
+    marker = _chosen(flags, "marker-hash", {it.value: it for it in MarkerHash}, "sha1")
+    keys = flags.text("hash-key-file")
+    return hashing(marker, Path(keys) if keys else None, flag="--hash-key-file")
 
 
 _STRATEGIES = {

@@ -122,6 +122,15 @@ def test_what_reload_is_told_to_leave_out_is_not_granted(
     assert less <= grants(PLAIN)
 
 
+def test_workloads_from_outside_are_watched_and_patched() -> None:
+    text = "serving.knative.dev/v1/Service:.spec.template"
+    extra = ReloadSettings(extra_workloads=(text,))
+    more = grants(PLAIN.model_copy(update={"reload": extra}))
+
+    kinds = {"services.serving.knative.dev"}
+    assert more - grants(PLAIN) == on("list watch patch", kinds)
+
+
 @pytest.mark.parametrize("selector", ["", "team=shop"])
 def test_namespaces_are_watched_unless_reload_is_told_which(selector: str) -> None:
     everywhere = ReloadSettings(namespace_selector=selector)

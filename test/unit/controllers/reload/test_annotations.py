@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from controllers.reload.annotations import Match, ReloadPolicy, read_policy
+from controllers.reload.annotations import (
+    Match,
+    Problem,
+    ReloadPolicy,
+    read_policy,
+)
 from controllers.reload.digest import secret_digest
 from controllers.reload.options import AnnotationKeys, ReloadOptions, Strategy
 from controllers.reload.sources import Source, SourceKey, SourceKind
@@ -223,6 +230,83 @@ def test_patterns_beyond_a_hundred_are_left_out_and_a_single_problem() -> None:
 
     assert decided.match(secret("p99")) is Match.EXPLICIT
     assert len(decided.problems) == 1
+
+
+CROSS = ReloadOptions(allow_cross_namespace=True)
+
+
+def test_a_source_of_another_namespace_is_listed_in_full() -> None:
+    """A17, #578."""
+    asks = read_policy({SECRETS_RELOAD: "ops/ca.pem, s"}, {}, CROSS)
+    far = Source(SourceKey(SourceKind.SECRET, "ops", "ca.pem"), secret_digest({}), {})
+    near = Source(far.key._replace(namespace="shop"), far.digest, {})
+
+    assert asks.problems == ()
+    assert asks.names_in_full(far)
+    assert not asks.names_in_full(near)
+    assert not asks.names_in_full(far._replace(annotations={IGNORE: "true"}))
+    assert not asks.names_in_full(
+        Source(SourceKey(SourceKind.CONFIG_MAP, "ops", "ca.pem"), far.digest, {})
+    )
+    assert asks.match(secret()) is Match.EXPLICIT
+
+
+def test_a_source_of_another_namespace_may_be_excluded_in_full() -> None:
+    annotations = {SECRETS_RELOAD: "ops/ca", SECRETS_EXCLUDE: "ops/ca"}
+    far = Source(SourceKey(SourceKind.SECRET, "ops", "ca"), secret_digest({}), {})
+
+    assert not read_policy(annotations, {}, CROSS).names_in_full(far)
+
+
+@pytest.mark.parametrize(
+    ("item", "options", "reason"),
+    [
+        pytest.param(
+            "ops/ca",
+            ReloadOptions(),
+            "'ops/ca' names a namespace, which takes the flag --allow-cross-namespace",
+            id="without the flag",
+        ),
+        pytest.param(
+            "ops/.*",
+            CROSS,
+            "'ops/.*' is no namespace/name; patterns are for the own namespace",
+            id="a pattern",
+        ),
+        pytest.param(
+            "ops/",
+            CROSS,
+            "'ops/' is no namespace/name; patterns are for the own namespace",
+            id="no name",
+        ),
+        pytest.param(
+            "a/b/c",
+            CROSS,
+            "'a/b/c' is no namespace/name; patterns are for the own namespace",
+            id="too much",
+        ),
+        pytest.param(
+            "ops/ca",
+            replace(CROSS, namespaces=("shop",)),
+            "'ops/ca' is in a namespace that is not watched",
+            id="not among the namespaces",
+        ),
+        pytest.param(
+            "ops/ca",
+            replace(CROSS, namespaces_to_ignore=frozenset({"ops"})),
+            "'ops/ca' is in a namespace that is not watched",
+            id="among those to ignore",
+        ),
+    ],
+)
+def test_what_cannot_be_reached_is_a_problem_and_the_rest_counts(
+    item: str, options: ReloadOptions, reason: str
+) -> None:
+    asks = read_policy({SECRETS_RELOAD: f"{item},s"}, {}, options)
+
+    assert asks.problems == (Problem(SECRETS_RELOAD, reason),)
+    assert asks.rules[SourceKind.SECRET].names.in_full == frozenset()
+    assert asks.match(secret()) is Match.EXPLICIT
 
 
 def test_plain_names_may_be_many() -> None:

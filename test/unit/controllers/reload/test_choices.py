@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -10,16 +11,19 @@ import pytest
 from controller_runtime import ConfigError
 from controllers.reload.braking import BrakeOptions
 from controllers.reload.choices import from_settings
+from controllers.reload.hashing import Hashing, MarkerHash
 from controllers.reload.options import (
     AlertFormat,
     AlertOptions,
     CronJobStrategy,
+    ExtraReference,
     LegacyTrigger,
     ReloadOptions,
     Strategy,
 )
 from controllers.reload.sources import SourceKind
 from controllers.reload.terms import Window
+from controllers.reload.workloads import ExtraWorkload
 from controllers.settings import AlertSink, load
 
 
@@ -46,6 +50,22 @@ def test_the_defaults_of_the_settings_are_those_of_the_options() -> None:
         ("ON_CREATE", "true", {"reload_on_create": True}),
         ("ON_DELETE", "true", {"reload_on_delete": True}),
         ("DRY_RUN", "true", {"dry_run": True}),
+        ("MARKER_HASH", "sha256", {"hashing": Hashing(marker=MarkerHash.SHA256)}),
+        ("HASH_KEY_FILE", "", {}),
+        (
+            "EXTRA_WORKLOADS",
+            "v1/ReplicationController:.spec.template",
+            {
+                "extra_workloads": (
+                    ExtraWorkload.parse("v1/ReplicationController:.spec.template"),
+                )
+            },
+        ),
+        (
+            "EXTRA_REFERENCES",
+            "imagePullSecrets, csiNodePublish",
+            {"extra_references": frozenset(ExtraReference)},
+        ),
         ("METRICS_BY_WORKLOAD", "true", {"count_by_workload": True}),
         ("NAMESPACES", "a, b,", {"namespaces": ("a", "b")}),
         ("NAMESPACES_TO_IGNORE", "a", {"namespaces_to_ignore": frozenset("a")}),
@@ -133,6 +153,11 @@ def test_every_format_of_alerts_is_a_sink_of_the_settings() -> None:
         ("RESOURCES_TO_IGNORE", "configmaps,secrets"),
         ("RESOURCES_TO_IGNORE", "pods"),
         ("STRATEGY", "restart"),
+        ("MARKER_HASH", "md5"),
+        ("EXTRA_REFERENCES", "env"),
+        ("EXTRA_WORKLOADS", "apps/v1/Deployment:.spec.template"),
+        ("EXTRA_WORKLOADS", "a/v1/B:.spec.c,a/v1/B:.spec.d"),
+        ("HASH_KEY_FILE", "/nowhere/key"),
         ("LEGACY_TRIGGER_ENV", "sometimes"),
         ("DEBOUNCE", "soon"),
         ("COOLDOWN", "-1s"),
@@ -148,3 +173,10 @@ def test_a_setting_that_cannot_be_used_is_named(name: str, value: str) -> None:
 
     with pytest.raises(ConfigError, match=f"--reload-{flag}"):
         options(**{name: value})
+
+
+def test_keys_for_hashes_come_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text("0123456789abcdef")
+
+    assert options(HASH_KEY_FILE=str(file)).hashing.keys == (b"0123456789abcdef",)

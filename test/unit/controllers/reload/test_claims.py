@@ -15,6 +15,7 @@ from controllers.reload.asked import read_config
 from controllers.reload.claims import Claim, Config, conflicts, merged
 from controllers.reload.configs import Configs
 from controllers.reload.digest import secret_digest
+from controllers.reload.keys import ALL_KEYS, KeyScope
 from controllers.reload.options import ReloadOptions, Strategy
 from controllers.reload.rollout import Marker, decide
 from controllers.reload.sources import Source, SourceKey, SourceKind
@@ -229,11 +230,9 @@ def test_which_keys_count_is_said_by_name_before_pattern() -> None:
     other = source(S._replace(name="t"))
     map_ = source(S._replace(kind=SourceKind.CONFIG_MAP))
 
-    assert of.key_rule(source()).only == {"b"}
-    assert of.key_rule(source()).ignored == {"c", "stamp"}
-    assert of.key_rule(other).only == {"a"}
-    assert of.key_rule(map_).only == set()
-    assert of.key_rule(map_).ignored == {"stamp"}
+    assert of.keys(source()) == KeyScope(frozenset("b"), frozenset({"c", "stamp"}))
+    assert of.keys(other) == KeyScope(frozenset("a"), frozenset({"stamp"}))
+    assert of.keys(map_) == KeyScope(ignored=frozenset({"stamp"}))
 
 
 def test_what_limits_reloads_adds_up() -> None:
@@ -344,6 +343,58 @@ def test_a_selector_covers_workloads_of_any_kind_by_their_labels() -> None:
     assert not configs.covers(NamespacedName("vault", "db"), {"team": "a"})
     assert configs.claims(WorkloadKey("StatefulSet", *db), {"team": "a"})
     assert not configs.claims(WorkloadKey("Deployment", *db), {"team": "a"})
+
+
+def keys_of(name: str, *scopes: Json) -> KeyScope:
+    """Read which keys of a Secret count."""
+    asked = claim(config(**named(name, keyScopes=scopes)))
+    return asked.keys(source(S._replace(name=name)))
+
+
+def scope(name: str, kind: str = "Secret", **keys: list[str]) -> Json:
+    return {"kind": kind, "name": name, **keys}
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        pytest.param(keys_of("s"), ALL_KEYS, id="nothing is said"),
+        pytest.param(keys_of("s", scope("s")), ALL_KEYS, id="nothing of keys"),
+        pytest.param(
+            keys_of("s", scope("s", keys=["a"])), KeyScope(frozenset("a")), id="keys"
+        ),
+        pytest.param(
+            keys_of("s", scope("s", ignoreKeys=["a"])),
+            KeyScope(ignored=frozenset("a")),
+            id="all but some",
+        ),
+        pytest.param(
+            keys_of("s", scope("s", keys=["a", "b"], ignoreKeys=["b"])),
+            KeyScope(frozenset("ab"), frozenset("b")),
+            id="both",
+        ),
+        pytest.param(
+            keys_of("s", scope("/.*/", keys=["a"]), scope("s", keys=["b"])),
+            KeyScope(frozenset("b")),
+            id="a name goes before a pattern",
+        ),
+        pytest.param(
+            keys_of("s", scope("s", "ConfigMap", keys=["a"])),
+            ALL_KEYS,
+            id="of another kind",
+        ),
+        pytest.param(
+            keys_of("s", scope("/s[/", keys=["a"]), scope("/s/", keys=["b"])),
+            KeyScope(frozenset("b")),
+            id="a pattern that cannot be read",
+        ),
+    ],
+)
+def test_a_config_may_want_some_keys_of_a_source(
+    keys: KeyScope, expected: KeyScope
+) -> None:
+    """A7."""
+    assert keys == expected
 
 
 def test_the_loser_of_a_conflict_is_told_among_its_problems() -> None:

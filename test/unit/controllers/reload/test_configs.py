@@ -544,6 +544,26 @@ async def test_names_may_be_patterns_for_whole_names(world: World) -> None:
     assert await world.reloaded() == {"STAKATER_DB_1_SECRET", "STAKATER_API_SECRET"}
 
 
+async def test_of_a_source_some_keys_may_count(world: World) -> None:
+    """A7: `k` is what changes."""
+    scopes = [
+        {"kind": "Secret", "name": "s", "ignoreKeys": ["k"]},
+        {"kind": "Secret", "name": "/.*/", "keys": ["k"]},
+    ]
+    for name in ("s", "t"):
+        await world.secret(name)
+    await world.workload()
+    names = {"secrets": ["s", "t"], "keyScopes": scopes}
+    await world.config(watchedResources=names, targets=[WEB])
+
+    async with world.manager():
+        await world.change("s")
+        await world.change("t")
+        await world.settled()
+
+    assert await world.reloaded() == {"STAKATER_T_SECRET"}
+
+
 async def test_a_pattern_that_cannot_be_read_hurts_no_other(world: World) -> None:
     await world.secret()
     await world.workload()

@@ -7,7 +7,7 @@ import pytest
 from api.core.v1 import PodSpec, PodTemplateSpec
 from controller_runtime import Json, Meta
 from controllers.reload.annotations import Match, read_policy
-from controllers.reload.options import ReloadOptions
+from controllers.reload.options import ExtraReference, ReloadOptions
 from controllers.reload.references import (
     Reference,
     container_for,
@@ -20,6 +20,8 @@ from controllers.reload.workloads import Workload, WorkloadKey
 
 CONFIG = Reference(SourceKind.CONFIG_MAP, "c")
 SECRET = Reference(SourceKind.SECRET, "s")
+PULL = ExtraReference.IMAGE_PULL_SECRETS
+DRIVER = ExtraReference.CSI_NODE_PUBLISH
 
 VOLUMES: list[Json] = [
     {"name": "c1", "configMap": {"name": "c"}},
@@ -29,6 +31,7 @@ VOLUMES: list[Json] = [
                                                {"secret": {"name": "s"}},
                                                {"serviceAccountToken": {}}]}},
     {"name": "scratch", "emptyDir": {}},
+    {"name": "driver", "csi": {"nodePublishSecretRef": {"name": "s"}}},
 ]  # fmt: skip
 
 
@@ -171,6 +174,34 @@ def test_the_container_that_uses_a_source_takes_its_marker(
     assert container_for(spec, CONFIG, Match.EXPLICIT) == chosen
 
 
+PULLS = PodSpec.model_validate(
+    {
+        "containers": [NOTHING, container("b", "driver")],
+        "volumes": VOLUMES,
+        "imagePullSecrets": [{"name": "s"}],
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("spec", "extra", "chosen"),
+    [
+        pytest.param(PULLS, {PULL}, "app", id="to pull images: the first of all"),
+        pytest.param(PULLS, {DRIVER}, "b", id="of a driver: who mounts the volume"),
+        pytest.param(PULLS, {PULL, DRIVER}, "b", id="both"),
+        pytest.param(PULLS, set(), None, id="nobody asks"),
+        pytest.param(pod(NOTHING), {PULL, DRIVER}, None, id="not used, not mounted"),
+    ],
+)
+def test_other_uses_of_secrets_count_when_they_are_asked_for(
+    spec: PodSpec, extra: set[ExtraReference], chosen: str | None
+) -> None:
+    used = references(spec, extra)
+
+    assert (SECRET in used) is (chosen is not None)
+    assert container_for(spec, SECRET, Match.AUTO, extra) == chosen
+
+
 def test_a_listed_source_that_is_not_used_takes_the_first_container() -> None:
     spec = pod(NOTHING, container("b", "s1"))
 
@@ -194,7 +225,8 @@ def found_under(annotations: dict[str, str]) -> set[str]:
         meta=Meta(annotations=annotations),
         template=PodTemplateSpec(spec=pod(container("app", "both"))),
     )
-    return set(index_values(workload, read_policy(annotations, {}, ReloadOptions())))
+    options = ReloadOptions(allow_cross_namespace=True)
+    return set(index_values(workload, read_policy(annotations, {}, options)))
 
 
 @pytest.mark.parametrize(
@@ -226,6 +258,11 @@ def found_under(annotations: dict[str, str]) -> set[str]:
             {"configmap.reloader.stakater.com/reload": "a.*,b"},
             {"configmap/shop/*", "configmap/shop/b"},
             id="a pattern: all of the namespace",
+        ),
+        pytest.param(
+            {"configmap.reloader.stakater.com/reload": "ops/a"},
+            {"configmap/ops/a"},
+            id="a name of another namespace",
         ),
         pytest.param(
             {

@@ -420,6 +420,66 @@ def test_names_that_share_a_variable_reload_one_after_the_other() -> None:
     assert second.markers[0].variable not in env
 
 
+def far(name: str = "c", **data: str) -> Source:
+    source = config_map(name, **data)
+    return source._replace(key=source.key._replace(namespace="ops"))
+
+
+FAR = {"configmap.reloader.stakater.com/reload": "ops/c"}
+CROSS = ReloadOptions(allow_cross_namespace=True)
+
+
+def test_a_source_of_another_namespace_is_recorded_with_it() -> None:
+    """A17."""
+    (old, new) = (far(k="old"), far(k="new"))
+
+    adopted = must_plan(workload(annotations=FAR), old, options=CROSS)
+    made = must_plan(
+        workload(annotations=FAR, record=dict(adopted.record)), new, options=CROSS
+    )
+
+    assert adopted.markers == ()
+    assert adopted.record == {"cm/ops/c": old.digest.recorded}
+    (marker,) = made.markers
+    assert marker.source == new.key
+    # The second container uses a `c`, but another.
+    assert marker.container == "proxy"
+
+
+def test_sources_of_two_namespaces_and_one_name_get_a_variable_each() -> None:
+    near = config_map(k="new")
+    record = {"cm/c": OLD.digest.recorded, "cm/ops/c": OLD.digest.recorded}
+
+    made = must_plan(
+        workload(annotations=AUTO | FAR, record=record),
+        *(far(k="new"), near),
+        options=CROSS,
+    )
+
+    variables = {marker.source: marker.variable for marker in made.markers}
+    digits = sha256(b"ops/c").hexdigest()[:6]
+    assert variables[near.key] == "STAKATER_C_CONFIGMAP"
+    assert variables[far().key] == f"STAKATER_C_CONFIGMAP_{digits}"
+
+
+def test_a_source_of_another_namespace_that_nobody_lists_is_not_recorded() -> None:
+    asks = AUTO | {"configmap.reloader.stakater.com/reload": "c"}
+
+    assert plan(workload(annotations=asks), far(k="v"), options=CROSS) is None
+
+
+def test_a_source_of_another_namespace_that_goes_reloads_if_that_is_asked_for() -> None:
+    asks = FAR | {"reloader.stakater.com/reload-on-delete": "true"}
+
+    made = must_plan(
+        workload(annotations=asks, record={"cm/ops/c": OLD.digest.recorded}),
+        options=CROSS,
+    )
+
+    assert made.record == {"cm/ops/c": DELETED.recorded}
+    assert [marker.source for marker in made.markers] == [far().key]
+
+
 def test_a_variable_that_two_names_wrote_in_turns_is_the_marker_of_neither() -> None:
     names = ("a-b", "a.b")
     sources = [config_map(name, k="new") for name in names]

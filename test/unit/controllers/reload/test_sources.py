@@ -169,14 +169,18 @@ def test_a_key_is_read_back_from_the_record(kind: SourceKind) -> None:
     assert key.recorded_in("shop") == key.recorded
 
 
-def test_a_key_of_another_namespace_is_recorded_with_it() -> None:
-    key = SourceKey(SourceKind.SECRET, "vault", "a")
+@pytest.mark.parametrize("kind", SourceKind)
+def test_a_key_of_another_namespace_is_recorded_with_it(kind: SourceKind) -> None:
+    key = SourceKey(kind, "ops", "a.b")
 
-    assert key.recorded_in("shop") == "secret/vault/a"
-    assert SourceKey.of_record("secret/vault/a", "shop") == key
+    assert key.recorded_in("shop") == f"{kind.abbreviation}/ops/a.b"
+    assert key.recorded_in("ops") == key.recorded
+    assert SourceKey.of_record(key.recorded_in("shop"), "shop") == key
 
 
-@pytest.mark.parametrize("text", ["", "cm", "cm/", "pod/a", "/a", "cm//a", "cm/a/b/c"])
+@pytest.mark.parametrize(
+    "text", ["", "cm", "cm/", "pod/a", "/a", "cm//a", "cm/a/", "cm/a/b/c"]
+)
 def test_what_is_no_key_of_a_record_is_none(text: str) -> None:
     assert SourceKey.of_record(text, "shop") is None
 

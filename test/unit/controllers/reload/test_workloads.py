@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from controller_runtime import NamespacedName, RawObject
+from controller_runtime import GroupVersionKind, NamespacedName, RawObject
 from controller_runtime.meta import read_meta
 from controllers.reload.workloads import (
     OPTIONAL_WORKLOADS,
     WORKLOADS,
+    ExtraWorkload,
     WorkloadKey,
     is_bare,
     is_run_of_cron_job,
@@ -160,3 +161,80 @@ def test_a_workload_may_wait_until_its_pods_are_deleted(
     workload = read_workload(kind, RawObject(read_meta(raw), raw))
 
     assert waits_for_deletion(workload) is waits
+
+
+# --- kinds from outside ------------------------------------------------------------
+
+KNATIVE = GroupVersionKind("serving.knative.dev", "v1", "Service")
+
+
+@pytest.mark.parametrize(
+    ("text", "gvk", "path"),
+    [
+        (
+            "serving.knative.dev/v1/Service:.spec.template",
+            KNATIVE,
+            ("spec", "template"),
+        ),
+        (
+            "v1/ReplicationController:.spec.template",
+            GroupVersionKind("", "v1", "ReplicationController"),
+            ("spec", "template"),
+        ),
+        (
+            "ray.io/v1/RayCluster:.spec.headGroupSpec.template",
+            GroupVersionKind("ray.io", "v1", "RayCluster"),
+            ("spec", "headGroupSpec", "template"),
+        ),
+        (
+            "ops.example.com/v1beta2/Deployment:.spec.pod",
+            GroupVersionKind("ops.example.com", "v1beta2", "Deployment"),
+            ("spec", "pod"),
+        ),
+    ],
+)
+def test_a_kind_from_outside_is_named_with_the_path_to_its_template(
+    text: str, gvk: GroupVersionKind, path: tuple[str, ...]
+) -> None:
+    """#493, #1057."""
+    extra = ExtraWorkload.parse(text)
+
+    assert extra == (gvk, path)
+    assert WorkloadKey(extra.kind, "shop", "web").gvk == gvk
+    assert extra.kind not in ALL
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Service:.spec.template",
+        "serving.knative.dev/v1/Service",
+        "serving.knative.dev/v1/Service:spec.template",
+        "serving.knative.dev/v1/Service:.",
+        "serving.knative.dev/v1/Service:.spec.containers[0]",
+        "serving.knative.dev/v1/services:.spec.template",
+        "a/b/v1/Service:.spec.template",
+    ],
+)
+def test_what_is_no_kind_with_a_path_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(ValueError, match=r"such as serving\.knative\.dev/v1/Service"):
+        ExtraWorkload.parse(text)
+
+
+@pytest.mark.parametrize("group", ["apps", "argoproj.io"])
+def test_a_kind_that_reloads_anyway_is_refused(group: str) -> None:
+    kind = {"apps": "Deployment", "argoproj.io": "Rollout"}[group]
+
+    with pytest.raises(ValueError, match="reloads anyway; leave it out"):
+        ExtraWorkload.parse(f"{group}/v1/{kind}:.spec.template")
+
+
+@pytest.mark.parametrize(
+    "path", [("spec", "nothing"), ("spec", "template", "spec", "containers"), ("kind",)]
+)
+def test_a_path_to_no_template_reads_as_an_empty_one(path: tuple[str, ...]) -> None:
+    workload = read_workload("Service.v1.serving.knative.dev", entry(), path)
+
+    assert workload.template.spec.containers == ()
+    assert workload.path == path

@@ -8,16 +8,19 @@ from datetime import timedelta
 import pytest
 
 from controller_runtime import ConfigError
+from controllers.reload.hashing import Hashing, MarkerHash
 from controllers.reload.options import (
     AlertFormat,
     AlertOptions,
     AnnotationKeys,
     CronJobStrategy,
+    ExtraReference,
     ReloadOptions,
     Strategy,
 )
 from controllers.reload.sources import SourceKind
 from controllers.reload.terms import Window
+from controllers.reload.workloads import ExtraWorkload
 from controllers.reloader.settings import FLAGS, ReloaderSettings, read
 
 SPC = SourceKind.SECRET_PROVIDER_CLASS
@@ -90,6 +93,20 @@ def test_without_flags_everything_is_as_in_the_original() -> None:
         (["--allow-cross-namespace"], {"allow_cross_namespace": True}),
         (["--legacy-trigger-env", "never"], {"legacy_trigger_env": "never"}),
         (["--recreate-finished-jobs"], {"recreate_finished_jobs": True}),
+        (
+            ["--extra-references=imagePullSecrets,CSINodePublish"],
+            {"extra_references": frozenset(ExtraReference)},
+        ),
+        (
+            ["--extra-workloads=a/v1/B:.spec.c", "--extra-workloads=v1/D:.e"],
+            {
+                "extra_workloads": (
+                    ExtraWorkload.parse("a/v1/B:.spec.c"),
+                    ExtraWorkload.parse("v1/D:.e"),
+                )
+            },
+        ),
+        (["--marker-hash=sha256"], {"hashing": Hashing(marker=MarkerHash.SHA256)}),
     ],
 )
 def test_each_flag_says_what_it_says_in_the_original(
@@ -141,6 +158,9 @@ def test_alerts_to_nowhere_are_remarked_upon() -> None:
 
 
 def test_a_namespace_of_the_environment_counts_unless_flags_name_some() -> None:
+    """Scenario 31: TestResolveWatchNamespaces; a list, the environment, or all."""
+    assert options().namespaces == options(KUBERNETES_NAMESPACE="").namespaces == ()
+    assert options("--namespaces=", KUBERNETES_NAMESPACE="shop").namespaces == ("shop",)
     assert options(KUBERNETES_NAMESPACE="shop").namespaces == ("shop",)
     named = options("--namespaces=blog", KUBERNETES_NAMESPACE="shop")
     assert named.namespaces == ("blog",)
@@ -179,6 +199,22 @@ def test_high_availability_takes_the_name_and_the_place_of_the_pod() -> None:
     assert election is not None
     assert (election.name, election.namespace) == ("stakater-reloader-lock", "ops")
     assert election.identity == "p"
+
+
+@pytest.mark.parametrize(
+    ("word", "ignored"),
+    [
+        ("configMaps", SourceKind.CONFIG_MAP),
+        ("CONFIGMAPS", SourceKind.CONFIG_MAP),
+        ("secrets", SourceKind.SECRET),
+        ("Secrets", SourceKind.SECRET),
+    ],
+)
+def test_a_kind_to_ignore_is_named_in_any_case(word: str, ignored: SourceKind) -> None:
+    """Scenario 31: TestGetIgnoredResourcesList; both are refused, below."""
+    found = options(f"--resources-to-ignore={word}").ignored_sources
+
+    assert found == {ignored, SPC}
 
 
 @pytest.mark.parametrize(
