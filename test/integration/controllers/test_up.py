@@ -76,6 +76,8 @@ async def test_once_shows_each_controller_and_ends_with_nothing_left(
     assert "pods" in out
     assert "STAKATER_SHOP_DATABASE_SECRET=" in out
     assert "Reloaded: 'shop-database'" in out
+    assert "STAKATER_ORDERS_DATABASE_SECRET" in out
+    assert "reloadCount 1" in out
     verdicts = [line for line in out.splitlines() if line.startswith(("✓", "✗"))]
     assert [line.split(":")[0] for line in verdicts] == [f"✓ {n}" for n in CONTROLLERS]
     assert "Traceback" not in err
