@@ -174,6 +174,21 @@ class ReloadSettings(_Section):
     qps: float = Field(default=50.0, ge=0, le=100_000, allow_inf_nan=False)
     """Reloads a second of all workloads together; 0 is no limit."""
 
+    restart_all_kinds: bool = False
+    """Let the annotation `rollout-strategy: restart` evict pods of Deployments and
+    other kinds too, as a ReloaderConfig's always does."""
+
+    max_concurrent_rollouts: int = Field(default=0, ge=0)
+    """Rollouts at once that reloads began; more wait. 0 is any number."""
+
+    max_concurrent_rollouts_per_namespace: int = Field(default=0, ge=0)
+    """The same, in each namespace."""
+
+    rollout_timeout: Seconds = Field(
+        default=timedelta(minutes=10), ge=timedelta(seconds=1)
+    )
+    """Time without headway after which a rollout has failed."""
+
     optional_kinds: bool = True
     """Reload Rollouts of Argo and DeploymentConfigs too, and for SecretProviderClasses,
     while the server has them."""

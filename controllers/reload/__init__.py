@@ -22,6 +22,10 @@
     alerts        telling chats of it       pause      a rest after each reload
     upkeep        what else falls due       ageing     what the record drops
     memory        records that go back      ledger     Jobs that outlive a crash
+    progress      how far a rollout is            rollouts   followed to their end
+    budget        how many at once                order      which goes first
+    restarts      which pods are evicted          restarter  … step by step
+    aftermath     what follows a reload
 
 Gates of time: `suspend`, `windows` (`schedules`), `cooldown`, `brake` (`braking`),
 `debounce` and `rate`; what they remember is `fading`.
@@ -33,7 +37,7 @@ workload what it runs with, so that no change is missed or told twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from api.apps.v1 import ControllerRevision
@@ -50,12 +54,14 @@ from controller_runtime import (
     Manager,
     Permission,
 )
+from controllers.reload.aftermath import Aftermath
 from controllers.reload.ageing import Ageing
 from controllers.reload.alerts.desk import AlertDesk
 from controllers.reload.alerts.sender import Sender
 from controllers.reload.alerts.sinks import SecretUrls
 from controllers.reload.announcer import Announcer
 from controllers.reload.brake import StormBrake
+from controllers.reload.budget import BudgetGate
 from controllers.reload.configfeed import ConfigFeed
 from controllers.reload.configs import Configs
 from controllers.reload.controller import Reloader
@@ -72,9 +78,12 @@ from controllers.reload.metrics import ReloadMetrics
 from controllers.reload.observe import NAMESPACE, Observer, Views
 from controllers.reload.optional import Guest, Guests
 from controllers.reload.options import ReloadOptions, optional_workloads
+from controllers.reload.order import OrderGate
 from controllers.reload.pause import Resuming
 from controllers.reload.rate import RateLimit
 from controllers.reload.rehearsal import Rehearsal
+from controllers.reload.restarter import POD, Restarter
+from controllers.reload.rollouts import Rollouts
 from controllers.reload.sights import Sights
 from controllers.reload.sources import SourceKind
 from controllers.reload.statuscontroller import ConfigReader, StatusReconciler
@@ -82,7 +91,7 @@ from controllers.reload.statusfeeds import StatusFeeds, Wakes
 from controllers.reload.suspend import NamespaceGate, Suspensions
 from controllers.reload.webhook import Notify
 from controllers.reload.windows import Windows
-from controllers.reload.workloads import WORKLOADS
+from controllers.reload.workloads import WORKLOADS, WorkloadKey
 from controllers.reload.writer import Acts, Writer
 
 _NAME = "reload"
@@ -91,6 +100,9 @@ _STATUS_NAME = "reload-config"
 
 _STATUS_WORKERS = 4
 """Configs whose statuses are written at once; reloads have their own workers."""
+
+_RESTARTERS = 5
+"""Steps of restarts that are made at once: each lists the pods of one workload."""
 
 _AFTER_FAILURE = Backoff(base=1.0, ceiling=300.0)
 """Seconds until a refused write is tried again: what refuses it takes a human."""
@@ -132,7 +144,10 @@ def setup(
     suspensions = Suspensions(options.keys.pause, is_asked=not options.namespaces)
     if observer.namespaces is not None:
         suspensions.know(observer.namespaces)
-    feeds = Feeds(views, observer, happenings, metrics, configs, suspensions)
+    rollouts = Rollouts(timeout=options.rollout_timeout.total_seconds())
+    feeds = Feeds(
+        *(views, observer, happenings, metrics, configs, suspensions), rollouts
+    )
     writer: Acts = Rehearsal()
     memory, ledger = Memory(), Ledger(manager.api_reader)
     if not options.dry_run:
@@ -145,8 +160,14 @@ def setup(
             ledger=ledger,
         )
     journal = Journal(wakes)
+
+    def wake(key: WorkloadKey) -> None:
+        controller.queue.add(key, cause="woken")
+
+    restarts, restarter = _restarts(manager, options, observer, rollouts, wake)
     waits = (SuspendGate(), NamespaceGate(suspensions), *_gates_of_time(options))
-    gates = Gates([*waits, journal])
+    others = _gates_of_others(options, observer, rollouts, wake)
+    gates = Gates([*waits, *others, rollouts, journal])
     for reason in HoldReason:
         metrics.watch_pending(reason, partial(gates.count, reason))
     desk = _alert_desk(manager, options, metrics, configs)
@@ -154,6 +175,7 @@ def setup(
         _NAME,
         Reloader(
             *(observer, writer, gates, Announcer(manager.recorder, metrics)),
+            Aftermath(observer, writer, rollouts, restarter, clock=manager.clock),
             happenings,
             metrics=metrics,
             clock=manager.clock,
@@ -169,12 +191,14 @@ def setup(
         randomness=manager.random,
         permissions=_permissions(options),
     )
+    manager.add(restarts)
     manager.add(controller)
     if isinstance(writer, Writer) and Job.gvk.kind not in options.ignored_workloads:
         recall = Recall(ledger, options.namespaces, writer.owe, controller.queue.add)
         manager.add(recall, group=Group.LEADER_ELECTION)
     metrics.watch_depth(partial(len, controller.queue))
     metrics.watch_queue(manager.metrics.queue(_NAME))
+    metrics.watch_rollouts(partial(len, rollouts))
     for kind in (SourceKind.CONFIG_MAP, SourceKind.SECRET):
         if kind in views.sources:
             informer = views.sources[kind].declare(kind.model)
@@ -252,6 +276,59 @@ def _alert_desk(
     return AlertDesk(sender.offer, options.alerts, configs.alerts)
 
 
+def _gates_of_others(
+    options: ReloadOptions,
+    observer: Observer,
+    rollouts: Rollouts,
+    wake: Callable[[WorkloadKey], None],
+) -> Iterator[Gate]:
+    """Yield the gates that wait for other workloads."""
+    yield OrderGate(
+        rollouts,
+        before=observer.before,
+        wake=wake,
+        annotation=options.keys.depends_on,
+    )
+    yield BudgetGate(
+        rollouts,
+        cluster=options.max_concurrent_rollouts,
+        namespace=options.max_concurrent_rollouts_per_namespace,
+        wake=wake,
+    )
+
+
+def _restarts(
+    manager: Manager,
+    options: ReloadOptions,
+    observer: Observer,
+    rollouts: Rollouts,
+    wake: Callable[[WorkloadKey], None],
+) -> tuple[Controller[WorkloadKey], Restarter]:
+    """Make the controller that evicts pods, and what looks know of it."""
+
+    def poke(key: WorkloadKey) -> None:
+        controller.queue.add(key, cause="look")
+
+    restarter = Restarter(
+        manager.api_reader,
+        observer,
+        recorder=manager.recorder("reloader"),
+        rollouts=rollouts,
+        poke=poke,
+        wake=wake,
+    )
+    controller = Controller(
+        f"{_NAME}-restarts",
+        restarter,
+        options=ControllerOptions(max_concurrent_reconciles=_RESTARTERS),
+        limiter=ExponentialLimiter(_AFTER_FAILURE),
+        metrics=manager.metrics,
+        randomness=manager.random,
+        permissions=_permissions_to_evict(options),
+    )
+    return controller, restarter
+
+
 def _held(informer: Informer) -> int:
     return sum(map(len, informer.stores()))
 
@@ -276,3 +353,11 @@ def _permissions(options: ReloadOptions) -> Iterator[Permission]:
     if SourceKind.SECRET_PROVIDER_CLASS not in options.ignored_sources:
         for spc in (SecretProviderClass, SourceKind.SECRET_PROVIDER_CLASS.model):
             yield Permission(spc, ("list", "watch"), namespaces=where)
+
+
+def _permissions_to_evict(options: ReloadOptions) -> Iterator[Permission]:
+    """Yield what evictions take: any ReloaderConfig may ask for them."""
+    if not options.dry_run:
+        where = options.namespaces or None
+        yield Permission(POD, ("list",), namespaces=where)
+        yield Permission(POD, ("create",), subresource="eviction", namespaces=where)

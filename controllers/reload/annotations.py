@@ -45,13 +45,17 @@ from controllers.reload.options import (
     Strategy,
 )
 from controllers.reload.sources import Source, SourceKind
-from controllers.reload.terms import NO_TERMS, Terms
+from controllers.reload.terms import NO_TERMS, Dependency, Terms
+from controllers.reload.workloads import KINDS
 
 PATTERN_MAX = 1024
 """Longest pattern in characters; names of objects have at most 253."""
 
 PATTERNS_MAX = 100
 """Patterns in one annotation, which may have 256 KiB of them; plain names are free."""
+
+DEPENDENCIES_MAX = 64
+"""Workloads that one may wait for, as in a ReloaderConfig."""
 
 _PATTERN_MEMORY = 1 << 20
 """Bytes that a compiled pattern may take; RE2's default is eight times as much."""
@@ -182,6 +186,9 @@ class ReloadPolicy(NamedTuple):
     restarts: bool = False
     """A Rollout restarts its pods, and its template stays."""
 
+    evicts: bool = False
+    """Of other kinds, pods are evicted, and the template stays; see `restarts`."""
+
     on_create: bool = False
     """Reload for any source that appears."""
 
@@ -299,9 +306,10 @@ def read_policy(
     reader = _Reader(metadata, template, options)
     kinds = (kind for kind in SourceKind if kind not in options.ignored_sources)
     rules = {kind: reader.rules(_keys_of(kind, keys)) for kind in kinds}
+    restarts = reader.choice(keys.rollout_strategy, _RolloutStrategy.ROLLOUT)
+    is_restart = restarts is _RolloutStrategy.RESTART
     strategy = reader.choice(keys.strategy, options.strategy)
     cronjob = reader.choice(keys.cronjob_strategy, options.cronjob_strategy)
-    rollout = reader.choice(keys.rollout_strategy, _RolloutStrategy.ROLLOUT)
     scope = reader.choice(keys.scope, Scope.OBJECT)
     cooldown = options.cooldown
     if kind != Deployment.gvk.kind:  # of a Deployment it means `spec.paused`
@@ -311,6 +319,7 @@ def read_policy(
         pause_period=reader.period(keys.pause_period),
         cooldown=cooldown,
         windows=options.windows,
+        after=reader.dependencies(),
     )
     return ReloadPolicy(
         {kind: r for kind, r in rules.items() if r.asks or r.excluded},
@@ -319,7 +328,8 @@ def read_policy(
         tuple(dict.fromkeys(reader.problems)),
         strategy=strategy,
         cronjob=cronjob,
-        restarts=rollout is _RolloutStrategy.RESTART,
+        restarts=is_restart,
+        evicts=is_restart and options.restart_all_kinds,
         on_create=options.reload_on_create or reader.is_set(keys.on_create),
         on_delete=options.reload_on_delete or reader.is_set(keys.on_delete),
         terms=terms,
@@ -428,6 +438,21 @@ class _Reader:
             reason = f"{_shown(text)} is no time such as 90s, 15m or 1h30m; ignored"
             self._refuse(annotation, reason, "PausePeriodInvalid")
             return None
+
+    def dependencies(self) -> tuple[Dependency, ...]:
+        """Read what goes first: `Deployment/db, StatefulSet/cache`."""
+        annotation = self._options.keys.depends_on
+        found: dict[Dependency, None] = {}
+        for item in _items(self._said(annotation)):
+            kind, slash, name = item.partition("/")
+            if not slash or not name or kind not in KINDS:
+                self._refuse(annotation, f"{_shown(item)} is not such as Deployment/db")
+            elif len(found) == DEPENDENCIES_MAX:
+                self._refuse(annotation, f"more than {DEPENDENCIES_MAX} workloads")
+                break
+            else:
+                found[Dependency(kind, name)] = None
+        return tuple(found)
 
     def _said(self, annotation: str) -> str:
         return self._metadata.get(annotation) or self._template.get(annotation, "")

@@ -23,6 +23,9 @@ from controllers.reload.workloads import Workload, WorkloadKey
 log = structlog.get_logger(__name__)
 
 
+_BAD = frozenset({Topic.FAILED, Topic.STUCK})
+
+
 class Announcer:
     """Tells the world; a `Listener`, for `News` and for what cannot be read."""
 
@@ -115,9 +118,11 @@ class Announcer:
         return not is_known
 
     def _log(self, news: News) -> None:
+        kind, namespace, name = news.workload.key
+        if news.topic is Topic.STUCK:
+            log.warning("rollout failed", kind=kind, namespace=namespace, name=name)
         if news.topic is not Topic.RELOADED:
             return
-        kind, namespace, name = news.workload.key
         log.info(
             "Successfully triggered reload",
             kind=kind,
@@ -138,6 +143,10 @@ class Announcer:
             )
             for marker in news.plan.markers:
                 self._metrics.reloaded_for(key, marker.source)
+        elif news.topic is Topic.ROLLED_OUT:
+            self._metrics.rolled_out(key, "complete", seconds=news.seconds)
+        elif news.topic is Topic.STUCK:
+            self._metrics.rolled_out(key, "failed", seconds=news.seconds)
         elif news.topic is Topic.FAILED:
             reason = type(news.error).__name__.removesuffix("Error")
             self._metrics.refused(key, reason, seconds=news.seconds)
@@ -147,8 +156,11 @@ class Announcer:
     def _event(self, news: News) -> None:
         workload = news.workload
         is_warning = news.hold is not None and bool(news.hold.warning)
-        is_warning |= news.topic is Topic.FAILED
-        self._recorders[news.plan.markers[0].source.kind].event(
+        is_warning |= news.topic in _BAD
+        recorder = self._recorder
+        if news.plan.markers:
+            recorder = self._recorders[news.plan.markers[0].source.kind]
+        recorder.event(
             reference(workload.key.gvk, workload.meta),
             type="Warning" if is_warning else "Normal",
             reason=news.outcome.reason,

@@ -79,6 +79,12 @@ def from_settings(settings: Mapping[str, Any]) -> ReloadOptions:
         reloads_per_second=settings["qps"],
         count_by_workload=settings["metrics_by_workload"],
         alerts=_alerts(settings),
+        restart_all_kinds=settings["restart_all_kinds"],
+        max_concurrent_rollouts=settings["max_concurrent_rollouts"],
+        max_concurrent_rollouts_per_namespace=settings[
+            "max_concurrent_rollouts_per_namespace"
+        ],
+        rollout_timeout=settings["rollout_timeout"],
     )
 
 

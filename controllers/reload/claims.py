@@ -253,6 +253,7 @@ def merged(policy: ReloadPolicy, claims: Sequence[Claim]) -> ReloadPolicy:
         wishes=tuple(claims),
         strategy=claims[0].strategy,
         restarts=claims[0].restarts,
+        evicts=claims[0].restarts,
         terms=_merged_terms(policy.terms, claims),
     )
 

@@ -3,6 +3,7 @@
     event of a source ──index──▶ keys ─┐
     event of a workload ───────▶ key ──┴▶ queue ──▶ Reloader.reconcile
                                                       fetch    workload, from the cache
+                                                      follow   `Aftermath`
                                                       observe  policy and sources
                                                       decide   `rollout.decide`
                                                       wait     `Gates`, and look again
@@ -34,6 +35,7 @@ from controller_runtime import (
     NotFoundError,
     Result,
 )
+from controllers.reload.aftermath import Aftermath
 from controllers.reload.annotations import ReloadPolicy
 from controllers.reload.announcer import Announcer
 from controllers.reload.gates import Gates, Hold, HoldReason, Turn, Waiting
@@ -93,6 +95,7 @@ class Reloader:
         writer: Acts,
         gates: Gates,
         announcer: Announcer,
+        aftermath: Aftermath,
         happenings: Happenings,
         *,
         metrics: ReloadMetrics,
@@ -106,6 +109,7 @@ class Reloader:
         self._writer = writer
         self._gates = gates
         self._announcer = announcer
+        self._aftermath = aftermath
         self._listeners: tuple[Listener, ...] = (announcer, *listeners)
         self._upkeep = tuple(upkeep)
         self._memory = Memory() if memory is None else memory
@@ -134,7 +138,10 @@ class Reloader:
             if workload is None or not self._is_ours(workload):
                 self._forget(key)
                 return None
-            result = await self._look(self._writer.seen(workload))
+            workload = self._writer.seen(workload)
+            if (news := self._aftermath.look(workload)) is not None:
+                self._publish(news)
+            result = self._aftermath.no_later(key, await self._look(workload))
         except ConflictError:
             # Not the version that was decided for. No failure: the next look will do.
             seconds = self._conflicts.when(key, now=0)
@@ -152,7 +159,8 @@ class Reloader:
         key = workload.key
         self._observer.bind(workload)
         policy = self._observer.policy(workload)
-        self._announcer.problems(workload, problems(workload, policy))
+        found = (*problems(workload, policy), *self._gates.problems(workload, policy))
+        self._announcer.problems(workload, found)
         await self._rehearse(workload, policy)
         if not policy.asks:
             self._happenings.forget(key)
@@ -200,16 +208,19 @@ class Reloader:
     async def _compare(self, workload: Workload, policy: ReloadPolicy) -> _Compared:
         """Compare, and write if there is a difference and nothing holds it."""
         key = workload.key
-        sources = tuple(self._observer.sources(workload, policy))
-        happened = self._happened(workload, sources)
-        plan = decide(workload, policy, sources, happened)
+        plan, happened = self._decide(workload, policy)
+        restart = await self._aftermath.go_on(workload, policy, plan)
+        if restart.news is not None:
+            self._publish(restart.news)
+        if restart.is_on:
+            return _Compared(self._later)
         is_reloaded = False
         if plan is None or not plan.markers:
             self._tell_settled(key)
         if plan is None:
             self._memory.learn(workload, recorded_text(workload))
         if plan is not None and plan.markers:
-            turn = Turn(workload, policy, plan, self._clock.now(), _now())
+            turn = Turn(workload, policy, plan, self._clock.now(), _now(), self._due)
             if (hold := self._enter(turn)) is not None:
                 return _Compared(self._again(hold), is_brief=hold.quiet)
             is_reloaded = await self._reload(turn)
@@ -237,6 +248,22 @@ class Reloader:
             outcome = await self._rehearsal.carry_out(seen, policy, plan)
             if plan.markers:
                 self._tell(seen, plan, outcome, began)
+
+    def _due(self, key: WorkloadKey) -> Plan | None:
+        """Return what a workload has to reload for, if it has; that changes nothing."""
+        workload = self._observer.workload(key)
+        if workload is None or not self._is_ours(workload):
+            return None
+        workload = self._writer.seen(workload)
+        plan, _ = self._decide(workload, self._observer.policy(workload))
+        return plan if plan is not None and plan.markers else None
+
+    def _decide(
+        self, workload: Workload, policy: ReloadPolicy
+    ) -> tuple[Plan | None, Happened]:
+        sources = tuple(self._observer.sources(workload, policy))
+        happened = self._happened(workload, sources)
+        return decide(workload, policy, sources, happened), happened
 
     def _happened(self, workload: Workload, sources: Iterable[Source]) -> Happened:
         """Return what was noted; at a first look, what may have come before it too."""
@@ -338,6 +365,7 @@ class Reloader:
             upkeep.forget(key)
         self._gates.forget(key)
         self._announcer.forget(key)
+        self._aftermath.forget(key)
         self._looked.discard(key)
         self._conflicts.forget(key)
         self._happenings.forget(key)

@@ -1,6 +1,6 @@
 """What makes the controller look: events of workloads, sources and namespaces.
 
-    workload   its spec or an annotation of it has changed, not its status
+    workload   its spec or an annotation of it has changed; its status, if it rolls out
     source     there is news of it: all that it may concern look
     namespace  it has become ours, or is suspended no more: all in it look
 
@@ -9,7 +9,14 @@ Kinds that are always there are watched from the start. The others are `Guest`s.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Container,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
@@ -23,6 +30,7 @@ from controller_runtime import (
     Event,
     Kind,
     KindSource,
+    Predicate,
     RawObject,
     Updated,
     Watching,
@@ -68,8 +76,21 @@ class Feeds:
         metrics: ReloadMetrics,
         configs: Configs,
         suspensions: Suspensions,
+        followed: Container[WorkloadKey],
     ) -> None:
+        """Make none yet.
+
+        Args:
+            views: What is kept of each kind.
+            observer: Knows which workloads a source may concern.
+            happenings: Told of what a look cannot see.
+            metrics: Told of events of sources.
+            configs: What ReloaderConfigs ask for.
+            suspensions: Which namespaces are suspended.
+            followed: Workloads of which the status matters, at the moment.
+        """
         self._configs = configs
+        self._followed = followed
         self._views = views
         self._observer = observer
         self._happenings = happenings
@@ -160,8 +181,12 @@ class Feeds:
         return KindSource(view, NAMESPACE, handler, [annotation_changed()])
 
     def _of_workloads(self, kind: str, model: Kind) -> Feed:
+        def is_followed(event: Event) -> bool:
+            return workload_key(kind, event.object) in self._followed
+
         # Labels, because ReloaderConfigs select by them.
         predicate = generation_changed() | annotation_changed() | label_changed()
+        predicate |= Predicate(is_followed)
         handler = _WorkloadHandler(kind, self._observer, self._happenings)
         return KindSource(self._views.workloads, model, handler, [predicate])
 

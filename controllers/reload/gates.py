@@ -16,12 +16,12 @@ awaited, so that two workers never take one place, and `end`-ed whatever came of
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
-from controllers.reload.annotations import ReloadPolicy
+from controllers.reload.annotations import Problem, ReloadPolicy
 from controllers.reload.rollout import Plan
 from controllers.reload.workloads import Workload, WorkloadKey
 
@@ -47,6 +47,12 @@ class HoldReason(StrEnum):
     RATE = "Rate"
     """Other workloads are before it."""
 
+    ORDER = "Order"
+    """Another workload goes first."""
+
+    BUDGET = "Budget"
+    """Too many roll out."""
+
 
 class Hold(NamedTuple):
     """A reload has to wait."""
@@ -69,6 +75,10 @@ class Hold(NamedTuple):
     about each reload that is held for this reason."""
 
 
+def _nothing(key: WorkloadKey) -> None:
+    del key
+
+
 class Turn(NamedTuple):
     """A reload that wants to be made."""
 
@@ -82,6 +92,9 @@ class Turn(NamedTuple):
 
     at: float
     """Seconds of the event loop's clock."""
+
+    due: Callable[[WorkloadKey], Plan | None] = _nothing
+    """Says what another workload has to reload for, if it has."""
 
     @property
     def key(self) -> WorkloadKey:
@@ -106,11 +119,19 @@ class Gate:
     def end(self, turn: Turn, *, is_reloaded: bool) -> None:
         """Note what came of it; follows each `begin`."""
 
+    def withdraw(self, key: WorkloadKey, hold: Hold) -> None:
+        """Note that another gate holds what might have passed this one."""
+
     def settle(self, key: WorkloadKey) -> None:
         """Note that a workload has nothing to reload for."""
 
     def forget(self, key: WorkloadKey) -> None:
         """Let go of a workload that is no more, or wants nothing any more."""
+
+    def problems(self, workload: Workload, policy: ReloadPolicy) -> Iterable[Problem]:
+        """Name what was asked for and cannot be."""
+        del workload, policy
+        return ()
 
 
 class SuspendGate(Gate):
@@ -170,6 +191,9 @@ class Gates:
             if (hold := gate.ask(turn)) is not None:
                 self._waiting[turn.key] = Waiting(turn, hold)
                 self._reasons[hold.reason] += 1
+                for other in self._gates:
+                    if other is not gate:
+                        other.withdraw(turn.key, hold)
                 return hold
         for gate in self._gates:
             gate.begin(turn)
@@ -194,6 +218,11 @@ class Gates:
         for gate in self._gates:
             gate.settle(key)
         return self._wait_no_more(key)
+
+    def problems(self, workload: Workload, policy: ReloadPolicy) -> Iterator[Problem]:
+        """Yield what was asked for and cannot be."""
+        for gate in self._gates:
+            yield from gate.problems(workload, policy)
 
     def forget(self, key: WorkloadKey) -> None:
         """Let go of a workload."""

@@ -22,6 +22,9 @@ from controllers.reload.options import Strategy
 from controllers.reload.sources import SourceKey, SourceKind
 from controllers.reload.workloads import WorkloadKey
 
+_ROLLOUT_BUCKETS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600)
+"""Seconds; what takes longer has a limit of its own."""
+
 _SUCCESS = {True: "true", False: "false"}
 _RESULT = {True: "success", False: "error"}
 
@@ -108,6 +111,18 @@ class ReloadMetrics:
         self._alerts = self._counter(
             "alerts_total", "Alerts, by what became of them.", "sink", "result"
         )
+        self._rollouts = Histogram(
+            "reloader_rollout_duration_seconds",
+            "Time from a reload until all pods are new, or it is given up.",
+            ["kind", "outcome"],
+            buckets=_ROLLOUT_BUCKETS,
+            registry=self._registry,
+        )
+        self._rolling = Gauge(
+            "reloader_rollouts",
+            "Rollouts under way that reloads began.",
+            registry=self._registry,
+        )
         self._watched = Gauge(
             "reloader_watched_resources",
             "ConfigMaps and Secrets that are watched.",
@@ -178,6 +193,10 @@ class ReloadMetrics:
         self._errors.labels("reload").inc()
         self._retries.inc()
 
+    def rolled_out(self, key: WorkloadKey, outcome: str, *, seconds: float) -> None:
+        """Count a rollout that is over: `complete` or `failed`."""
+        self._rollouts.labels(key.kind, outcome).observe(seconds)
+
     def looked(self, key: WorkloadKey, result: str, *, seconds: float) -> None:
         """Count a look: `success` if it reloaded, else `error` or `skipped`."""
         self._scanned.labels(key.kind).inc()
@@ -221,6 +240,10 @@ class ReloadMetrics:
     def watch_depth(self, depth: Callable[[], float]) -> None:
         """Show how many workloads wait for a look."""
         self._depth.set_function(depth)
+
+    def watch_rollouts(self, count: Callable[[], float]) -> None:
+        """Show how many rollouts are under way."""
+        self._rolling.set_function(count)
 
     def watch_sources(self, kind: SourceKind, count: Callable[[], float]) -> None:
         """Show how many sources of a kind there are."""

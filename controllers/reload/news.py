@@ -40,6 +40,12 @@ class Topic(StrEnum):
     SKIPPED = "skipped"
     """There was a change, and nothing restarts."""
 
+    ROLLED_OUT = "rolloutComplete"
+    """It was written, and all pods are new and available."""
+
+    STUCK = "rolloutFailed"
+    """It was written, and its pods do not get there."""
+
 
 class Outcome(NamedTuple):
     """What came of a plan, as an Event says it."""
@@ -56,14 +62,15 @@ class News(NamedTuple):
 
     workload: Workload
     plan: Plan
-    """Has markers: the sources that changed."""
+    """Has markers: the sources that changed. Of a rollout that another process began,
+    they are not known."""
 
     outcome: Outcome
     now: datetime
     """Wall-clock time, with a zone."""
 
     seconds: float = 0.0
-    """That the write took."""
+    """That the write took; of a rollout, that it took."""
 
     error: Exception | None = None
     """Why it failed."""

@@ -35,6 +35,7 @@ from controllers.reload.entries import Entries, Lends
 from controllers.reload.filters import not_in, selector
 from controllers.reload.keys import KeyScope
 from controllers.reload.options import ReloadOptions
+from controllers.reload.progress import is_at_rest
 from controllers.reload.references import (
     Reference,
     index_values,
@@ -42,6 +43,8 @@ from controllers.reload.references import (
     references,
     used_keys,
 )
+from controllers.reload.restarts import RESTARTING
+from controllers.reload.rollout import REVISION, is_as_reloaded
 from controllers.reload.sources import (
     Source,
     SourceKey,
@@ -67,6 +70,9 @@ from controllers.reload.workloads import reducer as workload_reducer
 _INDEX = "reload"
 
 _GROUP = "reloader.stakater.com/"
+
+_LEFT_BY_US = (REVISION.encode(), RESTARTING.encode())
+"""What stands in workloads that were reloaded."""
 
 _BY_SOURCE = "source"
 """Index of what pods say of SecretProviderClasses."""
@@ -357,6 +363,21 @@ class Observer:
         """Return what configs claim of a workload, in the order of precedence."""
         return self._configs.claims(workload.key, workload.meta.labels)
 
+    def reloaded(self, kind: str) -> Iterator[Workload]:
+        """Yield what a reload may still be under way in; no other workload is parsed.
+
+        Nobody has changed it since it was reloaded, and it is not at rest; or its pods
+        are evicted.
+        """
+        for entry in self._workloads[kind].list(""):
+            if not any(word in entry.raw for word in _LEFT_BY_US):
+                continue
+            rolls = is_as_reloaded(kind, entry.meta) and not is_at_rest(entry)
+            if not (rolls or RESTARTING in entry.meta.annotations):
+                continue
+            if self.may_reload(kind, entry) and self.is_ours(entry.meta.namespace):
+                yield read_workload(kind, entry, self._paths.get(kind))
+
     def policy(self, workload: Workload) -> ReloadPolicy:
         """Return what is asked for: in annotations, by configs and by flags."""
         live, _ = self._split(workload)
@@ -387,6 +408,13 @@ class Observer:
             self._options,
             kind=workload.key.kind,
         )
+
+    def before(self, key: WorkloadKey) -> Iterator[WorkloadKey]:
+        """Yield the workloads that come before one."""
+        workload = self.workload(key)
+        if workload is not None:
+            for kind, name in self.policy(workload).terms.after:
+                yield WorkloadKey(kind, key.namespace, name)
 
     def sources(self, workload: Workload, policy: ReloadPolicy) -> Iterator[Source]:
         """Yield the sources that exist and may concern a workload.

@@ -173,7 +173,11 @@ class AnnotationKeys:
     """Workload: a `Strategy` of its own."""
 
     rollout_strategy: str = f"{_GROUP}/rollout-strategy"
-    """Rollout: `restart` restarts the pods and leaves the template as it is."""
+    """Rollout: `restart` restarts the pods and leaves the template as it is. Other
+    kinds: the same, by eviction, under `restart_all_kinds`."""
+
+    depends_on: str = f"{_GROUP}/depends-on"
+    """Workload: others of its namespace that go first, as `Deployment/db`."""
 
     cronjob_strategy: str = f"{_GROUP}/cronjob-reload-strategy"
     """CronJob: a `CronJobStrategy` of its own."""
@@ -249,6 +253,21 @@ class ReloadOptions:
     allow_cross_namespace: bool = False
     """Let workloads list sources of other namespaces, as `namespace/name`, and
     ReloaderConfigs name workloads and select sources there."""
+
+    restart_all_kinds: bool = False
+    """Let `rollout_strategy` count for Deployments, StatefulSets, DaemonSets and
+    DeploymentConfigs too: their pods are evicted. In the original it does nothing
+    there. What a ReloaderConfig says counts in any case."""
+
+    max_concurrent_rollouts: int = 0
+    """Rollouts under way at once that reloads began; more wait. 0 is any number."""
+
+    max_concurrent_rollouts_per_namespace: int = 0
+    """The same, in each namespace."""
+
+    rollout_timeout: timedelta = timedelta(minutes=10)
+    """A rollout that makes no headway for this long has failed, and waits for nothing
+    any more. Deployments that allow for more in `progressDeadlineSeconds` get it."""
 
     namespaces: tuple[str, ...] = ()
     """Only workloads and sources of these namespaces; empty for all."""

@@ -3,14 +3,15 @@
     env-vars     a variable for each changed source, in the container that uses it
     annotations  one annotation of the pod template, for the first of them
     restart      of a Rollout: when it is to make its pods anew, and no more
+    evicted      the others: what is begun, and the record when it is done
 
 What a ReloaderConfig asks for leaves the marks of why-xn/reloader-operator too, so that
 what reads these goes on to work: the hash of the content as an annotation of the pod
 template, and the time as a variable of the first container, or as an annotation.
 
-The record goes along, with the time of the reload, and the resource version: the server
-answers with a conflict when the workload has changed since, and then all of it has to
-be decided again.
+The record goes along, with the time of the reload and the name of the template that is
+made, and the resource version: the server answers with a conflict when the workload
+has changed since, and then all of it has to be decided again.
 
 Kinds of Kubernetes' own are patched strategically, item by item. The others cannot be:
 they get their list of containers back whole, as it was in the version that the patch
@@ -30,14 +31,18 @@ import msgspec
 from controller_runtime import Json, Patch, merge_patch, strategic_merge_patch
 from controllers.reload.options import Strategy
 from controllers.reload.pause import Pausing
+from controllers.reload.progress import ROLLING_KINDS
+from controllers.reload.restarts import RESTARTING, Restarting, restart_change
 from controllers.reload.rollout import (
     LAST_RELOADED_FROM,
     RECORD,
     RELOADED_AT,
+    REVISION,
     Marker,
     Plan,
+    next_revision,
 )
-from controllers.reload.workloads import WORKLOADS, Workload
+from controllers.reload.workloads import WORKLOADS, Workload, waits_for_deletion
 
 TRIGGERED_AT = "RELOADER_TRIGGERED_AT"
 """Variable of the first container: when it was reloaded (RFC 3339)."""
@@ -60,6 +65,28 @@ def record_patch(
         reloaded: When it was reloaded in another way, if it was.
     """
     return merge_patch({"metadata": _metadata(workload, plan, reloaded)})
+
+
+def begin_restart_patch(
+    workload: Workload, plan: Plan | None, *, now: datetime
+) -> Patch:
+    """Build the patch that begins a restart by eviction; its record comes later.
+
+    Where nothing happens to pods until they are deleted, new ones get the markers.
+    """
+    annotations = {RESTARTING: Restarting(restart_change(plan)).text}
+    if plan is not None and plan.markers:
+        annotations[RELOADED_AT] = _instant(now)
+    body: dict[str, object] = {
+        "metadata": {
+            "resourceVersion": workload.meta.resource_version,
+            "annotations": annotations,
+        }
+    }
+    if plan is not None and plan.markers and waits_for_deletion(workload):
+        body["spec"] = {"template": _template(workload, plan, now)}
+        return strategic_merge_patch(body)
+    return merge_patch(body)
 
 
 def restart_patch(workload: Workload, plan: Plan, *, now: datetime) -> Patch:
@@ -147,10 +174,12 @@ def _moment(now: datetime) -> str:
 def notes(plan: Plan, reloaded: datetime | None) -> Mapping[str, str]:
     """Return the annotations that a workload carries for us."""
     record = {RECORD: record_text(plan.record)}
-    if reloaded is None:
-        return record
-    moment = reloaded.astimezone(UTC).isoformat(timespec="milliseconds")
-    return record | {RELOADED_AT: moment.replace("+00:00", "Z")}
+    return record if reloaded is None else record | {RELOADED_AT: _instant(reloaded)}
+
+
+def _instant(now: datetime) -> str:
+    moment = now.astimezone(UTC).isoformat(timespec="milliseconds")
+    return moment.replace("+00:00", "Z")
 
 
 def _metadata(
@@ -159,10 +188,16 @@ def _metadata(
     reloaded: datetime | None,
     pausing: Pausing | None = None,
 ) -> Mapping[str, object]:
-    paused_at = {} if pausing is None else {pausing.key: pausing.since}
+    annotations: dict[str, str | None] = {**notes(plan, reloaded)}
+    if pausing is not None:
+        annotations[pausing.key] = pausing.since
+    if reloaded is not None and workload.key.kind in ROLLING_KINDS:
+        annotations[REVISION] = next_revision(workload.key.kind, workload.meta)
+    if RESTARTING in workload.meta.annotations:
+        annotations[RESTARTING] = None  # with the record, it is over
     return {
         "resourceVersion": workload.meta.resource_version,
-        "annotations": {**notes(plan, reloaded), **paused_at},
+        "annotations": annotations,
     }
 
 

@@ -54,6 +54,12 @@ class Rehearsal:
         del key, current
         return None
 
+    async def begin_restart(self, workload: Workload, plan: Plan | None, /) -> None:
+        """Leave what another process has begun as it is."""
+
+    async def end_restart(self, workload: Workload, plan: Plan | None, /) -> None:
+        """Leave what another process has begun as it is."""
+
     def forget(self, key: WorkloadKey, /) -> None:
         """Forget a workload."""
         self._records.pop(key, None)

@@ -42,8 +42,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from api.apps.v1 import Deployment
 from api.core.v1 import Container, PodSpec
-from controller_runtime import NamespacedName
+from controller_runtime import Meta, NamespacedName
 from controllers.reload.annotations import Match, Problem, ReloadPolicy, Wish
 from controllers.reload.digest import DELETED
 from controllers.reload.happenings import Happened
@@ -57,6 +58,12 @@ RECORD = "reloader.stakater.com/applied-hashes"
 
 RELOADED_AT = "reloader.stakater.com/reloaded-at"
 """Annotation of a workload: when it was reloaded last, in RFC 3339."""
+
+REVISION = "reloader.stakater.com/reloaded-revision"
+"""Annotation of a workload: names the pod template that its last reload has made."""
+
+_DEPLOYMENT_REVISION = "deployment.kubernetes.io/revision"
+"""Annotation that the controller of Deployments counts templates with."""
 
 LAST_RELOADED_FROM = "reloader.stakater.com/last-reloaded-from"
 """Annotation of a pod template: the original's marker where it writes no variable."""
@@ -188,13 +195,18 @@ def concerns(workload: Workload, policy: ReloadPolicy, source: Source) -> bool:
 
 
 def describe(plan: Plan, workload: WorkloadKey, outcome: str) -> str:
-    """Say in an Event which sources changed, and what came of it for a workload."""
+    """Say in an Event which sources changed, and what came of it for a workload.
+
+    Of a plan without markers, it is not known what changed.
+    """
     sources = ", ".join(
         f"'{s.name}' of type '{s.kind.type_name}' in namespace '{s.namespace}'"
         for s in (marker.source for marker in plan.markers)
     )
     kind, namespace, name = workload
     subject = f"'{name}' of type '{kind}' in namespace '{namespace}'"
+    if not sources:
+        return f"{subject} {outcome}"
     return f"{sources} changed: {subject} {outcome}"
 
 
@@ -225,6 +237,30 @@ def parse_record(text: str) -> Mapping[str, str] | None:
         return _record_decoder.decode(text)
     except msgspec.MsgspecError:
         return None
+
+
+def next_revision(kind: str, meta: Meta) -> str:
+    """Name the pod template that a change of this version will make.
+
+    It is the next generation; but of a Deployment, where annotations count as well,
+    and its controller writes one, it is the next revision.
+    """
+    return str(_revision(kind, meta) + 1)
+
+
+def is_as_reloaded(kind: str, meta: Meta) -> bool:
+    """Tell whether nobody has changed a pod template since the last reload."""
+    made, now = meta.annotations.get(REVISION, ""), _revision(kind, meta)
+    if kind != Deployment.gvk.kind:
+        return made == str(now)
+    return made in {str(now), str(now + 1)}  # it may not have been seen yet
+
+
+def _revision(kind: str, meta: Meta) -> int:
+    if kind != Deployment.gvk.kind:
+        return meta.generation
+    text = meta.annotations.get(_DEPLOYMENT_REVISION, "")
+    return int(text) if text.isdecimal() and len(text) < 19 else 0  # anybody's text
 
 
 def variable_name(source: SourceKey) -> str:

@@ -58,6 +58,9 @@ OPTIONAL_WORKLOADS: Mapping[str, WorkloadModel] = {
 
 _MODELS: Mapping[str, WorkloadModel] = {**WORKLOADS, **OPTIONAL_WORKLOADS}
 
+KINDS = frozenset(_MODELS)
+"""All of them."""
+
 
 TemplatePath: TypeAlias = tuple[str, ...]
 """Fields from an object to its pod template."""

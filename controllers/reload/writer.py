@@ -36,13 +36,15 @@ from controllers.reload.memory import Memory
 from controllers.reload.news import Outcome, Topic
 from controllers.reload.options import CronJobStrategy, ReloadOptions
 from controllers.reload.patches import (
+    begin_restart_patch,
     patch_for,
     record_patch,
     record_text,
     restart_patch,
 )
 from controllers.reload.pause import pause_of_reload
-from controllers.reload.rollout import Plan
+from controllers.reload.restarts import is_evicted
+from controllers.reload.rollout import Plan, read_record
 from controllers.reload.webhook import Notify
 from controllers.reload.workloads import Workload, WorkloadKey, waits_for_deletion
 
@@ -51,6 +53,8 @@ _FIELD_MANAGER = "Reloader"
 
 
 RELOADED = Outcome("Reloaded", "reloads")
+
+RESTARTED = Outcome("Reloaded", "restarts: its pods are evicted, a few at a time")
 
 ON_DELETE = Outcome(
     "Reloaded", "reloads when its pods are deleted: its update strategy is OnDelete"
@@ -93,6 +97,14 @@ class Acts(Protocol):
         self, key: WorkloadKey, current: Workload | None, /
     ) -> Owed | None:
         """Finish what was begun under a key; return what has become of it."""
+        ...
+
+    async def begin_restart(self, workload: Workload, plan: Plan | None, /) -> None:
+        """Begin a restart that goes on by itself."""
+        ...
+
+    async def end_restart(self, workload: Workload, plan: Plan | None, /) -> None:
+        """End it, with the record that the plan has."""
         ...
 
     def forget(self, key: WorkloadKey, /) -> None:
@@ -148,6 +160,9 @@ class Writer:
                 return await self._reload_cron_job(workload, policy, plan)
             case Job.gvk.kind:
                 return await self._reload_job(workload, plan)
+            case _ if is_evicted(workload.key, policy):
+                await self.begin_restart(workload, plan)
+                return RESTARTED
             case _:
                 patch = self._patch_of(workload, policy, plan)
                 await self._write(workload, patch, plan)
@@ -197,6 +212,26 @@ class Writer:
             return restart_patch(workload, plan, now=now)
         pausing = pause_of_reload(workload, policy, now)
         return patch_for(workload, plan, now=now, pausing=pausing)
+
+    async def begin_restart(self, workload: Workload, plan: Plan | None) -> None:
+        """Write down that the pods of a workload are to go; see `restarts`.
+
+        Raises:
+            ConflictError: The workload is not the version that the plan is for.
+            ApiError: The server refuses.
+        """
+        now = self._clock.now()
+        await self._patch(workload, begin_restart_patch(workload, plan, now=now))
+
+    async def end_restart(self, workload: Workload, plan: Plan | None) -> None:
+        """Write the record of a restart that is over, or not wanted any more.
+
+        Raises:
+            ConflictError: The workload is not the version that the plan is for.
+            ApiError: The server refuses.
+        """
+        plan = plan or Plan(read_record(workload) or {})
+        await self._write(workload, record_patch(workload, plan), plan)
 
     async def _reload_cron_job(
         self, workload: Workload, policy: ReloadPolicy, plan: Plan

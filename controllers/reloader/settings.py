@@ -59,6 +59,7 @@ _KEYS: Mapping[str, str] = {
     "rollout-strategy-annotation": "rollout_strategy",
     "pause-deployment-annotation": "pause_period",
     "pause-deployment-time-annotation": "paused_at",
+    "depends-on-annotation": "depends_on",
 }
 """Flag → field of `AnnotationKeys`. Four of them the original does not have."""
 
@@ -98,6 +99,12 @@ FLAGS: Sequence[Flag] = (
     Flag("cronjob-strategy", _TEXT, "create (default), patch or ignore."),
     Flag("legacy-trigger-env", _TEXT, "crd (default), never or always."),
     Flag("allow-cross-namespace", _SWITCH, "Name what is in other namespaces."),
+    Flag("restart-strategy-all-kinds", _SWITCH, "Evict pods of other kinds too."),
+    Flag("max-concurrent-rollouts", _TEXT, "Rollouts at once; 0 is any number."),
+    Flag(
+        "max-concurrent-rollouts-per-namespace", _TEXT, "The same, in each namespace."
+    ),
+    Flag("rollout-timeout", _TEXT, "Without headway, a rollout has failed; 10m."),
     Flag("recreate-finished-jobs", _SWITCH, "Run Jobs again that have ended."),
     Flag("extra-references", _LIST, "imagePullSecrets, csiNodePublish."),
     Flag("extra-workloads", _LIST, "group/version/Kind:.path.to.template."),
@@ -200,6 +207,12 @@ def _options(flags: Flags, environ: Mapping[str, str]) -> ReloadOptions:
             "crd",
         ),
         allow_cross_namespace=flags.is_on("allow-cross-namespace"),
+        restart_all_kinds=flags.is_on("restart-strategy-all-kinds"),
+        max_concurrent_rollouts=_count(flags, "max-concurrent-rollouts"),
+        max_concurrent_rollouts_per_namespace=_count(
+            flags, "max-concurrent-rollouts-per-namespace"
+        ),
+        rollout_timeout=max(_span(flags, "rollout-timeout", "10m"), _SECOND),
         recreate_finished_jobs=flags.is_on("recreate-finished-jobs"),
         dry_run=flags.is_on("dry-run"),
         auto_reload_all=flags.is_on("auto-reload-all"),
@@ -255,6 +268,9 @@ def _number(flags: Flags, name: str, default: str) -> float:
 
 _NUMBER_MAX = 100_000
 
+_SECOND = timedelta(seconds=1)
+"""Least that a rollout may take."""
+
 
 def _alerts(environ: Mapping[str, str]) -> AlertOptions:
     """Read the original's variables; an unknown sink is a raw one, as there."""
@@ -287,6 +303,14 @@ _STRATEGIES = {
 
 
 V = TypeVar("V")
+
+
+def _count(flags: Flags, name: str) -> int:
+    """Read how many; none by default."""
+    text = flags.text(name, "0")
+    if not text.isdecimal() or len(text) > 9:
+        raise ConfigError(f"--{name}={text} is no number such as 5")
+    return int(text)
 
 
 def _chosen(flags: Flags, name: str, known: Mapping[str, V], default: str) -> V:

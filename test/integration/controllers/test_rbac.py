@@ -54,6 +54,7 @@ from controller_runtime.testing.eventually import eventually, eventually_list
 from controller_runtime.testing.permissions import RecordingTransport
 from controllers.manager import build
 from controllers.rbac import RoleOptions, manifest
+from controllers.reload.restarts import RESTARTING
 from controllers.reload.rollout import RECORD
 from controllers.settings import ReloadSettings, Settings
 
@@ -164,7 +165,53 @@ class Site:
         """Have a ReloaderConfig, and say its CRD."""
         await install_crds(self.cluster.api, CONFIGS)
         target = {"kind": "Deployment", "name": "shop"}
-        await self.create(ReloaderConfig.gvk, "shop", spec={"targets": [target]})
+        evicted = {"kind": "StatefulSet", "name": "evicted"}
+        targets = [target, {**evicted, "rolloutStrategy": "restart"}]
+        await self.create(ReloaderConfig.gvk, "shop", spec={"targets": targets})
+
+    async def open_evicted(self, *, has_controllers: bool) -> None:
+        """Create a workload whose pods are evicted, with a pod.
+
+        Args:
+            has_controllers: Somebody makes the pod, and another one in its place.
+        """
+        labels = {"app": "evicted"}
+        spec = _spec(StatefulSet.gvk) | {"selector": {"matchLabels": labels}}
+        spec["template"]["metadata"]["labels"] = labels
+        spec["replicas"] = int(has_controllers)
+        await self.create(StatefulSet.gvk, "evicted", spec=spec)
+        if has_controllers:
+            return
+        owner = await self.client.get(StatefulSet.gvk, "evicted", self.namespace)
+        reference = {
+            "apiVersion": StatefulSet.gvk.api_version,
+            "kind": StatefulSet.gvk.kind,
+            "name": "evicted",
+            "uid": owner["metadata"]["uid"],
+            "controller": True,
+        }
+        metadata = {
+            "name": "evicted-0",
+            "namespace": self.namespace,
+            "labels": labels,
+            "ownerReferences": [reference],
+        }
+        containers = [{"name": "app", "image": "registry.example/app"}]
+        head = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}
+        await self.client.create({**head, "spec": {"containers": containers}})
+
+    async def evicted(self, since: str = "") -> str:
+        """Wait until its record is another one, and return it."""
+
+        def is_new(obj: Json) -> bool:
+            is_over = RESTARTING not in obj["metadata"]["annotations"]
+            return is_over and _record(obj) not in {"", since}
+
+        gvk = StatefulSet.gvk
+        obj = await eventually(
+            *(self.client, gvk, "evicted", self.namespace, is_new), timeout=90
+        )
+        return _record(obj)
 
     async def stated(self) -> None:
         """Wait until the ReloaderConfig has a status."""
@@ -321,14 +368,16 @@ async def test_the_manager_needs_all_of_its_role_and_nothing_else(
         await shop.install_optional_kinds()
         await shop.configure()
         await shop.open_shop()
+        await shop.open_evicted(has_controllers=False)
 
         config = shop.config_of(token)
         async with HttpTransport(config) as transport:
             recording = RecordingTransport(transport)
             async with running(settings, recording, config) as manager:
-                adopted = await shop.reloaded({})
+                adopted, evicted = await shop.reloaded({}), await shop.evicted()
                 await shop.change("new")
                 await shop.reloaded(adopted)
+                await shop.evicted(evicted)
                 await shop.told()
                 await shop.stated()
                 await shop.tell_twice(manager)
@@ -360,14 +409,16 @@ async def test_limited_to_namespaces_it_needs_roles_there_and_no_cluster_role(
         roles = await shop.roles(settings, options)
         await shop.configure()
         await shop.open_shop()
+        await shop.open_evicted(has_controllers=True)
 
         config = shop.config_of(token)
         async with HttpTransport(config) as transport:
             recording = RecordingTransport(transport)
             async with running(settings, recording, config) as manager:
-                adopted = await shop.reloaded({})
+                adopted, evicted = await shop.reloaded({}), await shop.evicted()
                 await shop.change("new")
                 await shop.reloaded(adopted)
+                await shop.evicted(evicted)
                 await shop.told()
                 await shop.stated()
                 await shop.tell_twice(manager)
@@ -378,7 +429,7 @@ async def test_limited_to_namespaces_it_needs_roles_there_and_no_cluster_role(
     assert recording.forbidden == []
     unused = roles.unused(recording.requests)
     assert {str(it) for it in unused if it.namespace != QUIET} == set()
-    assert {it.verb for it in unused} <= {"create", "delete", "patch"}
+    assert {it.verb for it in unused} <= {"create", "delete", "list", "patch"}
 
 
 async def test_metrics_are_for_accounts_whose_role_has_the_path(

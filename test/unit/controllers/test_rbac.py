@@ -82,6 +82,7 @@ def test_reload_watches_sources_and_workloads_and_patches_these() -> None:
         *on("create delete", {"jobs.batch"}),
         *on("list create delete", {"controllerrevisions.apps"}),
         *on("create patch", {"events.events.k8s.io"}),
+        *("list pods", "create pods/eviction"),
     }
 
 
@@ -129,6 +130,14 @@ def test_workloads_from_outside_are_watched_and_patched() -> None:
 
     kinds = {"services.serving.knative.dev"}
     assert more - grants(PLAIN) == on("list watch patch", kinds)
+
+
+def test_a_dry_run_evicts_no_pods() -> None:
+    dry = ReloadSettings(dry_run=True)
+
+    less = grants(PLAIN.model_copy(update={"reload": dry}))
+
+    assert {"list pods", "create pods/eviction"}.isdisjoint(less)
 
 
 @pytest.mark.parametrize("selector", ["", "team=shop"])

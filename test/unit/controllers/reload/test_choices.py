@@ -67,6 +67,14 @@ def test_the_defaults_of_the_settings_are_those_of_the_options() -> None:
             {"extra_references": frozenset(ExtraReference)},
         ),
         ("METRICS_BY_WORKLOAD", "true", {"count_by_workload": True}),
+        ("RESTART_ALL_KINDS", "true", {"restart_all_kinds": True}),
+        ("MAX_CONCURRENT_ROLLOUTS", "5", {"max_concurrent_rollouts": 5}),
+        (
+            "MAX_CONCURRENT_ROLLOUTS_PER_NAMESPACE",
+            "2",
+            {"max_concurrent_rollouts_per_namespace": 2},
+        ),
+        ("ROLLOUT_TIMEOUT", "90s", {"rollout_timeout": timedelta(seconds=90)}),
         ("NAMESPACES", "a, b,", {"namespaces": ("a", "b")}),
         ("NAMESPACES_TO_IGNORE", "a", {"namespaces_to_ignore": frozenset("a")}),
         ("DEBOUNCE", "0", {"debounce": timedelta()}),
@@ -166,6 +174,8 @@ def test_every_format_of_alerts_is_a_sink_of_the_settings() -> None:
         ("WINDOW", "at night"),
         ("QPS", "-1"),
         ("QPS", "nan"),
+        ("MAX_CONCURRENT_ROLLOUTS", "-1"),
+        ("ROLLOUT_TIMEOUT", "0"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(name: str, value: str) -> None:

@@ -20,6 +20,7 @@ from controllers.reload.rollout import (
     LAST_RELOADED_FROM,
     RECORD,
     RELOADED_AT,
+    REVISION,
     Marker,
     Plan,
     decide,
@@ -498,7 +499,8 @@ def test_a_reload_is_one_patch_of_record_and_markers() -> None:
     patch = body(of, must_plan(of, new, NEW))
 
     record = json.dumps(recorded(NEW, new), separators=(",", ":"), sort_keys=True)
-    annotations = {RECORD: record, RELOADED_AT: "2026-11-21T12:00:00.000Z"}
+    at = "2026-11-21T12:00:00.000Z"
+    annotations = {RECORD: record, RELOADED_AT: at, REVISION: "1"}
     assert patch == {
         "metadata": {"resourceVersion": "42", "annotations": annotations},
         "spec": {

@@ -107,6 +107,13 @@ def test_without_flags_everything_is_as_in_the_original() -> None:
             },
         ),
         (["--marker-hash=sha256"], {"hashing": Hashing(marker=MarkerHash.SHA256)}),
+        (["--restart-strategy-all-kinds"], {"restart_all_kinds": True}),
+        (["--max-concurrent-rollouts=5"], {"max_concurrent_rollouts": 5}),
+        (
+            ["--max-concurrent-rollouts-per-namespace", "2"],
+            {"max_concurrent_rollouts_per_namespace": 2},
+        ),
+        (["--rollout-timeout=90s"], {"rollout_timeout": timedelta(seconds=90)}),
     ],
 )
 def test_each_flag_says_what_it_says_in_the_original(
@@ -179,6 +186,7 @@ def test_a_namespace_of_the_environment_counts_unless_flags_name_some() -> None:
         ("ignore-annotation", "ignore"),
         ("secret-exclude-annotation", "secret_exclude"),
         ("secretproviderclass-annotation", "spc_reload"),
+        ("depends-on-annotation", "depends_on"),
     ],
 )
 def test_the_key_of_an_annotation_may_be_another(flag: str, field: str) -> None:
@@ -232,6 +240,8 @@ def test_a_kind_to_ignore_is_named_in_any_case(word: str, ignored: SourceKind) -
         (["--reload-qps=-1"], "--reload-qps=-1 is no number from 0"),
         (["--reload-qps=nan"], "--reload-qps=nan is no number from 0"),
         (["--is-Argo-Rollouts=maybe"], "neither true nor false"),
+        (["--max-concurrent-rollouts=many"], "is no number such as 5"),
+        (["--rollout-timeout=soon"], "--rollout-timeout"),
     ],
 )
 def test_what_cannot_be_used_is_refused_with_a_sentence(
