@@ -38,6 +38,10 @@ class Origin(NamedTuple):
 def origin_of(url: str) -> Origin:
     """Return the origin of an absolute URL.
 
+    Names are in ASCII: of others the library makes something else before it connects,
+    `①②⑦.0.0.1` being an address to it, and what is judged here would not be what is
+    asked.
+
     Raises:
         UrlError: It is not http or https, has no host, or names a user.
     """
@@ -51,6 +55,11 @@ def origin_of(url: str) -> Origin:
     if "@" in parts.netloc:
         raise UrlError(
             f"{shown(url)} must not hold a user name or password: use a Secret"
+        )
+    if not parts.hostname.isascii() or "%" in parts.hostname.partition(":")[0]:
+        raise UrlError(
+            f"the host of {shown(url)!r} is not written in ASCII: write it as DNS has "
+            "it, an international name with xn--"
         )
     return Origin(parts.scheme, parts.hostname, port or _PORTS[parts.scheme])
 

@@ -65,6 +65,21 @@ def test_what_is_no_url_of_the_web_is_refused_without_repeating_a_password(
     assert "geheim" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "host",
+    [
+        "\N{CIRCLED DIGIT ONE}\N{CIRCLED DIGIT SIX}\N{CIRCLED DIGIT NINE}.254.169.254",
+        "\N{FULLWIDTH DIGIT ONE}69.254.169.254",
+        "169\N{IDEOGRAPHIC FULL STOP}254.169.254",
+        "b\N{LATIN SMALL LETTER U WITH DIAERESIS}cher.example",
+        "%31%36%39.254.169.254",
+    ],
+)
+def test_a_host_that_becomes_another_before_it_is_asked_is_refused(host: str) -> None:
+    with pytest.raises(UrlError, match="not written in ASCII"):
+        origin_of(f"http://{host}/latest")
+
+
 def test_a_url_is_shown_without_what_may_be_secret() -> None:
     assert shown("https://me:pw@a.example/x?token=t#f") == "https://a.example/x"
     assert shown("https://[::1/") == "(no URL)"
