@@ -19,6 +19,10 @@ of one version of a workload, and that whoever may view Jobs may view. A ConfigM
 would be a source to ourselves and to others, an annotation needs an object that stays,
 and an owner would take the note away together with the Job.
 
+Whoever may write ControllerRevisions in a namespace could write a note, too. What it
+says is believed of Jobs in that namespace alone: the right to make pods there is what
+ControllerRevisions give by way of a StatefulSet, and a note gives no more.
+
 Without the right to write notes Jobs reload as the original's do, from memory alone,
 and a warning says so.
 """
@@ -249,19 +253,45 @@ def _read(note: Json) -> Owed | None:
         read = msgspec.convert(note.get("data"), _Note)
         job = read.job
         template = PodTemplateSpec.model_validate(job["spec"]["template"])
-        key = WorkloadKey(Job.gvk.kind, namespace, job["metadata"]["name"])
+        key = _named(job, namespace)
     except (msgspec.MsgspecError, KeyError, TypeError, ValueError) as error:
         # Without the error's text: it may quote what the Job holds.
         log.warning("note cannot be read", note=name, error=type(error).__name__)
         return None
     meta = Meta(name=key.name, namespace=namespace, uid=read.uid)
     workload = Workload(key, meta, template, msgspec.json.encode(job))
-    return Owed(workload, _plan(read.plan), job, name, is_recalled=True)
+    plan = _plan(read.plan, namespace)
+    return Owed(workload, plan, job, name, is_recalled=True)
 
 
-def _plan(stored: object) -> Plan:
-    """Read why a Job is started anew; a version that says it otherwise says nothing."""
+def _named(job: Json, namespace: str) -> WorkloadKey:
+    """Name what is to be created: a Job in the namespace of its note, nothing else.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    metadata = job["metadata"]
+    head = (job["apiVersion"], job["kind"], metadata["namespace"])
+    name = metadata["name"]
+    if head != (Job.gvk.api_version, Job.gvk.kind, namespace) or type(name) is not str:
+        raise ValueError
+    return WorkloadKey(Job.gvk.kind, namespace, name)
+
+
+def _plan(stored: object, namespace: str) -> Plan:
+    """Read why a Job is started anew; a version that says it otherwise says nothing.
+
+    ReloaderConfigs of other namespaces are left out: nobody is to speak to them, or to
+    their chats, by a note.
+    """
     try:
-        return msgspec.convert(stored, Plan)
+        plan = msgspec.convert(stored, Plan)
     except msgspec.ValidationError:
         return Plan({})
+    markers = (
+        marker._replace(
+            configs=tuple(it for it in marker.configs if it.namespace == namespace)
+        )
+        for marker in plan.markers
+    )
+    return plan._replace(markers=tuple(markers))

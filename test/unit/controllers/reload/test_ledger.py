@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
@@ -21,14 +22,17 @@ from controller_runtime import (
     KubeObject,
     Manager,
     ManagerOptions,
+    NamespacedName,
     Scheme,
     json_patch,
     merge_patch,
 )
 from controller_runtime.testing.apiserver import ApiServer
 from controllers.reload import setup
-from controllers.reload.ledger import LABEL
+from controllers.reload.ledger import LABEL, Ledger
 from controllers.reload.options import ReloadOptions
+from controllers.reload.rollout import Marker, Plan
+from controllers.reload.sources import SourceKey, SourceKind
 
 EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")
 AUTO = {"reloader.stakater.com/auto": "true"}
@@ -282,7 +286,31 @@ async def test_notes_are_asked_for_until_there_is_an_answer(world: World) -> Non
     assert variables(await world.job()) == {NAME}
 
 
-@pytest.mark.parametrize("data", [None, {}, {"uid": "u", "job": {"spec": 7}}])
+def forged(**changes: Json) -> Json:
+    """Make data of a note: a Job `y` of the namespace `shop`, but for changes."""
+    container = {"name": "app", "image": "x"}
+    pod = {"spec": {"restartPolicy": "Never", "containers": [container]}}
+    job = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "y", "namespace": "shop"},
+        "spec": {"template": pod},
+    }
+    return {"uid": "u", "job": job | changes}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        {},
+        {"uid": "u", "job": {"spec": 7}},
+        forged(metadata={"name": "y", "namespace": "kube-system"}),
+        forged(metadata={"name": "y"}),
+        forged(metadata={"name": ["y"], "namespace": "shop"}),
+        forged(apiVersion="apps/v1", kind="Deployment"),
+    ],
+)
 async def test_a_note_that_cannot_be_read_is_left_and_keeps_nobody_from_work(
     world: World, data: Json | None
 ) -> None:
@@ -299,6 +327,26 @@ async def test_a_note_that_cannot_be_read_is_left_and_keeps_nobody_from_work(
 
     assert variables(await world.job()) == {NAME}
     assert [e["note"] for e in logs if e["event"] == "note cannot be read"] == ["odd"]
+    jobs = (await world.client.list(Job.gvk)).items
+    assert [job["metadata"]["name"] for job in jobs] == ["x"]
+
+
+async def test_a_note_speaks_to_no_config_of_another_namespace() -> None:
+    marker = Marker(
+        *(SourceKey(SourceKind.CONFIG_MAP, "shop", "c"), "app", NAME, "v", "h"),
+        configs=(NamespacedName("shop", "a"), NamespacedName("billing", "b")),
+    )
+    data = {**forged(), "plan": msgspec.to_builtins(Plan({}, (marker,)))}
+    metadata = {"name": "n", "namespace": "shop", "labels": {LABEL: "Job"}}
+    head = {"apiVersion": "apps/v1", "kind": "ControllerRevision"}
+    note = {**head, "metadata": metadata, "revision": 1, "data": data}
+    async with ApiServer() as server, HttpTransport(server.config()) as transport:
+        client = Client(transport, scheme=Scheme())
+        await client.create(note)
+
+        (owed,) = await Ledger(client).recall(["shop"])
+
+    assert owed.plan.configs == (NamespacedName("shop", "a"),)
 
 
 async def test_a_note_whose_reason_is_not_understood_still_brings_back_the_job(
