@@ -116,6 +116,9 @@ class Ledger:
         """
         self._client = client
         self._is_warned = False
+        self._left: dict[tuple[str, str], None] = {}
+        """Namespace and name of notes that could not be struck out."""
+        self._is_left = asyncio.Event()
 
     async def note(self, owed: Owed) -> bool:
         """Write down what will be owed.
@@ -126,6 +129,7 @@ class Ledger:
         Raises:
             ApiError: It is not written, and nothing may be deleted.
         """
+        self._left.pop(_place(owed), None)
         plan = msgspec.to_builtins(owed.plan)
         data = _Note(owed.workload.meta.uid, owed.document, plan)
         document = {
@@ -148,14 +152,33 @@ class Ledger:
         return True
 
     async def strike(self, owed: Owed) -> None:
-        """Strike out what is owed no more; what fails is left to the next start."""
-        namespace = owed.workload.key.namespace
+        """Strike out what is owed no more; what fails is left to `strike_left`."""
+        await self._strike(*_place(owed))
+
+    async def strike_left(self) -> None:
+        """Strike out what could not be, until cancelled.
+
+        A note that stays would run its Job once more, after a start in some days when
+        the Job has ended and is gone.
+        """
+        while True:
+            await self._is_left.wait()
+            await asyncio.sleep(_AGAIN)
+            self._is_left.clear()
+            for place in tuple(self._left):
+                await self._strike(*place)
+
+    async def _strike(self, namespace: str, note: str) -> None:
         try:
-            await self._client.delete(ControllerRevision, owed.note, namespace)
+            await self._client.delete(ControllerRevision, note, namespace)
         except (NotFoundError, ForbiddenError):
-            return
+            pass
         except _TROUBLE as error:
-            log.warning("note of a Job stays", note=owed.note, error=str(error))
+            log.info("note of a Job stays for now", note=note, error=str(error))
+            self._left[namespace, note] = None
+            self._is_left.set()
+            return
+        self._left.pop((namespace, note), None)
 
     async def is_untouched(self, owed: Owed) -> bool:
         """Tell whether the Job of a note is there, and nobody has deleted it.
@@ -201,7 +224,7 @@ class Ledger:
 
 
 class Recall:
-    """Brings back, once, what others have left; a runnable."""
+    """Brings back, once, what others have left, and cleans up; a runnable."""
 
     name = "reload-owed-jobs"
 
@@ -226,7 +249,11 @@ class Recall:
         self._look = look
 
     async def run(self) -> None:
-        """Ask until there is an answer."""
+        """Ask until there is an answer; then strike out what is left, until cancelled."""
+        await self._recall()
+        await self._ledger.strike_left()
+
+    async def _recall(self) -> None:
         while True:
             try:
                 await self._take_over()
@@ -243,6 +270,10 @@ class Recall:
         for owed in await self._ledger.recall(self._namespaces):
             self._owe(owed)
             self._look(owed.workload.key)
+
+
+def _place(owed: Owed) -> tuple[str, str]:
+    return owed.workload.key.namespace, owed.note
 
 
 def _read(note: Json) -> Owed | None:

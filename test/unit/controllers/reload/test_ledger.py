@@ -141,6 +141,21 @@ async def test_a_job_is_noted_before_it_is_deleted_until_it_is_there_again(
     assert await world.all(ControllerRevision) == []
 
 
+async def test_a_note_that_cannot_be_struck_out_does_not_stay_for_the_next_start(
+    world: World,
+) -> None:
+    verb, resource = STRIKE
+    target = world.server.faults.on(verb=verb, resource=resource, times=3)
+    away = target.answer(500, reason="InternalError")
+
+    async with world.manager():
+        await world.change("new")
+        await asyncio.sleep(60)
+
+    assert away.struck == 3
+    assert await world.all(ControllerRevision) == []
+
+
 @pytest.mark.parametrize("request_", [NOTE, DELETE, CREATE, STRIKE], ids="-".join)
 async def test_a_job_survives_a_kill_at_any_request(
     world: World, request_: tuple[str, str]
