@@ -37,8 +37,8 @@ class Announcer:
         self._metrics = metrics
         self._told: dict[WorkloadKey, tuple[Problem, ...]] = {}
         """Problems that an Event was written about, for as long as they last."""
-        self._held: dict[WorkloadKey, HoldReason] = {}
-        """What reloads wait for, as far as it was told."""
+        self._held: dict[WorkloadKey, frozenset[HoldReason]] = {}
+        """What reloads have waited for, as far as it was told."""
         self._episodes: dict[WorkloadKey, float] = {}
         """What holds were a part of, of which it was told last."""
 
@@ -106,9 +106,10 @@ class Announcer:
 
         A source that changes again while a reload is held is no other reload.
         """
-        if hold.quiet or self._held.get(key) is hold.reason:
+        told = self._held.get(key, frozenset())
+        if hold.quiet or hold.reason in told:
             return False
-        self._held[key] = hold.reason
+        self._held[key] = told | {hold.reason}
         if hold.reason is HoldReason.THROTTLED:
             self._metrics.throttled(key)
         if hold.episode is None:

@@ -69,6 +69,9 @@ is tens of milliseconds behind, unless it is broken."""
 _SOONEST = 0.001
 """Seconds until another look at what is held: clocks are not finer than their loop."""
 
+_BRIEF = 5.0
+"""Seconds that what is due besides may wait, to be one write with a reload."""
+
 _SETTLED = Outcome("ReloadSettled", "needs no reload any more", Topic.SETTLED)
 
 
@@ -222,7 +225,8 @@ class Reloader:
         if plan is not None and plan.markers:
             turn = Turn(workload, policy, plan, self._clock.now(), _now(), self._due)
             if (hold := self._enter(turn)) is not None:
-                return _Compared(self._again(hold), is_brief=hold.quiet)
+                is_brief = hold.seconds is not None and hold.seconds <= _BRIEF
+                return _Compared(self._again(hold), is_brief=hold.quiet and is_brief)
             is_reloaded = await self._reload(turn)
         elif plan is not None:
             await self._adopt(workload, policy, plan)

@@ -113,6 +113,9 @@ class Gate:
         del turn
         return None
 
+    def pass_over(self, key: WorkloadKey) -> None:
+        """Note that a gate before this one holds, so that this one is not asked."""
+
     def begin(self, turn: Turn) -> None:
         """Note that a reload is about to be written."""
 
@@ -187,8 +190,10 @@ class Gates:
         for gate in self._gates:
             gate.notice(turn)
         self._wait_no_more(turn.key)
-        for gate in self._gates:
+        for place, gate in enumerate(self._gates, 1):
             if (hold := gate.ask(turn)) is not None:
+                for later in self._gates[place:]:
+                    later.pass_over(turn.key)
                 self._waiting[turn.key] = Waiting(turn, hold)
                 self._reasons[hold.reason] += 1
                 for other in self._gates:

@@ -5,6 +5,10 @@
 One source may concern ten thousand workloads. Each gets a place when it first asks,
 and comes back when its time has come: nobody is passed over, and nobody asks in vain.
 A place that is not needed after all stays empty. A second's worth passes at once.
+
+A place is lost by who is held for another reason, or a thousand that have waited for a
+window would pass when it opens. One whose write was refused keeps it: a conflict is no
+reason to go to the end of the row.
 """
 
 from __future__ import annotations
@@ -44,6 +48,15 @@ class RateLimit(Gate):
     def begin(self, turn: Turn) -> None:
         """Give the place away."""
         self._places.pop(turn.key, None)
+
+    def end(self, turn: Turn, *, is_reloaded: bool) -> None:
+        """Give it back to who could not use it."""
+        if not is_reloaded:
+            self._places[turn.key] = turn.at
+
+    def pass_over(self, key: WorkloadKey) -> None:
+        """Leave the place empty."""
+        self._places.pop(key, None)
 
     def settle(self, key: WorkloadKey) -> None:
         """Leave the place empty."""

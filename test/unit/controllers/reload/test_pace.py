@@ -347,6 +347,27 @@ async def test_a_storm_is_braked_told_once_and_its_last_content_lands(
         assert world.patches() == []
 
 
+async def test_a_reload_whose_reasons_to_wait_alternate_is_told_once_of_each(
+    world: World,
+) -> None:
+    await world.workload()
+    window = Window("*/2 * * * *", timedelta(minutes=1))
+    options = ReloadOptions(cooldown=timedelta(hours=1), windows=(window,))
+
+    async with world.manager(options):
+        await world.change("first")
+        await asyncio.sleep(200)
+        assert len(world.patches()) == 1
+        for number in range(20):
+            await world.change(number)
+            await asyncio.sleep(60)
+
+        await asyncio.sleep(1800)  # until what is the same has been counted up
+        events = (await world.client.list(EVENT, "shop")).items
+    held = [event for event in events if event["reason"] == "ReloadHeld"]
+    assert sum(event.get("series", {}).get("count", 1) for event in held) == 2
+
+
 async def test_a_storm_at_one_workload_delays_no_other(world: World) -> None:
     await world.create(ConfigMap.gvk, "calm", data={"k": "old"})
     await world.workload()

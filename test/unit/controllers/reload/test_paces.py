@@ -343,6 +343,47 @@ def test_rates_below_one_a_second_are_rates() -> None:
     assert times.reload("a") == pytest.approx(10)
 
 
+class Door(Gate):
+    """Holds everything while it is closed."""
+
+    is_closed = False
+
+    def ask(self, turn: Turn) -> Hold | None:
+        if not self.is_closed:
+            return None
+        return Hold(HoldReason.WINDOW, "until it opens", 3600.0)
+
+
+def test_places_that_go_by_behind_a_closed_window_are_no_rush_when_it_opens() -> None:
+    door = Door()
+    times = Times(door, RateLimit(1))
+    keys = [WEB._replace(name=f"web-{number}") for number in range(5)]
+    for key in keys[1:]:
+        times.hold("a", key)
+    door.is_closed = True
+    times.at += 30
+    for key in keys:
+        times.hold("a", key)
+    door.is_closed = False
+    times.at += 3600
+
+    passed = [key for key in keys if times.hold("a", key) is None]
+
+    assert len(passed) == 1
+
+
+def test_who_was_refused_does_not_go_to_the_end_of_the_row() -> None:
+    times = Times(RateLimit(1))
+    turn = times.turn("a")
+    assert times.gates.enter(turn) is None
+    for number in range(5):
+        times.hold("a", WEB._replace(name=f"web-{number}"))
+    times.gates.leave(turn, is_reloaded=False)
+    times.at += 0.02
+
+    assert times.hold("a") is None
+
+
 class Places:
     """Namespaces, as the cache has them."""
 

@@ -466,6 +466,19 @@ async def test_a_reload_that_waits_keeps_no_pause_from_its_end(world: World) -> 
     assert await world.marker() == first
 
 
+async def test_a_long_row_of_reloads_keeps_no_pause_from_its_end(world: World) -> None:
+    await world.deployment(**{PERIOD: "5m"})
+
+    async with world.manager(reloads_per_second=0.0001):
+        await world.change("new")
+        await passes(seconds=10)
+        assert await world.is_paused() == OURS
+        await world.change("newer")
+        await passes(minutes=5)
+
+    assert await world.is_paused() == NONE
+
+
 async def test_an_invalid_period_of_one_keeps_none_from_its_reload(
     world: World,
 ) -> None:
