@@ -13,7 +13,7 @@ for nothing: no annotation can hold a workload for ever.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from controller_runtime import Duration
 from controllers.reload.fading import Fading
@@ -75,7 +75,7 @@ class Cooldown(Gate):
         last = max((at for at in known if at is not None), default=None)
         if last is None or last + span <= turn.now:
             return None
-        until = last + span
+        until = (last + span).astimezone(UTC)
         text = (
             f"until {until:%Y-%m-%dT%H:%M:%SZ}: it reloads once in "
             f"{Duration.of(span)} at most"

@@ -77,11 +77,11 @@ def reloaded_at(workload: Workload) -> datetime | None:
 def _moment(text: str) -> datetime | None:
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        if moment.tzinfo is None:
+            return None
+        return moment.astimezone(UTC).replace(microsecond=0)
+    except (ValueError, OverflowError):  # the year 0 of UTC, say
         return None
-    if moment.tzinfo is None:
-        return None
-    return moment.astimezone(UTC).replace(microsecond=0)
 
 
 def _observed_at(text: str) -> datetime | None:

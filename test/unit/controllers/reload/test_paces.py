@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
 
 import pytest
@@ -202,6 +202,20 @@ def test_a_time_that_we_cannot_have_written_holds_nothing(written: str) -> None:
     times.annotations = {RELOADED_AT: written}
 
     assert times.hold("a") is None
+
+
+def test_a_hold_says_its_end_in_utc_whatever_zone_the_last_reload_was_written_in() -> (
+    None
+):
+    times = Times(Cooldown(), terms=Terms(cooldown=timedelta(hours=1)))
+    last = START + timedelta(seconds=times.at)
+    zone = timezone(timedelta(hours=2))
+    times.annotations = {RELOADED_AT: last.astimezone(zone).isoformat()}
+
+    hold = times.hold()
+
+    assert hold is not None
+    assert f"until {last + timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}" in hold.text
 
 
 def test_the_end_of_a_cooldown_can_be_asked_for() -> None:
