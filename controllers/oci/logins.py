@@ -222,7 +222,7 @@ class Logins:
                 "would be seen; only with insecure is it asked",
             )
         registry = origin_of(target.url)
-        furthest = Reach.PRIVATE
+        furthest = Reach.LOCAL
         is_own = origin.host == registry.host or access.proxy is not None
         if not is_own and not self._options.private_realms:
             furthest = await self._locate(registry.host)
@@ -231,7 +231,7 @@ class Logins:
             url=realm,
             tls=access.tls if same else access.tls.without_certificate(),
             proxy=access.proxy,
-            furthest=min(furthest, Reach.PRIVATE),
+            furthest=min(furthest, Reach.LOCAL),
         )
 
 

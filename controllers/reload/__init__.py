@@ -57,7 +57,7 @@ from controller_runtime import (
 from controllers.reload.aftermath import Aftermath
 from controllers.reload.ageing import Ageing
 from controllers.reload.alerts.desk import AlertDesk
-from controllers.reload.alerts.sender import Sender
+from controllers.reload.alerts.sender import Sender, SenderOptions
 from controllers.reload.alerts.sinks import SecretUrls
 from controllers.reload.announcer import Announcer
 from controllers.reload.brake import StormBrake
@@ -93,6 +93,7 @@ from controllers.reload.webhook import Notify
 from controllers.reload.windows import Windows
 from controllers.reload.workloads import WORKLOADS, WorkloadKey
 from controllers.reload.writer import Acts, Writer
+from controllers.web import Reach
 
 _NAME = "reload"
 
@@ -271,7 +272,13 @@ def _alert_desk(
     urls = SecretUrls(
         manager.api_reader, allow_cross_namespace=options.allow_cross_namespace
     )
-    sender = Sender(urls, counts=metrics.alerted, clock=manager.clock)
+    furthest = Reach.LOCAL if options.alerts.allow_loopback else Reach.PRIVATE
+    sender = Sender(
+        urls,
+        counts=metrics.alerted,
+        clock=manager.clock,
+        options=SenderOptions(furthest=furthest),
+    )
     manager.add(sender, group=Group.HTTP)  # which ends after the controller
     return AlertDesk(sender.offer, options.alerts, configs.alerts)
 

@@ -249,7 +249,7 @@ class Recall:
         self._look = look
 
     async def run(self) -> None:
-        """Ask until there is an answer; then strike out what is left, until cancelled."""
+        """Ask until there is an answer; then clean up, until cancelled."""
         await self._recall()
         await self._ledger.strike_left()
 

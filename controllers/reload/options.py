@@ -110,6 +110,10 @@ class AlertOptions:
     """`http://user:password@host:port` that alerts go through, those of ReloaderConfigs
     too unless they stay in the cluster; empty for none."""
 
+    allow_loopback: bool = False
+    """ReloaderConfigs may name receivers at loopback addresses, which are the manager's
+    own ports and those of its sidecars. For tests, and managers that run elsewhere."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnnotationKeys:

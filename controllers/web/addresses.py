@@ -1,7 +1,8 @@
 """How far away an address is, and how far a request may go.
 
     PUBLIC     anybody's: the open network
-    PRIVATE    ours: loopback, RFC 1918, unique local, carrier-grade NAT
+    PRIVATE    ours: RFC 1918, unique local, carrier-grade NAT
+    LOCAL      this machine's, or this pod's: loopback
     FORBIDDEN  nobody's business: link-local, cloud metadata, unspecified, multicast
 
 A URL that a stranger wrote must not make the manager ask what the stranger cannot: the
@@ -43,7 +44,8 @@ class Reach(IntEnum):
 
     PUBLIC = 0
     PRIVATE = 1
-    FORBIDDEN = 2
+    LOCAL = 2
+    FORBIDDEN = 3
 
 
 class Resolver(Protocol):
@@ -74,6 +76,8 @@ def reach_of(address: str) -> Reach:
     ip = _unwrapped(ip_address(address.partition("%")[0]))
     if ip.is_link_local or ip.is_unspecified or ip.is_multicast or ip in _METADATA:
         return Reach.FORBIDDEN
+    if ip.is_loopback:
+        return Reach.LOCAL
     return Reach.PUBLIC if ip.is_global else Reach.PRIVATE
 
 

@@ -141,7 +141,7 @@ class Request:
     tls: Tls = SYSTEM
     proxy: Proxy | None = None
 
-    furthest: Reach = Reach.PRIVATE
+    furthest: Reach = Reach.LOCAL
     """How far in the servers may be. What is forbidden never is asked."""
 
     redirects: int = REDIRECTS

@@ -17,7 +17,7 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Self
 
@@ -151,15 +151,19 @@ class Http:
 
     async def __aenter__(self) -> Self:
         self._sessions = {
-            reach: self._session(reach) for reach in (Reach.PUBLIC, Reach.PRIVATE)
+            reach: self._session(reach)
+            for reach in Reach
+            if reach is not Reach.FORBIDDEN
         }
         return self
 
     async def __aexit__(self, *_: object) -> None:
         sessions, self._sessions = self._sessions, {}
-        for session in sessions.values():
-            # Each closes what it has in one go, so a cancellation leaves none open.
-            await session.close()
+        # Each closes what it has in one go, and one that is cancelled keeps no other
+        # from it.
+        async with AsyncExitStack() as closing:
+            for session in sessions.values():
+                closing.push_async_callback(session.close)
 
     @asynccontextmanager
     async def open(self, request: Request) -> AsyncIterator[Answer]:
@@ -209,7 +213,7 @@ class Http:
         if origin.scheme == "http":  # there is no tunnel: the proxy reads the request
             headers.update(tunnel)
         # Behind a proxy, the proxy's is the only address that is looked up here.
-        reach = Reach.PRIVATE if proxy is not None else request.furthest
+        reach = Reach.LOCAL if proxy is not None else request.furthest
         with _failures(request):
             return await self._entered(reach).request(
                 request.method,
@@ -308,6 +312,7 @@ def _refuse_literal(request: Request, origin: Origin) -> None:
 def _out_of_reach(host: str, reach: Reach) -> UrlError:
     kind = {
         Reach.PRIVATE: "a private address",
+        Reach.LOCAL: "a loopback address",
         Reach.FORBIDDEN: "a link-local, metadata or otherwise special address",
     }[Reach(reach)]
     return UrlError(f"{host} has {kind}, which may not be asked here")

@@ -36,6 +36,7 @@ from controllers.reload.alerts.sinks import (
 from controllers.web import (
     Http,
     NetworkError,
+    Reach,
     Request,
     StatusError,
     TooSlowError,
@@ -84,6 +85,9 @@ class SenderOptions:
 
     longest_wait: float = 60.0
     """Longest that a server may ask us to wait for it."""
+
+    furthest: Reach = Reach.PRIVATE
+    """How far in sinks of ReloaderConfigs may be; those of the settings are trusted."""
 
     farewell: float = 5.0
     """Seconds that sending may go on when the manager stops."""
@@ -219,6 +223,7 @@ class Sender:
                     headers={"Content-Type": body.content_type},
                     body=body.content,
                     redirects=0,
+                    furthest=self._options.furthest if sink.owner else Reach.LOCAL,
                     proxy=None if sink.owner and stays_inside(url) else sink.proxy,
                     alias=str(sink),
                 )
@@ -231,7 +236,7 @@ class Sender:
         except UrlError:
             raise SinkError(
                 f"{sink}: the URL of {sink.place} leads to where nothing may be asked, "
-                "such as a link-local address: correct it"
+                "such as a loopback or link-local address: correct it"
             ) from None
         if not accepts(sink.format, status):
             raise StatusError(

@@ -262,7 +262,7 @@ async def test_a_config_tells_all_of_its_sinks_and_shows_no_url(
     await shop.create(ReloaderConfig.gvk, "x", annotated=False, spec=spec)
 
     with capture_logs() as logs:
-        async with shop.manager() as manager:
+        async with shop.manager(alerts=AlertOptions(allow_loopback=True)) as manager:
             await shop.adopted("a")
             await shop.change("a")
             messages = [await chat.told() for _ in range(3)]

@@ -565,7 +565,7 @@ async def test_a_public_registry_may_not_send_us_to_a_private_realm(
         if private_realms:
             assert await tags_of(repository) == 1
         else:
-            with pytest.raises(RegistryProtocolError, match="private address"):
+            with pytest.raises(RegistryProtocolError, match="loopback address"):
                 await repository.tags()
             assert server.questions("token") == []
 

@@ -301,7 +301,7 @@ async def test_notes_are_asked_for_until_there_is_an_answer(world: World) -> Non
     assert variables(await world.job()) == {NAME}
 
 
-def forged(**changes: Json) -> Json:
+def forged(**changes: object) -> Json:
     """Make data of a note: a Job `y` of the namespace `shop`, but for changes."""
     container = {"name": "app", "image": "x"}
     pod = {"spec": {"restartPolicy": "Never", "containers": [container]}}

@@ -27,11 +27,12 @@ from controllers.reload.alerts.sinks import (
 from controllers.reload.options import AlertFormat
 from controllers.reload.sources import SourceKey, SourceKind
 from controllers.reload.workloads import WorkloadKey
-from controllers.web import Proxy
+from controllers.web import Proxy, Reach
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 CLOCK = FakeClock(NOW)
 TOKEN = "T0K3N"
+LOCAL = SenderOptions(furthest=Reach.LOCAL)
 CONFIG = NamespacedName("shop", "web")
 
 
@@ -102,7 +103,7 @@ async def chats(*them: Chat) -> AsyncIterator[None]:
 class Running:
     """A sender, and what it counts."""
 
-    def __init__(self, options: SenderOptions | None) -> None:
+    def __init__(self, options: SenderOptions) -> None:
         self.counts: Counter[str] = Counter()
         self.sender = Sender(
             self._url, counts=self._count, clock=CLOCK, options=options
@@ -121,7 +122,7 @@ class Running:
 
 
 @asynccontextmanager
-async def sending(options: SenderOptions | None = None) -> AsyncIterator[Running]:
+async def sending(options: SenderOptions = LOCAL) -> AsyncIterator[Running]:
     running = Running(options)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(running.sender.run())
@@ -160,7 +161,10 @@ async def test_a_sink_gets_one_message_a_second_and_no_more() -> None:
 
 async def test_one_message_a_second_holds_across_a_pause_of_the_queue() -> None:
     chat = Chat()
-    async with chats(chat), sending(SenderOptions(gather=0)) as running:
+    async with (
+        chats(chat),
+        sending(SenderOptions(gather=0, furthest=Reach.LOCAL)) as running,
+    ):
         running.offer(chat.sink(), "a")
         await asyncio.sleep(0.3)
         running.offer(chat.sink(), "b")
@@ -190,7 +194,10 @@ async def test_a_sink_that_hangs_is_given_up_and_delays_no_other() -> None:
 
 async def test_a_queue_has_a_bound_and_the_oldest_goes() -> None:
     chat = Chat()
-    async with chats(chat), sending(SenderOptions(queue=3)) as running:
+    async with (
+        chats(chat),
+        sending(SenderOptions(queue=3, furthest=Reach.LOCAL)) as running,
+    ):
         running.offer(chat.sink(), "a", "b", "c", "d", "e")
         await asyncio.sleep(5)
 
@@ -253,9 +260,10 @@ async def test_a_redirect_is_not_followed() -> None:
     [
         f"http://127.0.0.1:1/{TOKEN}",
         f"http://169.254.169.254/{TOKEN}",
+        f"http://\N{CIRCLED DIGIT ONE}69.254.169.254/{TOKEN}",
         f"https://me:{TOKEN}@127.0.0.1/",
     ],
-    ids=["nobody there", "metadata", "password"],
+    ids=["nobody there", "metadata", "disguised", "password"],
 )
 async def test_no_log_shows_a_url(url: str) -> None:
     with capture_logs() as logs:
@@ -269,6 +277,24 @@ async def test_no_log_shows_a_url(url: str) -> None:
     assert "alert sink chat of reloaderconfig shop/web" in shown
     assert TOKEN.lower() not in shown
     assert "169.254" not in shown
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]"])
+async def test_a_config_cannot_post_to_ports_of_the_manager_and_the_settings_can(
+    host: str,
+) -> None:
+    chat = Chat()
+    async with chats(chat), sending(SenderOptions()) as running:
+        url = chat.url.replace("127.0.0.1", host)
+        running.offer(chat.sink(url=url), "a")
+        await asyncio.sleep(60)
+        assert chat.told == []
+        assert running.counts == {"failed": 1}
+
+        running.offer(chat.sink(owner=None), "b")
+        await asyncio.sleep(5)
+
+    assert chat.told == [["b"]]
 
 
 async def test_what_waits_is_sent_at_once_when_the_manager_stops() -> None:
@@ -323,7 +349,10 @@ async def test_a_secret_that_cannot_be_read_now_is_read_again() -> None:
         return sink.url
 
     sender = Sender(
-        url, counts=lambda sink, result, *, times: counted.append(result), clock=CLOCK
+        url,
+        counts=lambda sink, result, *, times: counted.append(result),
+        clock=CLOCK,
+        options=LOCAL,
     )
     async with chats(chat), asyncio.TaskGroup() as tasks:
         tasks.create_task(sender.run())
@@ -343,6 +372,7 @@ async def test_a_url_that_is_not_to_be_had_is_a_failure_with_its_reason() -> Non
         nowhere,
         counts=lambda sink, result, *, times: counted.append((sink, result, times)),
         clock=CLOCK,
+        options=LOCAL,
     )
     with capture_logs() as logs:
         async with asyncio.TaskGroup() as tasks:
