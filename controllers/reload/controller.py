@@ -40,6 +40,7 @@ from controllers.reload.annotations import ReloadPolicy
 from controllers.reload.announcer import Announcer
 from controllers.reload.gates import Gates, Hold, HoldReason, Turn, Waiting
 from controllers.reload.happenings import Happened, Happenings
+from controllers.reload.ledger import Owed
 from controllers.reload.memory import Memory
 from controllers.reload.metrics import ReloadMetrics
 from controllers.reload.news import Listener, News, Outcome, Topic
@@ -134,7 +135,7 @@ class Reloader:
         try:
             began = _now()
             if (owed := await self._writer.settle(key, workload)) is not None:
-                self._tell(owed.workload, owed.plan, RELOADED, began)
+                self._settled(owed, began)
                 return None  # the cache will say what there is now
             if workload is None and self._observer.is_awaited(key):
                 return None  # it comes back when it has been read
@@ -324,6 +325,15 @@ class Reloader:
             since = self._gates.leave(turn, is_reloaded=is_reloaded)
         self._tell(turn.workload, turn.plan, outcome, began, since=since)
         return is_reloaded
+
+    def _settled(self, owed: Owed, began: float) -> None:
+        """Note a reload that was begun in an earlier look, or by another process."""
+        workload, plan = owed.workload, owed.plan
+        policy = self._observer.policy(workload)
+        turn = Turn(workload, policy, plan, self._clock.now(), _now())
+        since = self._gates.leave(turn, is_reloaded=True)
+        waited_for = None if owed.is_recalled else since
+        self._tell(workload, plan, RELOADED, began, since=waited_for)
 
     async def _adopt(
         self, workload: Workload, policy: ReloadPolicy, plan: Plan

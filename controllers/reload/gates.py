@@ -120,7 +120,10 @@ class Gate:
         """Note that a reload is about to be written."""
 
     def end(self, turn: Turn, *, is_reloaded: bool) -> None:
-        """Note what came of it; follows each `begin`."""
+        """Note what came of it; follows each `begin`.
+
+        What was not done may be done later by itself, and is told of once more then.
+        """
 
     def withdraw(self, key: WorkloadKey, hold: Hold) -> None:
         """Note that another gate holds what might have passed this one."""

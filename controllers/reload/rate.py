@@ -51,7 +51,9 @@ class RateLimit(Gate):
 
     def end(self, turn: Turn, *, is_reloaded: bool) -> None:
         """Give it back to who could not use it."""
-        if not is_reloaded:
+        if is_reloaded:
+            self._places.pop(turn.key, None)
+        else:
             self._places[turn.key] = turn.at
 
     def pass_over(self, key: WorkloadKey) -> None:

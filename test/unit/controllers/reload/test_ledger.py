@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import msgspec
 import pytest
@@ -29,6 +30,7 @@ from controller_runtime import (
 )
 from controller_runtime.testing.apiserver import ApiServer
 from controllers.reload import setup
+from controllers.reload.braking import BrakeOptions
 from controllers.reload.ledger import LABEL, Ledger
 from controllers.reload.options import ReloadOptions
 from controllers.reload.rollout import Marker, Plan
@@ -74,7 +76,7 @@ class World:
 
     @asynccontextmanager
     async def manager(
-        self, *, seconds: float = 30
+        self, *, seconds: float = 30, **options: object
     ) -> AsyncIterator[asyncio.Task[None]]:
         """Run a manager, which may be killed by cancelling it, since so long."""
         async with HttpTransport(self.server.config()) as transport:
@@ -82,7 +84,7 @@ class World:
                 metrics_bind_address="0", health_probe_bind_address="0", watchdog=None
             )
             manager = Manager(transport, options=addresses)
-            setup(manager, ReloadOptions())
+            setup(manager, ReloadOptions(**options))  # type: ignore[arg-type]  # any option
             async with asyncio.TaskGroup() as tasks:
                 running = tasks.create_task(manager.start())
                 await asyncio.sleep(seconds)
@@ -193,6 +195,21 @@ async def test_a_job_that_is_slow_to_end_survives_a_kill(world: World) -> None:
 
     assert variables(await world.job()) == {NAME}
     assert await world.all(ControllerRevision) == []
+
+
+async def test_jobs_that_are_slow_to_end_are_braked_as_others(world: World) -> None:
+    brake = BrakeOptions(limit=2, first=timedelta(minutes=4))
+
+    async with world.manager(storm_brake=brake):
+        for value in "abc":
+            slow = world.server.faults.on(verb="create", resource="jobs")
+            slow.answer(409, reason="AlreadyExists")
+            await world.change(value)
+            await asyncio.sleep(10)
+        assert await world.reloads() == 2
+        await asyncio.sleep(300)
+
+    assert await world.reloads() == 3
 
 
 async def test_a_job_that_ended_before_its_deletion_is_not_run_again(
