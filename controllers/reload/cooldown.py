@@ -62,25 +62,23 @@ class Cooldown(Gate):
     """Holds what has reloaded lately and asked for a rest."""
 
     def __init__(self) -> None:
-        self._here: Fading[WorkloadKey, datetime] = Fading()
-        """When this process reloaded it: the cache may be behind, and annotations may
-        be taken away."""
+        self._here: Fading[WorkloadKey, float] = Fading()
+        """When this process reloaded it, in seconds of the loop's clock: the cache may
+        be behind, annotations may be taken away, and wall clocks are put right."""
 
     def ask(self, turn: Turn) -> Hold | None:
         """Hold until the period since the last reload has passed."""
         span = period(turn.policy.terms)
         if not span:
             return None
-        known = (reloaded_at(turn.workload, turn.now), self._at(turn))
-        last = max((at for at in known if at is not None), default=None)
-        if last is None or last + span <= turn.now:
+        seconds = self._rest(turn, span.total_seconds())
+        if seconds <= 0:
             return None
-        until = (last + span).astimezone(UTC)
+        until = (turn.now + timedelta(seconds=seconds)).astimezone(UTC)
         text = (
             f"until {until:%Y-%m-%dT%H:%M:%SZ}: it reloads once in "
             f"{Duration.of(span)} at most"
         )
-        seconds = (until - turn.now).total_seconds()
         return Hold(HoldReason.COOLDOWN, text, seconds)
 
     def end(self, turn: Turn, *, is_reloaded: bool) -> None:
@@ -88,11 +86,17 @@ class Cooldown(Gate):
         span = period(turn.policy.terms).total_seconds()
         if is_reloaded and span:
             until = turn.at + span
-            self._here.put(turn.key, turn.now, until=until, now=turn.at)
+            self._here.put(turn.key, turn.at, until=until, now=turn.at)
 
     def forget(self, key: WorkloadKey) -> None:
         """Let go of a workload."""
         self._here.pop(key)
 
-    def _at(self, turn: Turn) -> datetime | None:
-        return self._here.get(turn.key, now=turn.at)
+    def _rest(self, turn: Turn, span: float) -> float:
+        """Return the seconds until the end; 0 or less when it is over."""
+        rests = [0.0]
+        if (last := reloaded_at(turn.workload, turn.now)) is not None:
+            rests.append(span - (turn.now - last).total_seconds())
+        if (here := self._here.get(turn.key, now=turn.at)) is not None:
+            rests.append(here + span - turn.at)
+        return max(rests)

@@ -35,6 +35,8 @@ class Times:
     def __init__(self, *gates: Gate, terms: Terms | None = None) -> None:
         self.gates = Gates(gates)
         self.at = 1000.0
+        self.skew = timedelta()
+        """By which the wall clock has jumped."""
         self.terms = terms or Terms()
         self.annotations: dict[str, str] = {}
         self.holds: list[Hold] = []
@@ -47,7 +49,7 @@ class Times:
             Workload(key, meta, PodTemplateSpec()),
             ReloadPolicy({}, AnnotationKeys(), terms=self.terms),
             Plan({"cm/c": str(content)}),
-            START + timedelta(seconds=self.at),
+            START + timedelta(seconds=self.at) + self.skew,
             self.at,
         )
 
@@ -202,6 +204,17 @@ def test_a_time_that_we_cannot_have_written_holds_nothing(written: str) -> None:
     times.annotations = {RELOADED_AT: written}
 
     assert times.hold("a") is None
+
+
+@pytest.mark.parametrize("hours", [-2, 2])
+def test_a_wall_clock_that_jumps_neither_prolongs_a_cooldown_nor_ends_it(
+    hours: int,
+) -> None:
+    times = Times(Cooldown(), terms=Terms(cooldown=timedelta(minutes=1)))
+    assert times.hold("a") is None
+    times.skew = timedelta(hours=hours)
+
+    assert times.reload("b") == pytest.approx(60)
 
 
 def test_a_hold_says_its_end_in_utc_whatever_zone_the_last_reload_was_written_in() -> (
