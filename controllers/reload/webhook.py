@@ -6,16 +6,17 @@ and for which sources.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Protocol
 
 import msgspec
 
 from controllers.reload.rollout import Plan
 from controllers.reload.workloads import WorkloadKey
-from controllers.web import Http, Request, StatusError, shown
+from controllers.web import Http, Request, StatusError, TooSlowError, origin_of
 
-_LIMIT = 64 << 10
-"""Bytes of an answer, which nobody reads."""
+_TIMEOUT = 10.0
+"""Seconds that it has: a workload waits for it, and others may wait for the worker."""
 
 
 class Notify(Protocol):
@@ -27,11 +28,22 @@ class Notify(Protocol):
 
 
 class Webhook:
-    """Posts JSON to one URL."""
+    """Posts JSON to one URL.
+
+    Its path may be all that it takes to post there, so errors, which become Events,
+    name the host alone. What it answers besides its status is not read.
+    """
 
     def __init__(self, http: Http, url: str) -> None:
+        """Prepare.
+
+        Raises:
+            UrlError: The URL is none.
+        """
         self._http = http
         self._url = url
+        scheme, host, port = origin_of(url)
+        self._name = f"the webhook at {scheme}://{host}:{port}"
 
     async def __call__(self, key: WorkloadKey, plan: Plan, /) -> None:
         """Post.
@@ -45,14 +57,18 @@ class Webhook:
             headers={"Content-Type": "application/json"},
             body=payload(key, plan),
             redirects=0,
+            alias=self._name,
         )
-        async with self._http.open(request) as answer:
-            await answer.read(_LIMIT)
-        if answer.status >= 400:
+        try:
+            async with asyncio.timeout(_TIMEOUT), self._http.open(request) as answer:
+                status = answer.status
+        except TimeoutError:
+            raise TooSlowError(
+                f"{self._name}: no answer after {_TIMEOUT:g} s"
+            ) from None
+        if status >= 400:
             raise StatusError(
-                f"the webhook {shown(self._url)} answers {answer.status}: see what it "
-                "says there",
-                status=answer.status,
+                f"{self._name} answers {status}: see what it says there", status=status
             )
 
 
