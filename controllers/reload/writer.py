@@ -14,7 +14,10 @@ there, whatever fails, and in the `ledger`, for when this process dies before.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from datetime import datetime
+from functools import partial
 from typing import Protocol
 
 from api.argoproj.v1alpha1 import Rollout
@@ -132,6 +135,8 @@ class Writer:
         self._again = options.recreate_finished_jobs
         self._ledger = Ledger(client) if ledger is None else ledger
         self._owed: dict[WorkloadKey, Owed] = {}
+        self._done: dict[WorkloadKey, str] = {}
+        """Changes that were acted on, and are not in the record yet."""
 
     def seen(self, workload: Workload) -> Workload:
         """Return a workload as it is to be compared."""
@@ -152,7 +157,7 @@ class Writer:
             )
             return RELOADED
         if self._notify is not None:
-            await self._notify(workload.key, plan)
+            await self._once(workload, plan, partial(self._notify, workload.key, plan))
             await self._write(workload, record_patch(workload, plan), plan)
             return skipped("the webhook was told instead")
         match workload.key.kind:
@@ -246,13 +251,24 @@ class Writer:
             return outcome
         else:
             reloaded = now
-            run = run_of(workload, plan, now=now)
-            # It exists if the last attempt could not write the record.
-            with suppress(AlreadyExistsError):
-                await self._client.create(run, field_owner=_FIELD_MANAGER)
+            await self._once(workload, plan, partial(self._run, workload, plan, now))
         record = record_patch(workload, plan, reloaded=reloaded)
         await self._write(workload, record, plan)
         return outcome
+
+    async def _once(
+        self, workload: Workload, plan: Plan, act: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Act on a change, unless that was done and its record could not be written."""
+        if self._done.get(workload.key) != plan.change:
+            await act()
+            self._done[workload.key] = plan.change
+
+    async def _run(self, cron_job: Workload, plan: Plan, now: datetime) -> None:
+        # It exists if another process was here, and could not write the record.
+        with suppress(AlreadyExistsError):
+            run = run_of(cron_job, plan, now=now)
+            await self._client.create(run, field_owner=_FIELD_MANAGER)
 
     async def _reload_job(self, workload: Workload, plan: Plan) -> Outcome:
         if why := idle_reason(workload, again=self._again):
@@ -279,6 +295,7 @@ class Writer:
 
     def forget(self, key: WorkloadKey) -> None:
         """Let go of a workload that is no more."""
+        self._done.pop(key, None)
 
     async def _pay(self, owed: Owed) -> bool:
         """Create a Job that is owed; return whether it was not there already."""
@@ -345,6 +362,7 @@ class Writer:
             take_back()
             raise
         self._memory.learn(workload, record_text(plan.record), version)
+        self._done.pop(workload.key, None)
 
     async def _patch(self, workload: Workload, patch: Patch) -> str:
         """Patch a workload; return its resource version from then on."""

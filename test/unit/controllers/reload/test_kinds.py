@@ -208,6 +208,26 @@ async def test_a_cron_job_that_is_not_to_run_says_so(
     assert note in skipped
 
 
+async def test_a_cron_job_whose_record_is_refused_for_long_runs_one_job_all_the_same(
+    world: World,
+) -> None:
+    await world.create(CronJob, "x", AUTO, spec=cron_job())
+
+    async with world.manager():
+        world.server.faults.on(verb="patch", resource="cronjobs", times=10).answer(
+            403, reason="Forbidden"
+        )
+        await world.change("new")
+        for _ in range(60):
+            for job in await world.all(Job):  # it has ended, and is cleaned up
+                await world.client.delete(Job, job["metadata"]["name"], "shop")
+            await settled()
+        created = world.server.requests.of("create", "jobs")
+
+    assert len(created) == 1
+    assert RECORD in (await world.read(CronJob))["metadata"]["annotations"]
+
+
 async def test_a_cron_job_may_have_its_template_patched_instead(world: World) -> None:
     patches = {"reloader.stakater.com/cronjob-reload-strategy": "patch"}
     await world.create(CronJob, "x", AUTO | patches, spec=cron_job())
