@@ -236,8 +236,13 @@ def proxy_of(url: str) -> Proxy | None:
 
 
 def stays_inside(url: str) -> bool:
-    """Tell whether a URL leads to a Service: no proxy outside knows its name."""
+    """Tell whether a URL leads to a Service: no proxy outside knows its name.
+
+    An address is no name, however it is written: `0x08080808` is somewhere outside.
+    """
     host = origin_of(url).host.rstrip(".")
+    if ":" in host or not host[:1].isalpha():
+        return False
     return "." not in host or host.endswith((".svc", ".cluster.local"))
 
 

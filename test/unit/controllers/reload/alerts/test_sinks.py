@@ -127,6 +127,9 @@ def test_what_is_no_proxy_is_refused_without_showing_it(url: str) -> None:
         ("alerts.ops.svc.cluster.local", True),
         ("hooks.slack.com", False),
         ("svc.example", False),
+        ("[2001:db8::1]", False),
+        ("0x08080808", False),
+        ("134744072", False),
     ],
 )
 def test_a_service_needs_no_proxy(host: str, *, inside: bool) -> None:
