@@ -113,9 +113,6 @@ class Gate:
         del turn
         return None
 
-    def pass_over(self, key: WorkloadKey) -> None:
-        """Note that a gate before this one holds, so that this one is not asked."""
-
     def begin(self, turn: Turn) -> None:
         """Note that a reload is about to be written."""
 
@@ -193,10 +190,8 @@ class Gates:
         for gate in self._gates:
             gate.notice(turn)
         self._wait_no_more(turn.key)
-        for place, gate in enumerate(self._gates, 1):
+        for gate in self._gates:
             if (hold := gate.ask(turn)) is not None:
-                for later in self._gates[place:]:
-                    later.pass_over(turn.key)
                 self._waiting[turn.key] = Waiting(turn, hold)
                 self._reasons[hold.reason] += 1
                 for other in self._gates:

@@ -56,9 +56,13 @@ class RateLimit(Gate):
         else:
             self._places[turn.key] = turn.at
 
-    def pass_over(self, key: WorkloadKey) -> None:
-        """Leave the place empty."""
-        self._places.pop(key, None)
+    def withdraw(self, key: WorkloadKey, hold: Hold) -> None:
+        """Leave the place empty, unless it has to wait for others to roll out.
+
+        These come one by one, and each has only a moment to follow when it is called.
+        """
+        if hold.reason is not HoldReason.BUDGET:
+            self._places.pop(key, None)
 
     def settle(self, key: WorkloadKey) -> None:
         """Leave the place empty."""

@@ -375,10 +375,13 @@ class Door(Gate):
 
     is_closed = False
 
+    def __init__(self, reason: HoldReason = HoldReason.WINDOW) -> None:
+        self._reason = reason
+
     def ask(self, turn: Turn) -> Hold | None:
         if not self.is_closed:
             return None
-        return Hold(HoldReason.WINDOW, "until it opens", 3600.0)
+        return Hold(self._reason, "until it opens", 3600.0)
 
 
 def test_places_that_go_by_behind_a_closed_window_are_no_rush_when_it_opens() -> None:
@@ -397,6 +400,19 @@ def test_places_that_go_by_behind_a_closed_window_are_no_rush_when_it_opens() ->
     passed = [key for key in keys if times.hold("a", key) is None]
 
     assert len(passed) == 1
+
+
+def test_who_waits_for_a_rollout_to_end_keeps_the_turn_that_it_has_had() -> None:
+    budget = Door(HoldReason.BUDGET)
+    times = Times(RateLimit(0.1), budget)
+    budget.is_closed = True
+    times.hold("a")
+    for number in range(5):
+        times.hold("a", WEB._replace(name=f"web-{number}"))
+    budget.is_closed = False
+    times.at += 1
+
+    assert times.hold("a") is None
 
 
 def test_who_was_refused_does_not_go_to_the_end_of_the_row() -> None:
