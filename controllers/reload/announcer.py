@@ -25,6 +25,9 @@ log = structlog.get_logger(__name__)
 
 _BAD = frozenset({Topic.FAILED, Topic.STUCK})
 
+_GOES_ON = frozenset({Topic.FAILED, Topic.ROLLED_OUT, Topic.STUCK})
+"""What leaves a reload waiting that waits; a rollout is one of the reload before."""
+
 
 class Announcer:
     """Tells the world; a `Listener`, for `News` and for what cannot be read."""
@@ -50,7 +53,7 @@ class Announcer:
             if self._is_to_tell(news.workload.key, news.hold):
                 self._event(news)
             return
-        if news.topic is not Topic.FAILED:
+        if news.topic not in _GOES_ON:
             self._held.pop(news.workload.key, None)
         if news.topic is not Topic.SETTLED:
             self._event(news)
