@@ -18,8 +18,7 @@ ReloaderConfigs want reloads besides: each is a `Wish` of the policy, which `cla
 adds. Ignored and excluded sources are so for them too.
 
 What cannot be read is left out, and named in `problems`; the rest counts. Names are
-regular expressions of strangers: RE2 matches them in linear time, and long ones are
-refused.
+regular expressions of strangers, see `patterns`.
 """
 
 from __future__ import annotations
@@ -29,8 +28,6 @@ from datetime import timedelta
 from enum import StrEnum, auto
 from functools import reduce
 from typing import NamedTuple, Protocol, TypeVar, assert_never
-
-import re2  # type: ignore[import-untyped]  # ships no types
 
 from api.apps.v1 import Deployment
 from controller_runtime import Duration, NamespacedName
@@ -44,21 +41,13 @@ from controllers.reload.options import (
     Scope,
     Strategy,
 )
+from controllers.reload.patterns import Pattern, PatternReader, shown
 from controllers.reload.sources import Source, SourceKind
 from controllers.reload.terms import NO_TERMS, Dependency, Terms
 from controllers.reload.workloads import KINDS
 
-PATTERN_MAX = 1024
-"""Longest pattern in characters; names of objects have at most 253."""
-
-PATTERNS_MAX = 100
-"""Patterns in one annotation, which may have 256 KiB of them; plain names are free."""
-
 DEPENDENCIES_MAX = 64
 """Workloads that one may wait for, as in a ReloaderConfig."""
-
-_PATTERN_MEMORY = 1 << 20
-"""Bytes that a compiled pattern may take; RE2's default is eight times as much."""
 
 _LITERAL = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 """Characters that stand for themselves; of those in names only the dot does not."""
@@ -93,14 +82,6 @@ class Problem(NamedTuple):
     reason: str
     event: str = "InvalidReloadAnnotation"
     """Reason of the Event about it."""
-
-
-class Pattern(Protocol):
-    """A compiled regular expression."""
-
-    def fullmatch(self, text: str, /) -> object | None:
-        """Match all of `text`, as if the pattern were `^(?:…)$`."""
-        ...
 
 
 class NameList(NamedTuple):
@@ -412,7 +393,7 @@ class _Reader:
         try:
             return words(text)
         except ValueError:
-            self._refuse(annotation, f"{_shown(text)} is none of {', '.join(words)}")
+            self._refuse(annotation, f"{shown(text)} is none of {', '.join(words)}")
             return default
 
     def is_set(self, annotation: str) -> bool:
@@ -435,7 +416,7 @@ class _Reader:
         try:
             return Duration(text) if text else None
         except ValueError:
-            reason = f"{_shown(text)} is no time such as 90s, 15m or 1h30m; ignored"
+            reason = f"{shown(text)} is no time such as 90s, 15m or 1h30m; ignored"
             self._refuse(annotation, reason, "PausePeriodInvalid")
             return None
 
@@ -446,7 +427,7 @@ class _Reader:
         for item in _items(self._said(annotation)):
             kind, slash, name = item.partition("/")
             if not slash or not name or kind not in KINDS:
-                self._refuse(annotation, f"{_shown(item)} is not such as Deployment/db")
+                self._refuse(annotation, f"{shown(item)} is not such as Deployment/db")
             elif len(found) == DEPENDENCIES_MAX:
                 self._refuse(annotation, f"more than {DEPENDENCIES_MAX} workloads")
                 break
@@ -474,12 +455,13 @@ class _Reader:
     def _flag(self, annotation: str, where: Mapping[str, str]) -> bool:
         text = where.get(annotation, "")
         if text and text not in _TRUE | _FALSE:
-            self._refuse(annotation, f"{_shown(text)} is not `true` or `false`")
+            self._refuse(annotation, f"{shown(text)} is not `true` or `false`")
         return text in _TRUE
 
     def _names(self, annotation: str, where: Mapping[str, str]) -> NameList:
         literals: set[str] = set()
         patterns: list[Pattern] = []
+        reader = PatternReader()
         in_full: set[str] = set()
         for item in _items(where.get(annotation, "")):
             if "/" in item:
@@ -487,10 +469,11 @@ class _Reader:
                     in_full.add(item)
             elif _LITERAL.issuperset(item):
                 literals.add(item)
-            elif len(patterns) == PATTERNS_MAX:
-                self._refuse(annotation, f"more than {PATTERNS_MAX} patterns")
-            elif (pattern := self._pattern(annotation, item)) is not None:
-                patterns.append(pattern)
+            else:
+                try:
+                    patterns.append(reader.read(item))
+                except ValueError as error:
+                    self._refuse(annotation, str(error))
         return NameList(frozenset(literals), tuple(patterns), frozenset(in_full))
 
     def _may_reach(self, annotation: str, item: str) -> bool:
@@ -505,15 +488,8 @@ class _Reader:
         elif namespace not in ours or namespace in options.namespaces_to_ignore:
             reason = "is in a namespace that is not watched"
         if reason:
-            self._refuse(annotation, f"{_shown(item)} {reason}")
+            self._refuse(annotation, f"{shown(item)} {reason}")
         return not reason
-
-    def _pattern(self, annotation: str, text: str) -> Pattern | None:
-        try:
-            return compile_pattern(text)
-        except ValueError as error:
-            self._refuse(annotation, str(error))
-            return None
 
     def _refuse(
         self, annotation: str, reason: str, event: str = "InvalidReloadAnnotation"
@@ -521,29 +497,5 @@ class _Reader:
         self.problems.append(Problem(annotation, reason, event))
 
 
-def compile_pattern(text: str) -> Pattern:
-    """Compile what a stranger wrote; it matches in linear time.
-
-    Raises:
-        ValueError: It is no regular expression, or too long.
-    """
-    options = re2.Options()
-    options.log_errors = False  # RE2 would print them to stderr
-    options.max_mem = _PATTERN_MEMORY
-    reason = f"is longer than {PATTERN_MAX} characters"
-    if len(text) <= PATTERN_MAX:
-        try:
-            pattern: Pattern = re2.compile(text, options)
-        except re2.error as error:
-            reason = f"is not a regular expression: {error.args[0].decode()}"
-        else:
-            return pattern
-    raise ValueError(f"pattern {_shown(text)} {reason}")
-
-
 def _items(text: str) -> Iterator[str]:
     return filter(None, (item.strip() for item in text.split(",")))
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 64 else f"{text[:64]}…")

@@ -13,14 +13,13 @@ from api.meta.v1 import LabelSelector as SelectorModel
 from api.reload import v1alpha1 as api
 from controller_runtime import LabelSelector, NamespacedName, SelectorError
 from controllers.reload.annotations import (
-    PATTERNS_MAX,
     NameList,
-    Pattern,
     Problem,
-    compile_pattern,
 )
 from controllers.reload.claims import Config, KeyRule, Target, Watched
 from controllers.reload.options import Strategy
+from controllers.reload.patterns import PATTERNS_MAX, Pattern, PatternReader
+from controllers.reload.schedules import read_window
 from controllers.reload.sources import SourceKind
 from controllers.reload.terms import NO_TIME, Dependency, Window
 
@@ -107,6 +106,7 @@ class _Reader:
         self._spec = config.spec
         self._namespace = config.metadata.namespace
         self._reaches_out = allow_cross_namespace
+        self._patterns = PatternReader()
         self.problems: list[Problem] = []
 
     def watched(self) -> Watched:
@@ -169,11 +169,12 @@ class _Reader:
         window = self._spec.window
         if window is None:
             return None
+        wanted = Window(window.schedule, window.duration, window.time_zone)
         try:
-            return Window(window.schedule, window.duration, window.time_zone)
+            read_window(wanted)
         except ValueError as error:
-            self._refuse("spec.window", str(error))
-            return None
+            self._refuse("spec.window", f"{error}; it is never open")
+        return wanted
 
     def _selected(
         self, where: str, resources: api.WatchedResources
@@ -220,12 +221,12 @@ class _Reader:
         for number, item in enumerate(items):
             if not (len(item) > 1 and item.startswith("/") and item.endswith("/")):
                 literals.add(item)
-            elif len(patterns) == PATTERNS_MAX:
+            elif self._patterns.is_full:
                 self._refuse(where, f"more than {PATTERNS_MAX} patterns")
                 break
             else:
                 try:
-                    patterns.append(compile_pattern(item[1:-1]))
+                    patterns.append(self._patterns.read(item[1:-1]))
                 except ValueError as error:
                     self._refuse(f"{where}[{number}]", str(error))
         return NameList(frozenset(literals), tuple(patterns))

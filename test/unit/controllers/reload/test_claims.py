@@ -427,3 +427,20 @@ def test_nothing_is_kept_of_what_is_gone() -> None:
     for name in before - {"labels_of"}:
         held = getattr(configs, name)
         assert not getattr(held, "_sets", held), name
+
+
+def test_all_patterns_of_a_config_share_their_steps() -> None:
+    """However they are spread over its lists."""
+    slow = "/(?:[a-z0-9]?){500}(?:[a-y]?){400}x%d/"
+    scopes = [
+        {"kind": "Secret", "name": slow % number, "keys": ["k"]} for number in range(9)
+    ]
+
+    one = config(
+        watchedResources={"secrets": [slow % 10, "s"], "keyScopes": scopes},
+        targets=[TARGET],
+    )
+
+    refused = [problem for problem in one.problems if "too slow" in problem.reason]
+    assert len(refused) == 9
+    assert claim(one).match(source()) is Match.EXPLICIT
