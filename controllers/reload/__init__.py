@@ -16,16 +16,16 @@
     claims        what a Config wants             configs    all of them, by both ends
     configfeed    they come, change and go        lender     what the cache lacks
     wanted        what they are about             entries    the cache, to readers
-    journal       reloads, until counted    accounts   what a status counts
-    traces        what workloads say of it  sights     what a config comes to
-    statuses      what its status says      statusfeeds, statuscontroller  writing it
-    alerts        telling chats of it       pause      a rest after each reload
-    upkeep        what else falls due       ageing     what the record drops
-    memory        records that go back      ledger     Jobs that outlive a crash
+    journal       reloads, until counted          accounts   what a status counts
+    traces        what workloads say of it        sights     what a config comes to
+    statuses      what its status says            statusfeeds, statuscontroller …
+    alerts        telling chats of it             pause      a rest after each reload
+    upkeep        what else falls due             ageing     what the record drops
+    memory        records that go back            ledger     Jobs that outlive a crash
     progress      how far a rollout is            rollouts   followed to their end
     budget        how many at once                order      which goes first
     restarts      which pods are evicted          restarter  … step by step
-    aftermath     what follows a reload
+    aftermath     what follows a reload           patterns   regular expressions
 
 Gates of time: `suspend`, `windows` (`schedules`), `cooldown`, `brake` (`braking`),
 `debounce` and `rate`; what they remember is `fading`.
@@ -161,6 +161,7 @@ def setup(
             ledger=ledger,
         )
     journal = Journal(wakes)
+    config_feed.gone = journal.forget_config
 
     def wake(key: WorkloadKey) -> None:
         controller.queue.add(key, cause="woken")
@@ -250,7 +251,7 @@ def _add_statuses(
         ],
     )
     manager.add(controller)
-    yield from feeds.guests(controller, options.ignored_workloads)
+    yield from feeds.guests(controller, options)
 
 
 def _gates_of_time(options: ReloadOptions) -> Iterator[Gate]:

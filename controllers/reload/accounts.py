@@ -23,6 +23,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from api.reload.status import (
+    MESSAGE_MAX,
     PENDING_MAX,
     HistoryEntry,
     PlannedReload,
@@ -31,6 +32,7 @@ from api.reload.status import (
     RolloutState,
     TargetStatus,
 )
+from controllers.reload.cooldown import LONGEST
 from controllers.reload.journal import Reload
 from controllers.reload.traces import source_name, workload_name
 from controllers.reload.workloads import WorkloadKey
@@ -43,6 +45,17 @@ _NO_WRITES = frozenset({ReloadOutcome.PLANNED, *_ENDS})
 ROWS_MAX = 512
 """Rows of targets, as many as a spec can name: a status has to fit into an object. Of
 the others that selectors find, what was told of them counts all the same."""
+
+NAMES_MAX = 10
+"""Sources that are named of one reload that waits, or is planned."""
+
+_WATCHED_BYTES, _COUNTED_BYTES, _OBSERVED_BYTES = 192 << 10, 96 << 10, 192 << 10
+"""Room for the hashes of sources, for those that were counted last and for those of
+all rows: patterns and selectors find more than an object can hold. What has no room is
+not shown; it reloads, and counts, all the same."""
+
+_ERRORS, _ERROR_MIN = 64 << 10, 128
+"""Characters for the errors of all rows together, and for each at least."""
 
 _INSTANT = timedelta(seconds=1)
 """What moments are told apart by."""
@@ -146,6 +159,7 @@ class _Account:
         """Changes that are counted already, or by the journal."""
         self._written: dict[WorkloadKey, dict[str, str]] = {}
         """What workloads run with that have reloaded; the cache may be behind."""
+        self._room = _OBSERVED_BYTES
         self.reloaded: dict[str, None] = {}
 
     def recover(self, target: Sighted) -> None:
@@ -209,7 +223,8 @@ class _Account:
             self._end(reload)
             return
         if reload.outcome is not ReloadOutcome.RELOADED:
-            self._set(reload.workload, last_error=reload.error)
+            room = max(_ERRORS // len(self._rows), _ERROR_MIN)
+            self._set(reload.workload, last_error=reload.error[:room])
             self._remember(reload.workload, changes, reload.at, reload.outcome)
             return
         for change in reload.changes:
@@ -237,15 +252,15 @@ class _Account:
         ledger = self._ledger
         watched = ledger.sources
         hashes = {name: hash_ for name, hash_ in sorted(watched.items()) if hash_}
-        counted = {name: self._counted[name] for name in sorted(self._counted)}
+        counted = _only(dict(sorted(self._counted.items())), watched)
         history = sorted(self._history, key=lambda entry: entry.time, reverse=True)
         planned = tuple(self._planned.values())[:PENDING_MAX] if ledger.is_dry else ()
         return self._status.model_copy(
             update={
                 "reload_count": self._count,
                 "last_reload_time": self._last,
-                "watched_resource_hashes": hashes,
-                "reloaded_hashes": _only(counted, watched),
+                "watched_resource_hashes": _fitting(hashes, _WATCHED_BYTES),
+                "reloaded_hashes": _fitting(counted, _COUNTED_BYTES),
                 "target_status": tuple(map(self._close, ledger.targets[:ROWS_MAX])),
                 "history": tuple(history[: ledger.limit]),
                 "would_reload": planned,
@@ -259,8 +274,10 @@ class _Account:
             observed = dict(target.hashes)
         observed |= self._written.get(target.key, {})
         observed = _only(observed, self._ledger.sources)
+        shown = _fitting(dict(sorted(observed.items())), self._room)
+        self._room -= _size(shown)
         changes: dict[str, Any] = {
-            "observed_hashes": dict(sorted(observed.items())),
+            "observed_hashes": shown,
             "rollout_state": target.state,
             "paused_until": _paused_until(row, target, self._ledger.now),
         }
@@ -292,7 +309,7 @@ class _Account:
     ) -> None:
         entry = HistoryEntry(
             time=at,
-            source=",".join(changes),
+            source=",".join(changes)[:MESSAGE_MAX],
             hash=next(iter(changes.values()), ""),
             workload=workload_name(key),
             outcome=outcome,
@@ -305,7 +322,8 @@ class _Account:
         name = workload_name(key)
         before = self._planned.pop(name, None)
         sources = {*changes, *(before.sources if before else ())}
-        plan = PlannedReload(workload=name, sources=tuple(sorted(sources)), time=at)
+        named = tuple(sorted(sources)[:NAMES_MAX])
+        plan = PlannedReload(workload=name, sources=named, time=at)
         self._planned = {name: plan, **self._planned}
 
     def _set(self, key: WorkloadKey, **changes: object) -> None:
@@ -315,7 +333,7 @@ class _Account:
 def _paused_until(row: TargetStatus, target: Sighted, now: datetime) -> datetime | None:
     if row.last_reload_time is None or not target.pause:
         return None
-    until = row.last_reload_time + target.pause
+    until = row.last_reload_time + min(target.pause, LONGEST)
     return until if until > now else None
 
 
@@ -325,3 +343,19 @@ def _is_same(one: HistoryEntry, other: HistoryEntry) -> bool:
 
 def _only(hashes: Mapping[str, str], watched: Iterable[str]) -> dict[str, str]:
     return {name: hashes[name] for name in hashes if name in watched}
+
+
+def _fitting(hashes: Mapping[str, str], room: int) -> dict[str, str]:
+    """Return as many as there is room for, in bytes, from the first on."""
+    fitting: dict[str, str] = {}
+    for name, hash_ in hashes.items():
+        room -= _size({name: hash_})
+        if room < 0:
+            break
+        fitting[name] = hash_
+    return fitting
+
+
+def _size(hashes: Mapping[str, str]) -> int:
+    """Return the bytes of hashes in JSON; names are of ASCII."""
+    return sum(len(name) + len(hash_) + 6 for name, hash_ in hashes.items())

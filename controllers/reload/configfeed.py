@@ -45,6 +45,9 @@ log = structlog.get_logger(__name__)
 _PATIENCE = 20.0
 """Seconds in which configs are listed, or they are left out until the next try."""
 
+_PROBLEMS_TOLD = 10
+"""Problems of one config in the log; its status has the others."""
+
 
 class ConfigFeed:
     """Keeps `Configs`; a `Source` of the workloads that these are about."""
@@ -68,6 +71,8 @@ class ConfigFeed:
         self._informer: Informer | None = None
         self.told: Callable[[NamespacedName], None] = lambda _: None
         """Called with a config that comes, changes or goes, and with its rivals."""
+        self.gone: Callable[[NamespacedName], None] = lambda _: None
+        """Called with a config that is no more, even if another has its name."""
 
     def get(self, key: NamespacedName, /) -> RawObject | None:
         """Return a config as the cache has it, while there is such a kind."""
@@ -122,6 +127,8 @@ class ConfigFeed:
             if isinstance(event, Deleted):
                 self._drop(event.object.key)
             elif not isinstance(event, Updated) or _is_changed(event):
+                if isinstance(event, Updated) and _is_another(event):
+                    self.gone(event.object.key)
                 is_start = isinstance(event, Created) and event.is_initial
                 self._put(event.object, LOW_PRIORITY if is_start else 0)
 
@@ -129,7 +136,7 @@ class ConfigFeed:
         before = self._configs.members(entry.key)
         config = self._read(entry)
         self._configs.put(config)
-        for problem in config.problems:
+        for problem in config.problems[:_PROBLEMS_TOLD]:
             log.warning(
                 "ReloaderConfig is not obeyed in full",
                 config=str(config.key),
@@ -144,6 +151,7 @@ class ConfigFeed:
         self._configs.drop(key)
         affected = self._configs.members(key)
         self.look(affected)
+        self.gone(key)
         self._tell(key, affected)
 
     def _tell(self, key: NamespacedName, affected: Iterable[WorkloadKey]) -> None:
@@ -167,5 +175,10 @@ class ConfigFeed:
 
 
 def _is_changed(event: Updated) -> bool:
-    old, new = event.old.meta, event.object.meta
-    return (old.uid, old.generation) != (new.uid, new.generation)
+    generations = event.old.meta.generation, event.object.meta.generation
+    return _is_another(event) or generations[0] != generations[1]
+
+
+def _is_another(event: Updated) -> bool:
+    """Tell whether one was deleted and another created, unseen."""
+    return event.old.meta.uid != event.object.meta.uid

@@ -167,6 +167,10 @@ class Configs:
         """Return the configs that are bound to any of these."""
         return {claim.config for key in workloads for claim in self._bound.get(key, ())}
 
+    def reaching_out(self) -> Iterator[NamespacedName]:
+        """Yield the configs for which labels of namespaces matter."""
+        yield from self._everywhere[""]
+
     def reaching(self) -> Iterator[WorkloadKey]:
         """Yield the workloads for which labels of namespaces matter."""
         for key in self._everywhere[""]:

@@ -96,7 +96,7 @@ class Journal(Gate):
         self._wake = wake
         self._number = 0
         self._reloads: dict[NamespacedName, deque[Reload]] = {}
-        self._changes: dict[tuple[NamespacedName, SourceKey], _Changes] = {}
+        self._changes: dict[NamespacedName, dict[SourceKey, _Changes]] = {}
         self._in_flight: set[WorkloadKey] = set()
 
     def __call__(self, news: News) -> None:
@@ -135,8 +135,7 @@ class Journal(Gate):
     def forget_config(self, config: NamespacedName) -> None:
         """Let go of a config that is no more."""
         self._reloads.pop(config, None)
-        for key in [key for key in self._changes if key[0] == config]:
-            del self._changes[key]
+        self._changes.pop(config, None)
 
     def _note(self, config: NamespacedName, news: News, outcome: ReloadOutcome) -> None:
         self._number += 1
@@ -170,7 +169,8 @@ class Journal(Gate):
         has = news.plan.record.get(name, "")
         if outcome is not ReloadOutcome.RELOADED:
             return Change(marker.source, has)
-        changes = self._changes.setdefault((config, marker.source), _Changes())
+        of_config = self._changes.setdefault(config, {})
+        changes = of_config.setdefault(marker.source, _Changes())
         is_first = changes.note(marker.version, has)
         return Change(marker.source, has, is_first, changes.ends_with(has))
 

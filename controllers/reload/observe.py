@@ -431,7 +431,7 @@ class Observer:
         for wish in policy.wishes:
             if isinstance(wish, Claim):
                 found = sources_of(wish, workload, self._sources, policy.extra)
-                keys.update(found)
+                keys.update(key for key in found if self.is_ours(key.namespace))
         for key in keys:
             if key.kind in self._sources and (source := self._plain(key)) is not None:
                 yield self._shown(workload, policy, source)
@@ -455,7 +455,8 @@ class Observer:
         place = config.key.namespace
         nobody = WorkloadKey("", place, "")
         claim = Claim(config, Target("", place), nobody, self.labels_of)
-        return listed_by(claim, self._sources)
+        found = listed_by(claim, self._sources)
+        return (key for key in found if self.is_ours(key.namespace))
 
     def source(self, key: SourceKey) -> Source | None:
         """Return what is known of a source, if it is there; of all its keys."""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from api.reload.status import MESSAGE_MAX, PendingReload, RolloutState
 from api.reload.v1alpha1 import ReloaderConfig
 from controller_runtime import Clock, NamespacedName, ObjectState, compute_status
-from controllers.reload.accounts import Ledger, Sighted
+from controllers.reload.accounts import NAMES_MAX, Ledger, Sighted
 from controllers.reload.annotations import Problem
 from controllers.reload.claims import Config, Target
 from controllers.reload.configs import Configs
@@ -210,13 +210,14 @@ def _waits(one: Waiting, key: NamespacedName) -> PendingReload:
     turn, hold = one
     now = turn.now.replace(microsecond=0)
     until = None if hold.seconds is None else now + _seconds(hold.seconds)
+    sources = [
+        source_name(marker.source)
+        for marker in turn.plan.markers
+        if key in marker.configs
+    ]
     return PendingReload(
         workload=workload_name(turn.key),
-        sources=tuple(
-            source_name(marker.source)
-            for marker in turn.plan.markers
-            if key in marker.configs
-        ),
+        sources=tuple(sources[:NAMES_MAX]),
         reason=hold.reason.value,
         message=f"waits {hold.text}"[:MESSAGE_MAX],
         since=now,

@@ -14,10 +14,13 @@ config, together with all that it counts; what it counts is let go of when it is
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 
+import msgspec
 import structlog
+from pydantic import ValidationError
 
 from api.reload.status import ReloaderConfigStatus
 from api.reload.v1alpha1 import ReloaderConfig
@@ -144,7 +147,7 @@ class StatusReconciler:
             if is_same and entry.meta.resource_version in latest.superseded:
                 return latest.config
             del self._latest[key]
-        return ReloaderConfig.model_validate_json(entry.raw)
+        return _parsed(entry)
 
     def _settle(self, key: NamespacedName, config: ReloaderConfig) -> None:
         """Find out what became of a write that nobody answered."""
@@ -222,6 +225,20 @@ class StatusReconciler:
         self._sent.pop(key, None)
         self._journal.forget_config(key)
         self._sights.forget(key)
+
+
+def _parsed(entry: RawObject) -> ReloaderConfig:
+    """Read a config; of one from before the CRD said what it says now, what goes.
+
+    What is wrong with it is told by others. The error has what stands there, such as
+    the URL of a webhook, and is not to be seen by anybody.
+    """
+    with suppress(ValidationError):
+        return ReloaderConfig.model_validate_json(entry.raw)
+    document = msgspec.json.decode(entry.raw) | {"spec": {}}
+    with suppress(ValidationError):
+        return ReloaderConfig.model_validate(document)
+    return ReloaderConfig.model_validate(document | {"status": {}})
 
 
 def _written(status: ReloaderConfigStatus) -> Json:

@@ -152,7 +152,8 @@ def _available(
     if outages:
         text = "; ".join(trouble.text for trouble in outages)
         return AVAILABLE, "False", outages[0].reason, text
-    targets, sources = len(sight.ledger.targets), len(status.watched_resource_hashes)
+    targets = len(sight.ledger.targets)
+    sources = sum(hash_ is not None for hash_ in sight.ledger.sources.values())
     reason = RELOAD_SUCCEEDED if status.reload_count else RECONCILED
     text = f"{_number(targets, 'target')}, {_number(sources, 'source')}"
     return AVAILABLE, "True", reason, text

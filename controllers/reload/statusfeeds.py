@@ -3,6 +3,7 @@
     the config      it comes or goes, or its spec changes
     a workload      it is a target: any change, of its status too
     a source        the config may watch it: it comes, goes, or has other content
+    a namespace     it has other labels, and the config selects by these
     the journal     there is news of a reload
 
 Keys are worked on half a second after the first event. A burst is one look, and a
@@ -16,24 +17,28 @@ from datetime import timedelta
 from functools import partial
 
 from controller_runtime import (
+    CacheView,
     Controller,
     Event,
+    Kind,
     KindSource,
     NamespacedName,
     RawObject,
     Request,
     Watching,
     WorkQueue,
+    kind_of,
+    label_changed,
     mapped,
 )
 from controllers.reload.configs import Configs
-from controllers.reload.observe import Views
+from controllers.reload.observe import NAMESPACE, Views
 from controllers.reload.optional import Guest
+from controllers.reload.options import ReloadOptions, optional_workloads
 from controllers.reload.sources import SourceKind, is_news, source_key
 from controllers.reload.workloads import (
-    OPTIONAL_WORKLOADS,
     WORKLOADS,
-    WorkloadModel,
+    is_run_of_cron_job,
     workload_key,
 )
 
@@ -95,18 +100,21 @@ class StatusFeeds:
         for source in self._views.sources:
             if source.is_missed:
                 yield self._of_sources(source)
+        if self._views.namespaces is not None:
+            yield self._of_namespaces(self._views.namespaces)
 
     def guests(
-        self, controller: Controller[Request], ignored: Iterable[str]
+        self, controller: Controller[Request], options: ReloadOptions
     ) -> Iterator[Guest]:
         """Yield what is watched while the server has it."""
-        for kind, model in OPTIONAL_WORKLOADS.items():
-            if kind not in ignored:
-                feed = partial(self._of_workloads, kind, model)
-                yield Guest([model.gvk], partial(_watch, controller, feed), _nothing)
+        for kind, model in optional_workloads(options).items():
+            feed = partial(self._of_workloads, kind, model)
+            yield Guest([kind_of(model)], partial(_watch, controller, feed), _nothing)
 
-    def _of_workloads(self, kind: str, model: WorkloadModel) -> KindSource[Request]:
+    def _of_workloads(self, kind: str, model: Kind) -> KindSource[Request]:
         def requests(entry: RawObject) -> Iterator[Request]:
+            if is_run_of_cron_job(kind, entry):
+                return
             for claim in self._configs.claims(
                 workload_key(kind, entry), entry.meta.labels
             ):
@@ -124,6 +132,10 @@ class StatusFeeds:
 
         view = self._views.sources[kind]
         return KindSource(view, kind.model, mapped(requests), [admits], delay=DELAY)
+
+    def _of_namespaces(self, view: CacheView) -> KindSource[Request]:
+        handler = mapped(lambda _: self._configs.reaching_out())
+        return KindSource(view, NAMESPACE, handler, [label_changed()], delay=DELAY)
 
 
 async def _watch(

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from controllers.reload.patches import LAST_RELOAD, TRIGGERED_AT
-from controllers.reload.rollout import LAST_RELOADED_FROM, read_record
+from controllers.reload.rollout import LAST_RELOADED_FROM, RELOADED_AT, read_record
 from controllers.reload.sources import SourceKey, SourceKind
 from controllers.reload.workloads import Workload, WorkloadKey
 
@@ -24,9 +24,6 @@ _KINDS: Mapping[SourceKind, str] = {
     SourceKind.SECRET: "Secret",
     SourceKind.SECRET_PROVIDER_CLASS: "SecretProviderClass",
 }
-
-RELOADED_AT = "reloader.stakater.com/reloaded-at"
-"""Annotation of a workload: RFC 3339."""
 
 
 class _LastReloadedFrom(msgspec.Struct, rename="camel"):

@@ -17,7 +17,12 @@ from controllers.reload.entries import Entries
 from controllers.reload.options import ExtraReference
 from controllers.reload.references import references
 from controllers.reload.sources import SourceKey, SourceKind
-from controllers.reload.workloads import Workload, WorkloadKey, workload_key
+from controllers.reload.workloads import (
+    Workload,
+    WorkloadKey,
+    is_run_of_cron_job,
+    workload_key,
+)
 
 Sources = Mapping[SourceKind, Entries]
 
@@ -32,6 +37,8 @@ def targets_of(
                 yield WorkloadKey(kind, target.namespace, target.name)
             elif (store := workloads.get(kind)) is not None:
                 for entry in store.list(target.namespace):
+                    if is_run_of_cron_job(kind, entry):
+                        continue
                     if target.selector.matches(entry.meta.labels):
                         yield workload_key(kind, entry)
 

@@ -28,10 +28,9 @@ from controllers.reload.gates import Turn
 from controllers.reload.journal import Journal
 from controllers.reload.news import News, Outcome
 from controllers.reload.options import AnnotationKeys
-from controllers.reload.rollout import RECORD, Marker, Plan, read_record
+from controllers.reload.rollout import RECORD, RELOADED_AT, Marker, Plan, read_record
 from controllers.reload.sources import SourceKey, SourceKind
 from controllers.reload.traces import (
-    RELOADED_AT,
     recorded_hashes,
     reloaded_at,
     source_name,

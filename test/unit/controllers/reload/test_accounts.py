@@ -332,3 +332,31 @@ def test_a_row_says_how_far_the_pods_are() -> None:
     one.look()
 
     assert one.row().rollout_state is RolloutState.PROGRESSING
+
+
+def test_a_pause_without_end_is_none() -> None:
+    one = book()
+    one.targets = [Sighted(WEB, hashes={S: short("b")}, pause=timedelta.max)]
+
+    one.look(reload(1))
+
+    assert one.row().reload_count == 1
+    assert one.row().paused_until is not None
+
+
+def test_a_status_stays_small_enough_for_the_server() -> None:
+    """Of what a spec can select there is more than fits into an object."""
+    names = [f"some-namespace-of-mine/Secret/{number:0>100}" for number in range(4000)]
+    keys = [WorkloadKey("Deployment", "shop", f"w{number}") for number in range(512)]
+    ran = {name: short("a") for name in names}
+    one = Book(
+        targets=[Sighted(key, hashes=ran) for key in keys],
+        sources={name: full("a") for name in names},
+    )
+
+    one.look()
+
+    assert len(one.status.model_dump_json(by_alias=True)) < 900_000
+    assert len(one.status.target_status) == ROWS_MAX
+    shown = one.status.watched_resource_hashes
+    assert list(shown) == names[: len(shown)]

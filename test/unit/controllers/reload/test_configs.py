@@ -1106,3 +1106,23 @@ async def test_a_suspended_cron_job_of_a_config_does_not_run(world: World) -> No
 
     assert list((await world.client.list(Job.gvk, "shop")).items) == []
     assert len(await world.notes("ReloadSkipped")) == 1
+
+
+async def test_sources_of_namespaces_that_are_not_ours_do_not_count(
+    world: World,
+) -> None:
+    """What a config selects is no more than what the manager may look at."""
+    await world.secret(namespace="vault")
+    await world.secret()
+    await world.workload()
+    everywhere: Json = {"namespaceSelector": {}}
+    await world.config(watchedResources=everywhere, targets=[WEB])
+
+    async with world.manager(
+        allow_cross_namespace=True, namespace_selector="name=shop"
+    ):
+        await world.change(namespace="vault")
+        await world.settled()
+
+    assert await world.reloaded() == set()
+    assert (await world.record()).keys() == {"secret/s"}

@@ -527,3 +527,101 @@ async def test_a_config_that_goes_is_forgotten(world: World) -> None:
 
 def test_a_hash_is_a_sha256() -> None:
     assert len(canonical("x")) == len(sha256().hexdigest())
+
+
+async def test_a_config_that_cannot_be_read_says_so_and_shows_nothing_of_it(
+    world: World,
+) -> None:
+    """It was written before the CRD said what it says now."""
+    url = {"url": "https://hooks.example.com/hush/" + "x" * 2048}
+    await world.config("x", targets=[WEB], alerts={"slack": url})
+
+    with capture_logs() as logs:
+        async with world.manager():
+            conditions = await world.conditions()
+
+    assert conditions["Degraded"] == "True InvalidSpec"
+    assert conditions["Available"] == "False InvalidSpec"
+    assert (await world.status())["observedGeneration"] == 1
+    assert "hush" not in str(logs)
+    assert "hush" not in str(await world.status())
+
+
+async def test_what_a_cron_job_runs_has_no_row(world: World) -> None:
+    everything = {"kind": "*", "selector": {}}
+    await world.config("x", autoReloadAll=True, targets=[everything])
+    owner = {"apiVersion": "batch/v1", "kind": "CronJob", "name": "tick", "uid": "u"}
+    metadata = {
+        "name": "tick-1",
+        "namespace": "shop",
+        "ownerReferences": [owner | {"controller": True}],
+    }
+    container = {"name": "app", "image": "x"}
+    template = {"spec": {"containers": [container], "restartPolicy": "Never"}}
+    run = {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata}
+
+    async with world.manager():
+        before = world.writes()
+        await world.client.create({**run, "spec": {"template": template}})
+        await world.settled()
+
+    assert (await world.status()).get("targetStatus", []) == []
+    assert world.writes() == before
+
+
+async def test_a_config_that_comes_back_begins_to_count_anew(world: World) -> None:
+    await world.secret()
+    await world.workload()
+    await world.config("x", **NAMES_S)
+
+    async with world.manager():
+        await world.change()
+        await asyncio.sleep(0.75)  # reloaded, and not in the status yet
+        await world.delete(ReloaderConfig, "x")
+        await world.config("x", **NAMES_S)
+        await world.settled()
+        assert (await world.status()).get("reloadCount", 0) == 0
+
+        await world.change("newer")
+        await world.settled()
+
+    assert (await world.status())["reloadCount"] == 1
+
+
+async def test_a_namespace_that_gets_the_labels_is_in_the_status_soon(
+    world: World,
+) -> None:
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "vault"}}
+    await world.client.create(namespace)
+    secret = {"metadata": {"name": "s", "namespace": "vault"}, "data": data("old")}
+    await world.client.create({"apiVersion": "v1", "kind": "Secret", **secret})
+    selector = {"matchLabels": {"a": "b"}}
+    await world.config("x", watchedResources={"namespaceSelector": selector})
+
+    async with world.manager(allow_cross_namespace=True):
+        before = (await world.status()).get("watchedResourceHashes", {})
+        labels = merge_patch({"metadata": {"labels": {"a": "b"}}})
+        gvk = GroupVersionKind("", "v1", "Namespace")
+        await world.client.patch(gvk, "vault", patch=labels)
+        await world.settled()
+
+    assert before == {}
+    hashes = (await world.status())["watchedResourceHashes"]
+    assert hashes == {"vault/Secret/s": canonical("old")}
+
+
+async def test_a_window_that_cannot_be_read_is_told_and_never_open(
+    world: World,
+) -> None:
+    await world.secret()
+    await world.workload()
+    window = {"schedule": "0 2 * * 9", "duration": "1h"}
+    await world.config("x", **NAMES_S, window=window)
+
+    async with world.manager():
+        await world.change()
+        await world.settled()
+        conditions = await world.conditions()
+
+    assert conditions["Degraded"] == "True InvalidSpec"
+    assert (await world.status()).get("reloadCount", 0) == 0
