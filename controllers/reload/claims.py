@@ -302,13 +302,16 @@ def conflicts(claims: Sequence[Claim]) -> Iterator[Conflict]:
         claims: On one workload, in the order of precedence.
     """
     for claim in claims[1:]:
-        first = claims[0]
-        ends = (claim.workload, first.config, claim.config)
-        workload, winner, loser = ends
-        if claim.strategy != first.strategy:
-            yield Conflict(workload, "reloadStrategy", winner, loser)
-        if claim.restarts != first.restarts:
-            yield Conflict(workload, "rolloutStrategy", winner, loser)
+        yield from conflicts_of(claim, claims[0])
+
+
+def conflicts_of(claim: Claim, first: Claim) -> Iterator[Conflict]:
+    """Yield where a claim does not agree with the one that wins."""
+    workload, winner, loser = claim.workload, first.config, claim.config
+    if claim.strategy != first.strategy:
+        yield Conflict(workload, "reloadStrategy", winner, loser)
+    if claim.restarts != first.restarts:
+        yield Conflict(workload, "rolloutStrategy", winner, loser)
 
 
 def split(claims: Iterable[Claim]) -> tuple[list[Claim], list[Claim]]:

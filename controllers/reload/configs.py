@@ -11,7 +11,7 @@ source changes. The answers about sources are "perhaps": a look decides.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Generic, TypeVar
 
@@ -21,9 +21,10 @@ from controllers.reload.annotations import Problem
 from controllers.reload.claims import (
     Claim,
     Config,
+    Conflict,
     Labels,
     LabelsOf,
-    conflicts,
+    conflicts_of,
     precedence,
 )
 from controllers.reload.sources import SourceKey
@@ -52,7 +53,8 @@ class Configs:
         """Configs that select sources by namespace."""
         self._by_labels: _Groups[str, NamespacedName] = _Groups()
         """Configs that ask for labels of sources."""
-        self._bound: dict[WorkloadKey, tuple[Claim, ...]] = {}
+        self._bound: dict[WorkloadKey, dict[NamespacedName, Claim]] = {}
+        """The claims on each, by config, in the order of precedence."""
         self._members: _Groups[NamespacedName, WorkloadKey] = _Groups()
         self._used: dict[WorkloadKey, frozenset[SourceKey]] = {}
         self._users: _Groups[SourceKey, WorkloadKey] = _Groups()
@@ -128,7 +130,7 @@ class Configs:
         self.release(workload)
         if not claims:
             return
-        self._bound[workload] = claims
+        self._bound[workload] = {claim.config: claim for claim in claims}
         for claim in claims:
             self._members.put(claim.config, workload)
         if any(claim.by.watched.uses for claim in claims):
@@ -138,8 +140,8 @@ class Configs:
 
     def release(self, workload: WorkloadKey) -> None:
         """Let go of a workload."""
-        for claim in self._bound.pop(workload, ()):
-            self._members.put(claim.config, workload, is_there=False)
+        for config in self._bound.pop(workload, ()):
+            self._members.put(config, workload, is_there=False)
         for source in self._used.pop(workload, ()):
             self._users.put(source, workload, is_there=False)
 
@@ -161,15 +163,18 @@ class Configs:
         """Yield the configs that a source may concern; the same may come twice."""
         yield from self._about(source)
         for workload in self._users[source]:
-            yield from (claim.config for claim in self._bound.get(workload, ()))
+            yield from self._bound.get(workload, ())
 
     def sharing(self, workloads: Iterable[WorkloadKey]) -> set[NamespacedName]:
         """Return the configs that are bound to any of these."""
-        return {claim.config for key in workloads for claim in self._bound.get(key, ())}
+        return {config for key in workloads for config in self._bound.get(key, ())}
 
-    def reaching_out(self) -> Iterator[NamespacedName]:
-        """Yield the configs for which labels of namespaces matter."""
+    def touching(self, namespace: str) -> Iterator[NamespacedName]:
+        """Yield the configs for which the labels of a namespace matter."""
         yield from self._everywhere[""]
+        for key, config in self._configs.items():
+            if any(target.namespace == namespace for target in config.targets):
+                yield key
 
     def reaching(self) -> Iterator[WorkloadKey]:
         """Yield the workloads for which labels of namespaces matter."""
@@ -184,10 +189,16 @@ class Configs:
         lost = [
             conflict.problem
             for workload in sorted(self._members[key])
-            for conflict in conflicts(self._bound[workload])
-            if conflict.loser == key
+            for conflict in self._lost(key, self._bound[workload])
         ]
         return (*config.problems, *dict.fromkeys(lost))
+
+    @staticmethod
+    def _lost(
+        key: NamespacedName, claims: Mapping[NamespacedName, Claim]
+    ) -> Iterator[Conflict]:
+        first = next(iter(claims.values()))
+        yield from conflicts_of(claims[key], first)
 
     def _about(self, source: SourceKey) -> set[NamespacedName]:
         return {

@@ -106,11 +106,20 @@ class Sights:
         lost = self._configs.problems(key)[len(config.problems) :]
         return Sight(
             ledger,
-            problems=tuple(map(_text, config.problems)),
+            problems=(*map(_text, config.problems), *self._elsewhere(config)),
             conflicts=tuple(map(_text, lost)),
             missing=missing,
             pending=tuple(self._pending(key)),
         )
+
+    def _elsewhere(self, config: Config) -> Iterator[str]:
+        """Name the targets' namespaces that are not looked at."""
+        for namespace in sorted({target.namespace for target in config.targets}):
+            if not self._observer.is_ours(namespace):
+                yield (
+                    f"spec.targets: namespace {namespace} does not have the labels of "
+                    "--namespace-selector"
+                )
 
     def forget(self, key: NamespacedName) -> None:
         """Let go of a config that is no more."""

@@ -25,10 +25,12 @@ from pydantic import ValidationError
 from api.reload.status import ReloaderConfigStatus
 from api.reload.v1alpha1 import ReloaderConfig
 from controller_runtime import (
+    Backoff,
     Client,
     Clock,
     ConflictError,
     EventRecorder,
+    ExponentialLimiter,
     ForbiddenError,
     Json,
     NamespacedName,
@@ -48,6 +50,9 @@ FIELD_MANAGER = "Reloader"
 
 CACHE_LAG = timedelta(milliseconds=200)
 """When to look again at a config that was not what the cache had."""
+
+_LAGGING = Backoff(base=0.2, ceiling=30.0)
+"""Seconds for the same, while the server says no: a watch may be broken for long."""
 
 FORBIDDEN = timedelta(minutes=1)
 """When to try again what was forbidden: a human changes roles."""
@@ -109,6 +114,9 @@ class StatusReconciler:
         self._resync = resync
         self._latest: dict[NamespacedName, _Latest] = {}
         self._sent: dict[NamespacedName, _Sent] = {}
+        self._conflicts: ExponentialLimiter[NamespacedName] = ExponentialLimiter(
+            _LAGGING
+        )
         self._is_forbidden = False
 
     async def reconcile(self, key: Request) -> timedelta | None:
@@ -125,12 +133,13 @@ class StatusReconciler:
         try:
             await self._write(key, config, statement.status, reloads)
         except ConflictError:
-            return CACHE_LAG
+            return timedelta(seconds=self._conflicts.when(key, now=0))
         except NotFoundError:
             return None  # gone meanwhile, and the cache will say so
         except ForbiddenError as error:
             self._complain(error)
             return FORBIDDEN
+        self._conflicts.forget(key)
         self._journal.written(key, reloads)
         for told in statement.events:
             self._tell(config, told)
@@ -223,6 +232,7 @@ class StatusReconciler:
     def _forget(self, key: NamespacedName) -> None:
         self._latest.pop(key, None)
         self._sent.pop(key, None)
+        self._conflicts.forget(key)
         self._journal.forget_config(key)
         self._sights.forget(key)
 

@@ -3,7 +3,7 @@
     the config      it comes or goes, or its spec changes
     a workload      it is a target: any change, of its status too
     a source        the config may watch it: it comes, goes, or has other content
-    a namespace     it has other labels, and the config selects by these
+    a namespace     it has other labels: it may be selected now
     the journal     there is news of a reload
 
 Keys are worked on half a second after the first event. A burst is one look, and a
@@ -134,7 +134,7 @@ class StatusFeeds:
         return KindSource(view, kind.model, mapped(requests), [admits], delay=DELAY)
 
     def _of_namespaces(self, view: CacheView) -> KindSource[Request]:
-        handler = mapped(lambda _: self._configs.reaching_out())
+        handler = mapped(lambda entry: self._configs.touching(entry.meta.name))
         return KindSource(view, NAMESPACE, handler, [label_changed()], delay=DELAY)
 
 

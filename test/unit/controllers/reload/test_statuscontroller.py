@@ -32,6 +32,7 @@ from controller_runtime.testing.apiserver import ApiServer, Resource
 from controller_runtime.testing.apiserver.faults import Target
 from controllers.reload import setup
 from controllers.reload.digest import secret_digest
+from controllers.reload.hashing import Hashing
 from controllers.reload.options import ReloadOptions
 
 EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")
@@ -625,3 +626,73 @@ async def test_a_window_that_cannot_be_read_is_told_and_never_open(
 
     assert conditions["Degraded"] == "True InvalidSpec"
     assert (await world.status()).get("reloadCount", 0) == 0
+
+
+async def test_with_a_key_no_hash_is_shown_that_others_could_make(
+    world: World,
+) -> None:
+    await world.secret(value="1234")
+    await world.workload()
+    await world.config("x", **NAMES_S)
+    hashing = Hashing(keys=(b"k" * 16,))
+
+    with capture_logs() as logs:
+        async with world.manager(hashing=hashing):
+            await world.change("5678")
+            await world.settled()
+
+    found = await world.client.get(Deployment.gvk, "web", "shop")
+    status, events = await world.status(), (await world.client.list(EVENT, "")).items
+    assert status["reloadCount"] == 1
+    shown = f"{found} {status} {events} {logs}"
+    for value in ("1234", "5678"):
+        plain = secret_digest({"k": value.encode()})
+        assert plain.marker not in shown
+        assert plain.canonical[:20] not in shown
+
+
+async def test_targets_in_namespaces_that_are_not_ours_are_told(world: World) -> None:
+    namespace: Json = {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": "shop", "labels": {"ours": "no"}},
+    }
+    await world.client.create(namespace)
+    await world.workload()
+    await world.config("x", **NAMES_S)
+    gvk = GroupVersionKind("", "v1", "Namespace")
+
+    async with world.manager(namespace_selector="ours=yes"):
+        before = await world.conditions()
+        labels = merge_patch({"metadata": {"labels": {"ours": "yes"}}})
+        await world.secret()
+        await world.client.patch(gvk, "shop", patch=labels)
+        await world.settled()
+        after = await world.conditions()
+
+    assert before["Available"] == "False InvalidSpec"
+    assert after["Available"] == "True Reconciled"
+
+
+async def test_a_server_that_has_another_version_is_asked_less_and_less(
+    world: World,
+) -> None:
+    """A status is written for one version; the server has had another for long."""
+    await world.secret()
+    await world.workload()
+    await world.config("x", **NAMES_S)
+
+    async with world.manager():
+        target = world.server.faults.on(
+            verb="patch", resource="reloaderconfigs", times=None
+        )
+        refusal = target.answer(409, reason="Conflict")
+        before = world.writes()
+        await world.change()
+        await world.settled(60)
+        tries = world.writes() - before
+        refusal.remove()
+        await world.settled(60)
+
+    assert 3 < tries < 30
+    assert (await world.status())["reloadCount"] == 1
