@@ -163,9 +163,9 @@ class ConfigFeed:
         try:
             model = ReloaderConfig.model_validate_json(entry.raw)
         except ValidationError as error:
-            # Written before the CRD said what it says now.
+            # Written before the CRD said what it says now, or a number without end.
             place = ".".join(map(str, error.errors()[0]["loc"]))
-            reason = "cannot be read: write it anew as the CRD has it"
+            reason = "cannot be read, and nothing of it counts: write it anew"
             return Config(entry.key, problems=(Problem(place, reason),))
         return read_config(
             model,

@@ -86,6 +86,7 @@ class PatternReader:
         """
         if self.is_full:
             raise ValueError(f"more than {PATTERNS_MAX} patterns")
+        self._read += 1  # even to refuse one takes a millisecond
         pattern = Pattern(text)
         if self._steps + pattern.steps > STEPS_MAX:
             raise _refusal(
@@ -93,7 +94,6 @@ class PatternReader:
                 f"makes them too slow together ({STEPS_MAX} steps): use fewer, and "
                 "`*` in place of counts such as `{1,63}`",
             )
-        self._read += 1
         self._steps += pattern.steps
         return pattern
 

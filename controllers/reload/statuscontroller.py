@@ -156,7 +156,7 @@ class StatusReconciler:
             if is_same and entry.meta.resource_version in latest.superseded:
                 return latest.config
             del self._latest[key]
-        return _parsed(entry)
+        return _parsed(entry.raw)
 
     def _settle(self, key: NamespacedName, config: ReloaderConfig) -> None:
         """Find out what became of a write that nobody answered."""
@@ -184,7 +184,7 @@ class StatusReconciler:
         )
         self._sent[key] = _Sent(after, reloads)
         written = await self._client.patch(
-            ReloaderConfig,
+            ReloaderConfig.gvk,
             key.name,
             key.namespace,
             patch=patch,
@@ -192,7 +192,7 @@ class StatusReconciler:
             field_owner=FIELD_MANAGER,
         )
         del self._sent[key]
-        self._remember(key, config, written)
+        self._remember(key, config, _parsed(msgspec.json.encode(written)))
 
     def _remember(
         self, key: NamespacedName, config: ReloaderConfig, written: ReloaderConfig
@@ -237,15 +237,15 @@ class StatusReconciler:
         self._sights.forget(key)
 
 
-def _parsed(entry: RawObject) -> ReloaderConfig:
-    """Read a config; of one from before the CRD said what it says now, what goes.
+def _parsed(raw: bytes) -> ReloaderConfig:
+    """Read a config; of one that cannot be read, such as from an older CRD, what goes.
 
     What is wrong with it is told by others. The error has what stands there, such as
     the URL of a webhook, and is not to be seen by anybody.
     """
     with suppress(ValidationError):
-        return ReloaderConfig.model_validate_json(entry.raw)
-    document = msgspec.json.decode(entry.raw) | {"spec": {}}
+        return ReloaderConfig.model_validate_json(raw)
+    document = msgspec.json.decode(raw) | {"spec": {}}
     with suppress(ValidationError):
         return ReloaderConfig.model_validate(document)
     return ReloaderConfig.model_validate(document | {"status": {}})

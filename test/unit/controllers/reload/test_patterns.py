@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 
 from controllers.reload.patterns import (
@@ -76,3 +78,14 @@ def test_what_is_no_pattern_is_refused_in_short(text: str) -> None:
         Pattern(text)
 
     assert len(str(caught.value)) < 200
+
+
+def test_what_is_refused_is_one_of_so_many() -> None:
+    """Or thousands of them would take seconds, to be refused one by one."""
+    reader = PatternReader()
+
+    for number in range(PATTERNS_MAX):
+        with suppress(ValueError):
+            reader.read(f"{SLOW}{number}")
+
+    assert reader.is_full

@@ -545,6 +545,7 @@ async def test_a_config_that_cannot_be_read_says_so_and_shows_nothing_of_it(
     assert conditions["Available"] == "False InvalidSpec"
     assert (await world.status())["observedGeneration"] == 1
     assert "hush" not in str(logs)
+    assert [e for e in logs if e["log_level"] == "error"] == []
     assert "hush" not in str(await world.status())
 
 
