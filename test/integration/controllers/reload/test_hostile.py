@@ -25,6 +25,7 @@ from controller_runtime import (
 from controller_runtime.testing.eventually import eventually
 from controllers.reload import setup
 from controllers.reload.options import ReloadOptions
+from controllers.reload.rollout import RECORD
 
 pytestmark = pytest.mark.usefixtures("crd")
 
@@ -185,15 +186,26 @@ async def test_a_status_of_more_sources_than_fit_is_taken(place: Place) -> None:
     async with place.manager():
         spec = {"watchedResources": watched, "targets": targets}
         await place.create(ReloaderConfig, "x", spec=spec)
+        for target in targets:
+            await eventually(
+                *(place.client, Deployment.gvk, target["name"], place.namespace),
+                lambda it: RECORD in it["metadata"].get("annotations", {}),
+                timeout=SECONDS,
+            )
+        changed = merge_patch({"data": {"k": "new"}})
+        await place.client.patch(
+            ConfigMap.gvk, f"{'c' * 110}-0000", place.namespace, patch=changed
+        )
         found = await eventually(
             *(place.client, ReloaderConfig.gvk, "x", place.namespace),
-            lambda it: any(
-                row.get("observedHashes")
-                for row in it.get("status", {}).get("targetStatus", [])
+            lambda it: (
+                [row.get("reloadCount") for row in it["status"]["targetStatus"]]
+                == [1] * len(targets)
             ),
             timeout=SECONDS,
         )
 
+    assert found["status"]["reloadCount"] == 1
     (available,) = (
         c for c in found["status"]["conditions"] if c["type"] == "Available"
     )
