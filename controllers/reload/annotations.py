@@ -188,6 +188,9 @@ class ReloadPolicy(NamedTuple):
     extra: frozenset[ExtraReference] = frozenset()
     """What else counts as a use."""
 
+    unwatched: frozenset[SourceKind] = frozenset()
+    """Kinds of which nothing is known: none of them counts, nor is gone."""
+
     is_ignored: bool = False
     """Nobody may reload it."""
 
@@ -204,6 +207,8 @@ class ReloadPolicy(NamedTuple):
 
     def vetoes(self, source: Source) -> bool:
         """Tell whether a source never counts, whoever wants it."""
+        if source.key.kind in self.unwatched:
+            return True
         rules = self.rules.get(source.key.kind)
         if rules is not None and source.key.name in rules.excluded:
             return True
@@ -319,6 +324,7 @@ def read_policy(
             f"{metadata.get(keys.ignore_keys, '')},{template.get(keys.ignore_keys, '')}"
         ),
         extra=options.extra_references,
+        unwatched=options.ignored_sources,
         trigger=options.legacy_trigger_env,
     )
 

@@ -391,6 +391,8 @@ def _gone(
         key = SourceKey.of_record(recorded, workload.key.namespace)
         if key is None or key in present or not key.kind.is_missed:
             continue
+        if key.namespace != workload.key.namespace and key not in happened.gone:
+            continue  # its namespace may have left us, and it is there
         source = happened.gone.get(key, Source(key, DELETED, {}))
         asks = source.annotations.get(policy.keys.on_delete) == "true"
         by_config = any(w.on_delete and w.match(source) for w in policy.wishes)

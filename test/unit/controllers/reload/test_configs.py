@@ -35,6 +35,7 @@ from controllers.reload import setup
 from controllers.reload.options import LegacyTrigger, ReloadOptions
 from controllers.reload.patches import LAST_RELOAD, RESOURCE_HASH, TRIGGERED_AT
 from controllers.reload.rollout import LAST_RELOADED_FROM, RECORD
+from controllers.reload.sources import SourceKind
 
 EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")
 NAMESPACE = GroupVersionKind("", "v1", "Namespace")
@@ -1126,3 +1127,58 @@ async def test_sources_of_namespaces_that_are_not_ours_do_not_count(
 
     assert await world.reloaded() == set()
     assert (await world.record()).keys() == {"secret/s"}
+
+
+async def test_sources_of_a_kind_that_is_ignored_from_now_on_are_not_gone(
+    world: World,
+) -> None:
+    """Or all workloads would restart with the flag."""
+    await world.secret()
+    await world.workload()
+    await world.config(**NAMES_S, reloadOnDelete=True)
+    async with world.manager():
+        assert (await world.record()).keys() == {"secret/s"}
+
+    async with world.manager(ignored_sources=frozenset({SourceKind.SECRET})):
+        pass
+
+    assert await world.reloaded() == set()
+
+
+async def test_sources_of_a_namespace_that_is_ours_no_more_are_not_gone(
+    world: World,
+) -> None:
+    await world.secret(namespace="vault")
+    await world.config_map()
+    await world.workload()
+    await world.config(
+        watchedResources={"namespaceSelector": {}}, targets=[WEB], reloadOnDelete=True
+    )
+    labels = merge_patch({"metadata": {"labels": {"name": "closed"}}})
+
+    async with world.manager(
+        allow_cross_namespace=True, namespace_selector="name in (shop, vault)"
+    ):
+        assert "secret/vault/s" in await world.record()
+        await world.client.patch(NAMESPACE, "vault", patch=labels)
+        await world.settled()
+        await world.patch(ConfigMap, "c", {"data": {"k": "new"}})
+        await world.settled()
+
+    assert await world.reloaded() == {MARK_C}
+
+
+async def test_a_source_of_another_namespace_that_goes_counts_if_that_is_asked(
+    world: World,
+) -> None:
+    await world.secret(namespace="vault")
+    await world.workload()
+    await world.config(
+        watchedResources={"namespaceSelector": {}}, targets=[WEB], reloadOnDelete=True
+    )
+
+    async with world.manager(allow_cross_namespace=True):
+        await world.client.delete(Secret.gvk, "s", "vault")
+        await world.settled()
+
+    assert await world.reloaded() == {MARK_S}
