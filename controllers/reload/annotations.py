@@ -49,6 +49,10 @@ from controllers.reload.workloads import KINDS
 DEPENDENCIES_MAX = 64
 """Workloads that one may wait for, as in a ReloaderConfig."""
 
+PROBLEMS_MAX = 50
+"""Problems of one workload or ReloaderConfig that are told; there is room for
+thousands in an annotation."""
+
 _LITERAL = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 """Characters that stand for themselves; of those in names only the dot does not."""
 
@@ -500,7 +504,8 @@ class _Reader:
     def _refuse(
         self, annotation: str, reason: str, event: str = "InvalidReloadAnnotation"
     ) -> None:
-        self.problems.append(Problem(annotation, reason, event))
+        if len(self.problems) < PROBLEMS_MAX:
+            self.problems.append(Problem(annotation, reason, event))
 
 
 def _items(text: str) -> Iterator[str]:

@@ -13,6 +13,7 @@ from api.meta.v1 import LabelSelector as SelectorModel
 from api.reload import v1alpha1 as api
 from controller_runtime import LabelSelector, NamespacedName, SelectorError
 from controllers.reload.annotations import (
+    PROBLEMS_MAX,
     NameList,
     Problem,
 )
@@ -232,4 +233,5 @@ class _Reader:
         return NameList(frozenset(literals), tuple(patterns))
 
     def _refuse(self, where: str, reason: str) -> None:
-        self.problems.append(Problem(where, reason))
+        if len(self.problems) < PROBLEMS_MAX:
+            self.problems.append(Problem(where, reason))

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from controllers.reload.annotations import (
+    PROBLEMS_MAX,
     Match,
     Problem,
     ReloadPolicy,
@@ -497,3 +498,15 @@ def test_reloads_for_what_comes_and_goes_are_asked_for_by_option_or_workload() -
     assert (silent.on_create, silent.on_delete) == (False, False)
     everywhere = read_policy({AUTO: "true"}, {}, general)
     assert (everywhere.on_create, everywhere.on_delete) == (True, True)
+
+
+def test_of_thousands_of_problems_some_are_told() -> None:
+    """An annotation has room for them; logs and memory are everybody's."""
+    broken = ",".join(f"({number}" for number in range(20_000))
+
+    policy = read_policy(
+        {"secret.reloader.stakater.com/reload": f"{broken},s"}, {}, ReloadOptions()
+    )
+
+    assert 0 < len(policy.problems) <= PROBLEMS_MAX
+    assert policy.rules[SourceKind.SECRET].names.matches("s")
