@@ -1,4 +1,4 @@
-"""The CRD of ReloaderConfigs, and a client for each test."""
+"""CRDs, and a client for each test."""
 
 from __future__ import annotations
 
@@ -9,9 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from controller_runtime import Client, HttpTransport, RestConfig, load_restconfig
+from api.argoproj.v1alpha1 import Rollout
+from api.openshift.v1 import DeploymentConfig
+from api.secretsstore.v1 import SecretProviderClass
+from conformance.reloads import Shop
+from controller_runtime import (
+    Client,
+    GroupVersionKind,
+    HttpTransport,
+    Json,
+    RestConfig,
+    load_restconfig,
+)
 from controller_runtime.testing.envtest.environment import Environment
 from controllers.manager import scheme
+from controllers.reload.sources import SourceKind
 
 CRD = (
     Path(__file__).parents[4]
@@ -24,6 +36,44 @@ def crd(environment: Environment) -> None:
     """Install the CRD, as it is checked in."""
     with ThreadPoolExecutor(1) as thread:
         thread.submit(asyncio.run, environment.install_crds(CRD)).result()
+
+
+@pytest.fixture(scope="session")
+def served(environment: Environment) -> None:
+    """Have kinds of others served, as if their operators were installed."""
+    names = {
+        "rollouts": Rollout,
+        "deploymentconfigs": DeploymentConfig,
+        "secretproviderclasses": SecretProviderClass,
+        "secretproviderclasspodstatuses": SourceKind.SECRET_PROVIDER_CLASS.model,
+    }
+    crds = [_unchecked(model.gvk, plural) for plural, model in names.items()]
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, environment.install_crds(*crds)).result()
+
+
+def _unchecked(gvk: GroupVersionKind, plural: str) -> Json:
+    """Write a CRD that takes everything."""
+    free = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {"name": gvk.version, "served": True, "storage": True}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.{gvk.group}"},
+        "spec": {
+            "group": gvk.group,
+            "names": {"kind": gvk.kind, "plural": plural},
+            "scope": "Namespaced",
+            "versions": [version | {"schema": {"openAPIV3Schema": free}}],
+        },
+    }
+
+
+@pytest.fixture
+async def shop(
+    client: Client, config: RestConfig, namespace: str
+) -> Shop:
+    return Shop(client, config, namespace)
 
 
 @pytest.fixture
