@@ -22,7 +22,7 @@ from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 from api.apps.v1 import DaemonSet, Deployment, StatefulSet
 from api.core.v1 import ConfigMap, Secret
@@ -64,11 +64,8 @@ QUICK = timedelta(milliseconds=50)
 """A debounce that the tests need not wait for."""
 
 
-class Snapshot(NamedTuple):
-    """What must not move where nothing reloads."""
-
-    generation: int
-    template: Json
+Template: TypeAlias = Json
+"""A pod template: what changes when something reloads, and only then."""
 
 
 class Workload:
@@ -82,19 +79,17 @@ class Workload:
         self.name = name
         self.namespace = namespace
 
-    async def adopted(self, *sources: str) -> Snapshot:
+    async def adopted(self, *sources: str) -> Template:
         """Wait until sources are in the record."""
-        return _snapshot(await self.when(lambda it: set(sources) <= record(it).keys()))
+        return _template(await self.when(lambda it: set(sources) <= record(it).keys()))
 
-    async def reloaded(self, since: Snapshot) -> Snapshot:
+    async def reloaded(self, since: Template) -> Template:
         """Wait until the pod template is another."""
-        return _snapshot(
-            await self.when(lambda it: it["spec"]["template"] != since.template)
-        )
+        return _template(await self.when(lambda it: _template(it) != since))
 
-    async def snapshot(self) -> Snapshot:
+    async def template(self) -> Template:
         obj = await self.client.get(self.gvk, self.name, self.namespace)
-        return _snapshot(obj)
+        return _template(obj)
 
     async def when(self, condition: Callable[[Json], object]) -> Json:
         return await eventually(
@@ -217,12 +212,12 @@ class Shop:
         await self.sources(*sources)
         witness = await self.workload("witness", AUTO, uses=sources)
         seen = await witness.adopted(*sources)
-        before = [await workload.snapshot() for workload in silent]
+        before = [await workload.template() for workload in silent]
         yield
         for source in sources:
             await self.change(source)
             seen = await witness.reloaded(seen)
-        assert [await workload.snapshot() for workload in silent] == before
+        assert [await workload.template() for workload in silent] == before
 
     async def events(self, reason: str, name: str) -> list[Json]:
         """Wait for an Event about an object, and return all with that reason."""
@@ -255,9 +250,9 @@ def record(obj: Json) -> dict[str, str]:
     return found
 
 
-def variables(snapshot: Snapshot) -> dict[str, set[str]]:
+def variables(template: Template) -> dict[str, set[str]]:
     """Name the variables with a value, of each container."""
-    spec = snapshot.template["spec"]
+    spec = template["spec"]
     return {
         container["name"]: {
             one["name"] for one in container.get("env", []) if "value" in one
@@ -284,5 +279,6 @@ def _data(gvk: GroupVersionKind, value: str) -> dict[str, str]:
     return {"k": value}
 
 
-def _snapshot(obj: Json) -> Snapshot:
-    return Snapshot(obj["metadata"]["generation"], obj["spec"]["template"])
+def _template(obj: Json) -> Template:
+    template: Json = obj["spec"]["template"]
+    return template

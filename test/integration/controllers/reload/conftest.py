@@ -70,9 +70,7 @@ def _unchecked(gvk: GroupVersionKind, plural: str) -> Json:
 
 
 @pytest.fixture
-async def shop(
-    client: Client, config: RestConfig, namespace: str
-) -> Shop:
+async def shop(client: Client, config: RestConfig, namespace: str) -> Shop:
     return Shop(client, config, namespace)
 
 

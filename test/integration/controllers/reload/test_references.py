@@ -120,7 +120,7 @@ async def test_every_way_to_use_a_source_is_seen_and_marked(
             await shop.change(case.source)
         after = {case: await w.reloaded(before[case]) for case, w in pairs}
 
-    found = {case.name: variables(snapshot) for case, snapshot in after.items()}
+    found = {case.name: variables(template) for case, template in after.items()}
     assert found == {
         case.name: {name: set[str]() for name in variables(before[case])}
         | {"app": {variable(case.source)}}
