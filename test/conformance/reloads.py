@@ -117,7 +117,7 @@ class Shop:
     async def running(
         self, options: ReloadOptions, config: RestConfig | None = None
     ) -> AsyncIterator[None]:
-        """Run a manager, wherever its options say, as who `config` says."""
+        """Run a manager where its options say: as the administrator, or another."""
         async with HttpTransport(config or self.config) as transport:
             addresses = ManagerOptions(
                 metrics_bind_address="0", health_probe_bind_address="0"

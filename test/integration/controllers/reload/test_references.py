@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ class Use(NamedTuple):
     """What a container says, and what its pod says besides."""
 
     container: Json
-    volumes: list[Json] = []
+    volumes: Sequence[Json] = ()
 
 
 Way = Callable[[str, str], Use]
@@ -87,7 +87,7 @@ def cases() -> Iterator[Case]:
                 name = f"{label}-{kind}-{place}"
                 use = way(kind, name)
                 app: Json = {"name": "app", "image": IMAGE}
-                pod: Json = {"containers": [app], "volumes": use.volumes}
+                pod: Json = {"containers": [app], "volumes": list(use.volumes)}
                 if place == "init":
                     init = {"name": "init", "image": IMAGE, **use.container}
                     pod["initContainers"] = [init]
