@@ -6,7 +6,7 @@ import asyncio
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -334,6 +334,41 @@ async def test_a_dry_run_is_in_the_status_alone(shop: Shop) -> None:
     assert one["workload"] == f"{shop.namespace}/Deployment/web"
     assert planned.get("reloadCount", 0) == 0
     assert after["metadata"]["generation"] == before["metadata"]["generation"]
+
+
+async def test_a_change_during_a_pause_counts_when_the_pause_is_over(
+    shop: Shop,
+) -> None:
+    """Scenario 13: the minute is 15 seconds here."""
+    period = timedelta(seconds=15)
+    await shop.secret()
+    await shop.workload()
+    paused = WEB | {"pausePeriod": "15s"}
+    await shop.reloader(**NAMES_S | {"targets": [paused]})
+
+    async with shop.manager():
+        await shop.adopted()
+        await shop.change("one")
+        first = await shop.status(lambda it: it.get("reloadCount") == 1)
+        await shop.change("two")
+        held = await shop.status(lambda it: bool(it.get("pending")))
+        await shop.change("three")
+        last = await shop.reloaded(count=2)
+
+    assert held["reloadCount"] == 1
+    (row,) = held["targetStatus"]
+    until = datetime.fromisoformat(row["pausedUntil"])
+    began, ended = (
+        datetime.fromisoformat(it["lastReloadTime"]) for it in (first, last)
+    )
+    assert began + period <= until + timedelta(seconds=1)
+    # Statuses have whole seconds.
+    assert ended - began >= period - timedelta(seconds=1)
+    deployment = await shop.client.get(Deployment.gvk, "web", shop.namespace)
+    revision = "deployment.kubernetes.io/revision"
+    assert deployment["metadata"]["annotations"][revision] == "3"
+    hash_ = secret_digest({"k": b"three"}).canonical
+    assert last["watchedResourceHashes"] == {f"{shop.namespace}/Secret/s": hash_}
 
 
 async def test_counts_go_on_in_the_next_manager(shop: Shop) -> None:
