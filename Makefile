@@ -91,6 +91,10 @@ setup-envtest: sync ## Find, fetch or build the control plane's binaries, and pr
 test-integration: setup-envtest ## Run the tests that need a real control plane.
 	$(RUN)pytest test/integration $(INTEGRATION_ARGS) $(PYTEST_ARGS)
 
+.PHONY: test-e2e
+test-e2e: $(if $(filter existing,$(CLUSTER)),sync,setup-envtest) ## Run the first scenarios of reload on a local control plane (CLUSTER=existing: on the current context's cluster; asks).
+	$(RUN)$(if $(filter existing,$(CLUSTER)),python -m hack.e2e,pytest -m e2e test/integration) $(INTEGRATION_ARGS) $(PYTEST_ARGS)
+
 .PHONY: soak
 soak: setup-envtest ## Torment two managers with faults for MINUTES=10, and judge them (SEED=n: the same faults again).
 	PYTHONPATH=test $(RUN)python -m soak --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) --folder .soak

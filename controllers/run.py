@@ -114,13 +114,16 @@ async def _remark(transport: Transport) -> str:
     return await missing(transport)
 
 
-def confirmed(config: RestConfig, server: str, remark: str = "") -> bool:
+def confirmed(
+    config: RestConfig, server: str, remark: str = "", *, what: str = "the manager"
+) -> bool:
     """Show which cluster it is and let the user decide; `YES=1` is a yes.
 
     Args:
         config: How the cluster is reached.
         server: Its version.
-        remark: What else to know before.
+        remark: What is missing there, and what comes of it.
+        what: What would run.
 
     Raises:
         ConfigError: There is nobody to ask.
@@ -133,9 +136,9 @@ def confirmed(config: RestConfig, server: str, remark: str = "") -> bool:
         return True
     if not sys.stdin.isatty():
         raise ConfigError(
-            "the manager would run against this cluster and there is no terminal to "
-            "ask on; set YES=1 to go ahead"
+            f"{what} would run against this cluster and there is no terminal to ask "
+            "on; set YES=1 to go ahead"
         )
-    sys.stderr.write("Run the manager against this cluster? [y/N] ")
+    sys.stderr.write(f"Run {what} against this cluster? [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in {"y", "yes"}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
@@ -21,6 +23,7 @@ from controller_runtime import (
     RestConfig,
     load_restconfig,
 )
+from controller_runtime.testing.envtest import uses_existing_cluster
 from controller_runtime.testing.envtest.environment import Environment
 from controllers.manager import scheme
 from controllers.reload.sources import SourceKind
@@ -31,11 +34,20 @@ CRD = (
 )
 
 
+CRD_PATH = (
+    "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/"
+    "reloaderconfigs.reloader.stakater.com"
+)
+
+T = TypeVar("T")
+
+
 @pytest.fixture(scope="session")
 def crd(environment: Environment) -> None:
-    """Install the CRD, as it is checked in."""
-    with ThreadPoolExecutor(1) as thread:
-        thread.submit(asyncio.run, environment.install_crds(CRD)).result()
+    """Install the CRD, as it is checked in. That of an existing cluster stays."""
+    if uses_existing_cluster(os.environ) and _run(environment.api.answers(CRD_PATH)):
+        return
+    _run(environment.install_crds(CRD))
 
 
 @pytest.fixture(scope="session")
@@ -48,8 +60,13 @@ def served(environment: Environment) -> None:
         "secretproviderclasspodstatuses": SourceKind.SECRET_PROVIDER_CLASS.model,
     }
     crds = [_unchecked(model.gvk, plural) for plural, model in names.items()]
+    _run(environment.install_crds(*crds))
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """Run it in a thread, on a loop that those of the tests do not meet."""
     with ThreadPoolExecutor(1) as thread:
-        thread.submit(asyncio.run, environment.install_crds(*crds)).result()
+        return thread.submit(asyncio.run, work).result()
 
 
 def _unchecked(gvk: GroupVersionKind, plural: str) -> Json:

@@ -19,6 +19,7 @@ import pytest
 from api.apps.v1 import Deployment, StatefulSet
 from api.core.v1 import ConfigMap, Secret
 from api.reload.v1alpha1 import ReloaderConfig
+from conformance.reloads import IMAGE
 from controller_runtime import (
     Client,
     GroupVersionKind,
@@ -117,7 +118,7 @@ class Shop:
             {"secretRef": {"name": "s", "optional": True}},
             {"configMapRef": {"name": "c", "optional": True}},
         ]
-        container = {"name": "app", "image": "registry.example/app", "envFrom": uses}
+        container = {"name": "app", "image": IMAGE, "envFrom": uses}
         spec: Json = {
             "replicas": replicas,
             "selector": {"matchLabels": labels},
@@ -226,6 +227,7 @@ async def shop(crd: None, config: RestConfig, namespace: str) -> AsyncIterator[S
         yield Shop(Client(transport, scheme=Scheme()), config, namespace)
 
 
+@pytest.mark.e2e
 async def test_a_secret_of_a_config_gives_a_deployment_new_pods(shop: Shop) -> None:
     """Scenario 1."""
     await shop.secret()
@@ -245,6 +247,7 @@ async def test_a_secret_of_a_config_gives_a_deployment_new_pods(shop: Shop) -> N
     assert after.generation == before.generation + 1
 
 
+@pytest.mark.e2e
 async def test_a_config_map_of_a_config_gives_a_deployment_new_pods(
     shop: Shop,
 ) -> None:
@@ -263,6 +266,7 @@ async def test_a_config_map_of_a_config_gives_a_deployment_new_pods(
     assert TRIGGERED_AT in variables(after)
 
 
+@pytest.mark.e2e
 async def test_annotations_give_a_stateful_set_new_pods(shop: Shop) -> None:
     """Scenario 3."""
     await shop.config_map()
@@ -282,6 +286,7 @@ async def test_annotations_give_a_stateful_set_new_pods(shop: Shop) -> None:
     assert variables(after) == set()
 
 
+@pytest.mark.e2e
 async def test_one_secret_gives_two_deployments_new_pods(shop: Shop) -> None:
     """Scenario 4."""
     await shop.secret()
@@ -298,6 +303,7 @@ async def test_one_secret_gives_two_deployments_new_pods(shop: Shop) -> None:
             await shop.reloaded(snapshot, name)
 
 
+@pytest.mark.e2e
 async def test_a_target_that_comes_later_reloads(shop: Shop) -> None:
     """Scenario 10."""
     await shop.secret()
@@ -312,6 +318,7 @@ async def test_a_target_that_comes_later_reloads(shop: Shop) -> None:
         await shop.reloaded(before)
 
 
+@pytest.mark.e2e
 async def test_two_configs_on_one_secret_reload_what_each_names(shop: Shop) -> None:
     """Scenario 14."""
     await shop.secret()

@@ -13,6 +13,7 @@ import pytest
 from api.apps.v1 import Deployment, StatefulSet
 from api.core.v1 import ConfigMap, Secret
 from api.reload.v1alpha1 import ReloaderConfig
+from conformance.reloads import IMAGE
 from controller_runtime import (
     Client,
     HttpTransport,
@@ -96,7 +97,7 @@ class Shop:
             {"secretRef": {"name": "s", "optional": True}},
             {"configMapRef": {"name": "c", "optional": True}},
         ]
-        container = {"name": "app", "image": "registry.example/app", "envFrom": uses}
+        container = {"name": "app", "image": IMAGE, "envFrom": uses}
         spec: Json = {
             "replicas": replicas,
             "selector": {"matchLabels": labels},
@@ -169,6 +170,7 @@ async def shop(client: Client, config: RestConfig, namespace: str) -> Shop:
     return Shop(client, config, namespace)
 
 
+@pytest.mark.e2e
 async def test_a_change_of_a_secret_counts_one(shop: Shop) -> None:
     """Scenarios 1 and 15."""
     await shop.secret()
@@ -192,6 +194,7 @@ async def test_a_change_of_a_secret_counts_one(shop: Shop) -> None:
     assert row["observedHashes"] == {name: hash_[:20]}
 
 
+@pytest.mark.e2e
 async def test_a_change_of_a_config_map_counts_one(shop: Shop) -> None:
     """Scenarios 2 and 15."""
     await shop.create(ConfigMap, "c", data={"k": "old"})
@@ -205,6 +208,7 @@ async def test_a_change_of_a_config_map_counts_one(shop: Shop) -> None:
         _check(await shop.reloaded())
 
 
+@pytest.mark.e2e
 async def test_a_stateful_set_reloads_by_annotations_and_counts_one(
     shop: Shop,
 ) -> None:
@@ -224,6 +228,7 @@ async def test_a_stateful_set_reloads_by_annotations_and_counts_one(
         _check(await shop.reloaded())
 
 
+@pytest.mark.e2e
 async def test_a_change_that_two_targets_reload_for_counts_one(shop: Shop) -> None:
     """Scenarios 4 and 15."""
     await shop.secret()
@@ -246,6 +251,7 @@ async def test_a_change_that_two_targets_reload_for_counts_one(shop: Shop) -> No
     _check(status)
 
 
+@pytest.mark.e2e
 async def test_a_target_that_comes_late_reloads_for_the_next_change(
     shop: Shop,
 ) -> None:
@@ -265,6 +271,7 @@ async def test_a_target_that_comes_late_reloads_for_the_next_change(
         _check(await shop.reloaded())
 
 
+@pytest.mark.e2e
 async def test_the_hash_of_a_secret_follows_it_as_it_comes_and_goes(
     shop: Shop,
 ) -> None:
@@ -293,6 +300,7 @@ def _holds(name: str, hash_: str) -> Callable[[Json], bool]:
     return lambda it: it.get("watchedResourceHashes") == {name: hash_}
 
 
+@pytest.mark.e2e
 async def test_two_configs_of_one_secret_count_one_each(shop: Shop) -> None:
     """Scenarios 14 and 15."""
     await shop.secret()
@@ -336,6 +344,7 @@ async def test_a_dry_run_is_in_the_status_alone(shop: Shop) -> None:
     assert after["metadata"]["generation"] == before["metadata"]["generation"]
 
 
+@pytest.mark.e2e
 async def test_a_change_during_a_pause_counts_when_the_pause_is_over(
     shop: Shop,
 ) -> None:
