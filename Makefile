@@ -115,6 +115,10 @@ mutants: sync ## Change a module (MODULE=watch) in every small way; list the cha
 behaviours: sync ## List the framework's behaviours with their tests; fail on a gap.
 	$(RUN)python hack/behaviours.py
 
+.PHONY: scenarios
+scenarios: sync ## List the acceptance scenarios with their tests; fail on a gap.
+	$(RUN)python hack/scenarios.py
+
 .PHONY: bench
 bench: setup-envtest ## Run the benchmarks, ours and its peers', and save the results under .benchmarks/ (an hour).
 	$(RUN)pytest benchmarks --benchmark-autosave
