@@ -256,6 +256,7 @@ async def test_a_wrong_flag_of_the_stand_in_is_named() -> None:
 async def test_the_stand_in_serves_all_on_one_port_and_logs_as_logrus(
     kubeconfig: Path,
 ) -> None:
+    """Scenario 31: TestHealthz."""
     flags = ("--metrics-bind-address=127.0.0.1:0", "--log-level", "debug")
     environ = {"KUBECONFIG": str(kubeconfig), "KUBERNETES_NAMESPACE": "kube-public"}
     async with pilothouse("reloader", *flags, environ=environ) as process:

@@ -98,6 +98,7 @@ async def spec(cluster: Cluster, namespace: str) -> dict[str, Any]:
 async def test_after_a_killed_leader_the_other_leads_within_lease_and_five_seconds(
     control_plane: Cluster, kubeconfig: Path, namespace: str
 ) -> None:
+    """Scenario 31: TestRunLeaderElection."""
     loop = asyncio.get_running_loop()
     async with leader_and_heir(kubeconfig, namespace) as (leader, heir):
         before = await spec(control_plane, namespace)

@@ -13,7 +13,10 @@ import pytest
 
 from api.argoproj.v1alpha1 import Rollout
 from api.openshift.v1 import DeploymentConfig
-from api.secretsstore.v1 import SecretProviderClass
+from api.secretsstore.v1 import (
+    SecretProviderClass,
+    SecretProviderClassPodStatus,
+)
 from conformance.reloads import Shop
 from controller_runtime import (
     Client,
@@ -26,7 +29,6 @@ from controller_runtime import (
 from controller_runtime.testing.envtest import uses_existing_cluster
 from controller_runtime.testing.envtest.environment import Environment
 from controllers.manager import scheme
-from controllers.reload.sources import SourceKind
 
 CRD = (
     Path(__file__).parents[4]
@@ -54,12 +56,12 @@ def crd(environment: Environment) -> None:
 def served(environment: Environment) -> None:
     """Have kinds of others served, as if their operators were installed."""
     names = {
-        "rollouts": Rollout,
-        "deploymentconfigs": DeploymentConfig,
-        "secretproviderclasses": SecretProviderClass,
-        "secretproviderclasspodstatuses": SourceKind.SECRET_PROVIDER_CLASS.model,
+        "rollouts": Rollout.gvk,
+        "deploymentconfigs": DeploymentConfig.gvk,
+        "secretproviderclasses": SecretProviderClass.gvk,
+        "secretproviderclasspodstatuses": SecretProviderClassPodStatus.gvk,
     }
-    crds = [_unchecked(model.gvk, plural) for plural, model in names.items()]
+    crds = [_unchecked(gvk, plural) for plural, gvk in names.items()]
     _run(environment.install_crds(*crds))
 
 

@@ -74,6 +74,7 @@ def job(*conditions: str, **spec: object) -> Workload:
 
 
 def test_a_cron_job_runs_a_job_of_its_own_with_the_marker() -> None:
+    """Scenario 31: TestCreateJobFromCronjob."""
     made = run_of(cron_job(), PLAN, now=NOW)
 
     metadata = made["metadata"]
@@ -121,6 +122,7 @@ def test_a_suspended_cron_job_is_told_from_others() -> None:
 
 
 def test_a_job_that_is_started_anew_lacks_what_tied_it_to_its_pods() -> None:
+    """Scenario 31: TestReCreateJobFromJob."""
     made = started_anew(job(), PLAN, now=NOW)
 
     assert made["metadata"] == {

@@ -486,6 +486,19 @@ async def test_what_comes_and_goes_reloads_only_where_that_is_asked_for(
     assert (await world.record("web")).keys() == {"cm/c"}
 
 
+async def test_what_is_there_at_the_start_is_not_new(world: World) -> None:
+    """Scenario 31: TestAddHandler, before the controllers are initialised."""
+    options = ReloadOptions(reload_on_create=True)
+    await world.config_map("c", k="v")
+    await world.workload("web", AUTO)
+
+    async with world.manager(options):
+        await world.settled()
+
+    assert await world.events("Reloaded") == []
+    assert (await world.record("web")).keys() == {"cm/c"}
+
+
 async def test_a_workload_that_comes_after_its_source_does_not_reload_for_it(
     world: World,
 ) -> None:
@@ -544,7 +557,7 @@ async def label(world: World, name: str, **labels: str | None) -> None:
 async def test_a_namespace_that_is_relabelled_is_ours_from_the_next_change_on(
     world: World,
 ) -> None:
-    """Scenario 51."""
+    """Scenarios 51 and 31: TestResourceInSelectedNamespaces; labels queue nothing."""
     await world.client.create(
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}
     )
@@ -589,6 +602,7 @@ async def test_a_namespace_that_is_created_with_its_label_is_ours(
 
 
 async def test_a_namespace_to_ignore_is_left_alone(world: World) -> None:
+    """Scenario 31: TestAddHandler and others, in an ignored namespace."""
     await world.config_map("c", k="v")
     await world.workload("web", AUTO)
 

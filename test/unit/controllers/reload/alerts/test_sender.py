@@ -227,6 +227,7 @@ async def test_a_busy_sink_says_when_to_come_again() -> None:
 
 
 async def test_a_refusal_is_final_and_logged_once_until_it_is_over() -> None:
+    """Scenario 31: TestSendWebhookAlert_LogsSendErrors."""
     chat = Chat(statuses=[404, 404])
     with capture_logs() as logs:
         async with chats(chat), sending() as running:
