@@ -145,6 +145,8 @@ class SuspendGate(Gate):
         if turn.policy.terms.suspended:
             return Hold(HoldReason.SUSPENDED, "until it is not suspended any more")
         suspended = turn.policy.terms.suspended_configs
+        if not suspended:
+            return None
         for marker in turn.plan.markers:
             if marker.is_annotated or not suspended.issuperset(marker.configs):
                 return None  # this one may go, and takes the others along
