@@ -510,6 +510,9 @@ async def test_what_comes_and_goes_reloads_where_that_is_asked_for(
     async with shop.manager(reload_on_create=True, reload_on_delete=True):
         web = await shop.workload("web", {CONFIG_MAPS: "c"})
         before = await web.rolled_out()
+        # Later than `web`: once it is known, a source that comes is new to both.
+        witness = await Witness.of(shop, ConfigMap.gvk)
+        await witness.workload.adopted("cm/witness")
 
         await shop.config_map("c", k="v")
         created = await web.reloaded(before)
