@@ -68,6 +68,9 @@ class StoreReport:
 
     synced: bool
 
+    unwatched: bool
+    """It may not be watched, and is listed now and then."""
+
     failure: str | None
     """Why the first list cannot be had."""
 
@@ -93,6 +96,19 @@ class CacheView:
     async def informer(self, kind: Kind, /) -> Informer:
         """Return the running informer of a kind, as `Cache.informer`."""
         return await self.cache.informer(kind, self.options)
+
+    @property
+    def is_unwatched(self) -> bool:
+        """Some kind of it may not be watched, and is served by lists."""
+        return any(informer.is_unwatched for informer in self._informers())
+
+    def refresh(self) -> None:
+        """List soon what of it may not be watched; what is watched needs no list."""
+        for informer in self._informers():
+            informer.refresh()
+
+    def _informers(self) -> Iterator[Informer]:
+        return (it for it in self.cache if it.options == self.options)
 
 
 class Cache:
@@ -267,6 +283,7 @@ class Cache:
                 resource_version=reflector.store.resource_version,
                 age=None if reflector.told_at is None else now - reflector.told_at,
                 synced=reflector.is_synced,
+                unwatched=reflector.is_unwatched,
                 failure=str(reflector.failure) if reflector.failure else None,
                 fields=self._fields(informer),
             )

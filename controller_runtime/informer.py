@@ -254,6 +254,16 @@ class Informer:
             return (self.store_of(namespace),)
         return tuple(reflector.store for reflector in self._parts.values())
 
+    @property
+    def is_unwatched(self) -> bool:
+        """Some of it may not be watched, and is served by lists."""
+        return any(reflector.is_unwatched for reflector in self._parts.values())
+
+    def refresh(self) -> None:
+        """List soon what may not be watched; see `Reflector.refresh`."""
+        for reflector in self._parts.values():
+            reflector.refresh()
+
     async def snapshot(self, namespace: str = "", name: str = "") -> Iterable[Store]:
         """Read from the server what the stores should have, and leave these alone.
 

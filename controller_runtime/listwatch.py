@@ -37,6 +37,7 @@ import structlog
 from controller_runtime.discovery import Discovery
 from controller_runtime.errors import (
     ControllerRuntimeError,
+    ForbiddenError,
     NotFoundError,
     StalledError,
 )
@@ -131,6 +132,7 @@ class ListWatch:
         self._accept = _AS_METADATA if metadata_only else JSON
         self._accept_list = _AS_METADATA_LIST if metadata_only else JSON
         self._gets_bookmarks = False
+        self._is_refused = False
         self._deep = _Deep(gvk)
 
     async def list(self, ask: List) -> Page | Failed:
@@ -206,20 +208,27 @@ class ListWatch:
                             accept=self._accept,
                         )
                     )
-                is_open = True
+                is_open, self._is_refused = True, False
                 yield Opened()
                 async with aclosing(self._read(chunks, ask)) as answers:
                     async for answer in answers:
                         yield answer
             end: Answer = Closed(loop.time() - began)
         except ControllerRuntimeError as error:
-            log.info("watch ended", kind=str(self._gvk), error=_text(error))
+            self._log_end(error)
             end = self._failed(error)
         except TRANSPORT_ERRORS as error:
             # A connection that breaks after it was good is an end like any other.
             log.info("watch broke off", kind=str(self._gvk), error=_text(error))
             end = Closed(loop.time() - began) if is_open else Failed(error)
         yield end
+
+    def _log_end(self, error: ControllerRuntimeError) -> None:
+        """Log why a watch ended; what is refused time and again, once."""
+        is_known = isinstance(error, ForbiddenError) and self._is_refused
+        self._is_refused = isinstance(error, ForbiddenError)
+        tell = log.debug if is_known else log.info
+        tell("watch ended", kind=str(self._gvk), error=_text(error))
 
     def _failed(self, error: Exception) -> Failed:
         # A collection is never missing: its CRD is gone, or is served elsewhere now.

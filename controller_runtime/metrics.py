@@ -110,6 +110,8 @@ class StoreSize(Protocol):
     def objects(self) -> int: ...
     @property
     def bytes(self) -> int: ...
+    @property
+    def unwatched(self) -> bool: ...
 
 
 class _Stores(Collector):
@@ -123,19 +125,20 @@ class _Stores(Collector):
         return self._families()
 
     def collect(self) -> Iterable[Metric]:
-        objects, bytes_ = self._families()
+        families = self._families()
         sizes: dict[tuple[str, str], list[int]] = {}
         for store in self._read():
-            size = sizes.setdefault((store.kind, store.view), [0, 0])
-            size[0] += store.objects
-            size[1] += store.bytes
+            size = sizes.setdefault((store.kind, store.view), [0] * len(families))
+            for number, value in enumerate((store.objects, store.bytes)):
+                size[number] += value
+            size[2] |= store.unwatched
         for labels, size in sizes.items():
-            objects.add_metric(labels, size[0])
-            bytes_.add_metric(labels, size[1])
-        return objects, bytes_
+            for family, value in zip(families, size, strict=True):
+                family.add_metric(labels, value)
+        return families
 
     @staticmethod
-    def _families() -> tuple[GaugeMetricFamily, GaugeMetricFamily]:
+    def _families() -> tuple[GaugeMetricFamily, ...]:
         labels = ["kind", "view"]
         return (
             GaugeMetricFamily(
@@ -144,6 +147,11 @@ class _Stores(Collector):
             GaugeMetricFamily(
                 "controller_runtime_cache_bytes",
                 "Size of the kept objects as JSON.",
+                labels=labels,
+            ),
+            GaugeMetricFamily(
+                "controller_runtime_cache_unwatched",
+                "1 where the server allows lists and no watch.",
                 labels=labels,
             ),
         )

@@ -12,7 +12,8 @@ Before all objects have come, a refusal that waiting cannot cure (a missing
 permission, a missing kind, refused credentials) ends `run` with that error, and
 `synced` raises it to whoever waits. Afterwards every trouble is retried for ever. What
 came in pages is held back until its watch is open, or in trouble that can be cured: who
-may list and not watch is told.
+may list and not watch is told, or served by lists: one now and then, in which a watch
+is tried again, and one as soon as somebody says that it is time (`refresh`).
 """
 
 from __future__ import annotations
@@ -58,6 +59,9 @@ _NEWEST = List(resource_version="", limit=0)
 
 _PAGES_SINCE = (1, 34)
 """The Kubernetes whose watch cache has the pages of a list: `ListFromCacheSnapshot`."""
+
+_BETWEEN_LISTS = 0.5
+"""Seconds from one list to the next where a watch is forbidden, however many ask."""
 
 _INCURABLE = (ForbiddenError, UnauthorizedError, NoKindMatchError)
 
@@ -187,11 +191,27 @@ class Reflector:
         """When the last change or bookmark came, on the loop's clock."""
         self.is_telling = False
         """Subscribers are being told of what the store has already."""
+        self._is_unwatched = False
+        self._wanted = asyncio.Event()
+        self._listed_at = float("-inf")
 
     @property
     def is_synced(self) -> bool:
         """The first list is in the store and every subscriber was told of it."""
         return self._is_synced
+
+    @property
+    def is_unwatched(self) -> bool:
+        """It may not be watched, and is served by lists: see `WatchOptions.poll`."""
+        return self._is_unwatched
+
+    def refresh(self) -> None:
+        """List soon what may not be watched; what is watched needs no list.
+
+        However often this is called, there are at most two lists a second.
+        """
+        if self._is_unwatched:
+            self._wanted.set()
 
     @property
     def failure(self) -> ControllerRuntimeError | None:
@@ -288,7 +308,7 @@ class Reflector:
         self._held = ()
         step = self._stepper.start()
         while True:
-            await asyncio.sleep(step.pause)
+            step = await self._rest(step)
             if not isinstance(step.state.ask, Watch) and await self._learn_of_pages():
                 step = self._again(step)
             match step.state.ask:
@@ -296,6 +316,22 @@ class Reflector:
                     step = await self._follow(step, self._server.pages(ask))
                 case Watch() | WatchList() as ask:
                     step = await self._follow(step, self._server.watch(ask))
+
+    async def _rest(self, step: Step) -> Step:
+        """Wait as a step says, or until a list is wanted; return what comes then."""
+        if not (step.memory.unwatched and isinstance(step.state.ask, Watch)):
+            await asyncio.sleep(step.pause)
+            return step
+        now = asyncio.get_running_loop().time
+        try:
+            async with asyncio.timeout(step.pause):
+                await self._wanted.wait()
+        except TimeoutError:
+            return step
+        await asyncio.sleep(self._listed_at + _BETWEEN_LISTS - now())
+        self._listed_at = now()
+        self._wanted.clear()
+        return self._stepper.listed(step)
 
     async def _learn_of_pages(self) -> bool:
         """Find out whether the server has pages in memory; whether that is news.
@@ -319,6 +355,7 @@ class Reflector:
         async with aclosing(asked) as answers:
             async for answer in answers:
                 if isinstance(answer, Opened):
+                    self._note_watch(is_forbidden=False)
                     await self._take_held()
                     continue
                 step = await self._advance(step, answer)
@@ -327,14 +364,30 @@ class Reflector:
         return step
 
     async def _advance(self, before: Step, answer: Answer) -> Step:
-        if isinstance(answer, Failed) and not self._is_synced:
-            _raise_incurable(answer.error)
         now = asyncio.get_running_loop().time()
         after = self._stepper.step(before, answer, now=now)
+        may_list = after.memory.unwatched and not before.memory.unwatched
+        if isinstance(answer, Failed) and not (self._is_synced or may_list):
+            _raise_incurable(answer.error)
+        if after.memory.unwatched and after.memory.last_version:
+            self._note_watch(is_forbidden=True)
         self._held += after.deltas
         if not _waits(after):
             await self._take_held()
         return after
+
+    def _note_watch(self, *, is_forbidden: bool) -> None:
+        """Say once that it may not be watched, and once that it may again."""
+        if is_forbidden and not self._is_unwatched:
+            log.warning(
+                "kind may not be watched: it is listed now and then",
+                kind=str(self.gvk),
+                namespace=self.options.namespace,
+                remedy="allow the verb watch",
+            )
+        elif self._is_unwatched and not is_forbidden:
+            log.info("kind may be watched now", kind=str(self.gvk))
+        self._is_unwatched = is_forbidden
 
     async def _take_held(self) -> None:
         held, self._held = self._held, ()

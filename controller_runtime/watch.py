@@ -25,6 +25,10 @@ long to wait before the next question is put.
                 memory, the last for those that cannot stream
     Watching    the store is complete up to a version and follows
 
+Who may list and not watch is refused, or served by lists (`WatchOptions.poll`): then
+Watching is asked for again and again, and every refusal but the first leads to Listing.
+`listed` leads there at once, for who cannot wait.
+
 Dashes are for servers without streams, for `WatchOptions.watch_list` off, and for the
 first fill from servers that have pages in memory: a page of thousands of objects costs
 them less than half of what as many events do. Those pages are of the newest version,
@@ -51,6 +55,7 @@ from controller_runtime.errors import (
     BadRequestError,
     ControllerRuntimeError,
     ExpiredError,
+    ForbiddenError,
     InvalidError,
     ServerError,
     StalledError,
@@ -137,6 +142,10 @@ class WatchOptions:
     come, is given up for a list. A server sends what it has without a pause. As long
     may the watch take that follows pages until the server has opened it."""
 
+    poll: float | None = None
+    """Seconds between two lists of what may be listed and not watched, more by up to a
+    tenth; each comes after another try to watch. `None` takes that for a refusal."""
+
     internal_error_retry: float = 0.0
     """Seconds for which a watch that ends with an internal error of the server is taken
     up again before all is read anew (client-go `MaxInternalErrorRetryDuration`)."""
@@ -209,6 +218,9 @@ class Memory:
     refused: bool = False
     """It said that it would not stream."""
 
+    unwatched: bool = False
+    """It listed, and would not let us watch."""
+
     losses: int = 0
     """Times in a row that a watch lost its version before it told anything."""
 
@@ -250,10 +262,16 @@ class Stepper:
         memory = Memory()
         return Step(self._everything(memory), memory)
 
+    def listed(self, before: Step) -> Step:
+        """Return the question for all objects, to be put now: at best in memory."""
+        return Step(Listing(_list(before.memory)), before.memory)
+
     def step(self, before: Step, answer: Answer, *, now: float) -> Step:
         """Decide what follows an answer that came at `now` (loop time, in seconds)."""
         state, memory = before.state, before.memory
         match state, answer:
+            case Watching() | Streaming(), Failed(ForbiddenError()) if self._polls:
+                return self._unwatched(state, memory)
             case Watching(), Changes():
                 return _changed(state, memory, answer)
             case Watching(), Bookmark(version):
@@ -261,6 +279,7 @@ class Stepper:
             case Watching(), Closed(lived):
                 if not state.spoke and lived < self._options.shortest_watch:
                     return self._again(memory, now)
+                memory = replace(memory, unwatched=False)
                 return Step(self._watch(memory.last_version), memory)
             case Watching(), Failed(error):
                 return self._watch_failed(memory, error, now)
@@ -323,12 +342,29 @@ class Stepper:
         if memory.doubts:
             self._server.cannot_stream(self._kind, refused=memory.refused)
         watch = self._watch(version)
-        if not memory.last_version and self._fills_by_pages():
+        pause = self._until_poll() if memory.unwatched else 0.0
+        if not (memory.last_version or pause) and self._fills_by_pages():
             # Who may list and not watch shall hear of it before the store is full.
             patience = self._options.patience
             watch = Watching(watch.ask._replace(patience=patience))
         memory = replace(memory, last_version=version, doubts=False)
-        return Step(watch, memory, (Replace(state.objects, version),))
+        return Step(watch, memory, (Replace(state.objects, version),), pause)
+
+    @property
+    def _polls(self) -> bool:
+        return self._options.poll is not None
+
+    def _until_poll(self) -> float:
+        return (self._options.poll or 0.0) * (1 + self._random.random() / 10)
+
+    def _unwatched(self, state: Watching | Streaming, memory: Memory) -> Step:
+        """List where a watch is forbidden, or rest where that was done just now."""
+        is_first = isinstance(state, Watching) and not memory.unwatched
+        memory = replace(memory, unwatched=True)
+        if not is_first:
+            return Step(Listing(_list(memory)), memory)
+        watch = self._watch(memory.last_version)
+        return Step(watch, memory, (), self._until_poll())
 
     def _list_failed(
         self, state: Listing, memory: Memory, error: Exception, now: float
@@ -430,13 +466,15 @@ def _gather(objects: dict[str, RawObject], changes: Sequence[Change]) -> None:
 def _streamed(state: Streaming, memory: Memory, version: str) -> Step:
     full = Replace(tuple(state.objects.values()), version)
     watching = Watching(Watch(version, state.ask.timeout), spoke=True)
-    memory = replace(memory, last_version=version, doubts=False)
+    memory = replace(memory, last_version=version, doubts=False, unwatched=False)
     return Step(watching, memory, (full,), stays=True)
 
 
 def _changed(state: Watching, memory: Memory, answer: Changes) -> Step:
     apply = Apply(answer.changes, answer.resource_version)
-    memory = replace(memory, last_version=answer.resource_version, losses=0)
+    memory = replace(
+        memory, last_version=answer.resource_version, losses=0, unwatched=False
+    )
     return Step(replace(state, spoke=True), memory, (apply,), stays=True)
 
 

@@ -136,6 +136,7 @@ class Reloader:
             began = _now()
             if (owed := await self._writer.settle(key, workload)) is not None:
                 self._settled(owed, began)
+                self._observer.refresh()
                 return None  # the cache will say what there is now
             if workload is None and self._observer.is_awaited(key):
                 return None  # it comes back when it has been read
@@ -148,6 +149,7 @@ class Reloader:
             result = self._aftermath.no_later(key, await self._look(workload))
         except ConflictError:
             # Not the version that was decided for. No failure: the next look will do.
+            self._observer.refresh()
             seconds = self._conflicts.when(key, now=0)
             return Result(requeue_after=timedelta(seconds=seconds))
         self._conflicts.forget(key)
@@ -182,6 +184,8 @@ class Reloader:
             raise
         finally:
             self._metrics.looked(key, result, seconds=_now() - began)
+        if compared.is_written:
+            self._observer.refresh()
         if compared.is_written or compared.is_brief:
             return compared.again  # and sooner, when the cache has what was written
         return await self._keep_up(workload, policy, compared.again)
@@ -194,6 +198,7 @@ class Reloader:
         if chore.patch is not None:
             try:
                 if await self._writer.keep_up(workload, chore.patch):
+                    self._observer.refresh()
                     self._announcer.upkeep(workload, chore)
             except NotFoundError:
                 return None  # gone meanwhile, and the cache will say so

@@ -2,6 +2,7 @@
 
 Entries  one kind, as a store or an informer has it
 Lends    workloads in full, of which the cache has less
+Polled   what the cache may be late with
 """
 
 from __future__ import annotations
@@ -18,6 +19,14 @@ class Lends(Protocol):
 
     def lend(self, key: WorkloadKey, bare: RawObject, /) -> RawObject | None: ...
     def take_back(self, key: WorkloadKey, /) -> None: ...
+
+
+class Polled(Protocol):
+    """What may have to be listed, for want of the right to watch it."""
+
+    @property
+    def is_unwatched(self) -> bool: ...
+    def refresh(self) -> None: ...
 
 
 class Entries(Protocol):

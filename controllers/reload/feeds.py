@@ -246,6 +246,15 @@ async def _all_or_none(
     return watching
 
 
+def _differs(kind: SourceKind, event: Updated) -> bool:
+    """Tell whether the content of a source is another, not annotations alone."""
+    return read_source(kind, event.old).digest != read_source(kind, event.object).digest
+
+
+def _is_initial(event: Event) -> bool:
+    return isinstance(event, Created) and event.is_initial
+
+
 @dataclass(frozen=True, slots=True)
 class _WorkloadHandler:
     """Names a workload if it may reload; notes that it came."""
@@ -264,6 +273,7 @@ class _WorkloadHandler:
         key = workload_key(self.kind, event.object)
         if isinstance(event, Created) and not event.is_initial:
             self.happenings.created(key)
+        self.happenings.found(key)
         return (key,)
 
 
@@ -279,9 +289,13 @@ class _SourceHandler:
         source = source_key(self.kind, event.object)
         affected = tuple(self.observer.affected(source))
         self.happenings.changed(affected)
+        if not _is_initial(event) and self.observer.polls:
+            if isinstance(event, Updated) and _differs(self.kind, event):
+                self.happenings.unseen(source, affected)
+            self.observer.refresh()
         if not self.kind.is_missed:
             return affected
-        if isinstance(event, Created) and not event.is_initial:
+        if isinstance(event, Created) and not _is_initial(event):
             self.happenings.appeared(source, affected)
         elif isinstance(event, Deleted):
             self.happenings.gone(read_source(self.kind, event.object), affected)

@@ -6,12 +6,16 @@ gone had to say, that a namespace has only now become ours, and that a workload 
 there before, it cannot see: that is noted here when it happens, for the workloads that
 it concerns, until they have been looked at.
 
+Where workloads may not be watched, one that came or was annotated meanwhile is found
+only by the list that follows a change, and must not take the new content for its own.
+
 It is lost with the process. Then a source that appeared is taken as it is, as if
 nobody had asked for more.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -19,6 +23,9 @@ from typing import NamedTuple
 from controllers.reload.digest import DELETED
 from controllers.reload.sources import Source, SourceKey
 from controllers.reload.workloads import WorkloadKey
+
+_UNSEEN = 5.0
+"""Seconds from a change of a source until a list has surely found all workloads."""
 
 _NOTHING: Mapping[SourceKey, Source] = {}
 
@@ -38,6 +45,9 @@ class Happened(NamedTuple):
     is_new: bool = False
     """It was created while we watched, and nothing has changed for it since."""
 
+    missed: frozenset[SourceKey] = frozenset()
+    """Sources that changed just before it was found: it may have been there then."""
+
     known: Mapping[str, str] = {}
     """What the workload runs with, where its record has gone back in time: as in a
     record."""
@@ -53,6 +63,9 @@ class Happenings:
         )
         self._joined: set[WorkloadKey] = set()
         self._new: set[WorkloadKey] = set()
+        self._missed: dict[WorkloadKey, frozenset[SourceKey]] = {}
+        self._unseen: dict[SourceKey, float] = {}
+        """Sources that have changed → loop time of that, the oldest first."""
 
     def appeared(self, source: SourceKey, workloads: Iterable[WorkloadKey]) -> None:
         """Note that a source came."""
@@ -77,6 +90,29 @@ class Happenings:
         """Note that the content of a source has changed for these."""
         self._new.difference_update(workloads)
 
+    def unseen(self, source: SourceKey, workloads: Iterable[WorkloadKey]) -> None:
+        """Note that a source has changed before all workloads were known.
+
+        Args:
+            source: What has changed.
+            workloads: Those that are known, and perhaps were not looked at yet.
+        """
+        self._unseen.pop(source, None)
+        self._unseen[source] = _now()
+        for key in workloads:
+            self._missed[key] = self._missed.get(key, frozenset()) | {source}
+
+    def found(self, key: WorkloadKey) -> None:
+        """Note that a workload became known, or is another than was known."""
+        if not self._unseen:
+            return
+        early = _now() - _UNSEEN
+        while self._unseen and (first := next(iter(self._unseen.items())))[1] < early:
+            del self._unseen[first[0]]
+        if self._unseen:
+            missed = self._missed.get(key, frozenset())
+            self._missed[key] = missed | self._unseen.keys()
+
     def of(self, key: WorkloadKey) -> Happened:
         """Return what is noted for a workload; it stays noted."""
         return Happened(
@@ -84,6 +120,7 @@ class Happenings:
             dict(self._gone.get(key, _NOTHING)),
             key in self._joined,
             key in self._new,
+            self._missed.get(key, frozenset()),
         )
 
     def forget(self, key: WorkloadKey, seen: Happened | None = None) -> None:
@@ -95,3 +132,9 @@ class Happenings:
         if seen is None or seen.joined:
             self._joined.discard(key)
         self._new.discard(key)
+        if seen is None or self._missed.get(key, frozenset()) <= seen.missed:
+            self._missed.pop(key, None)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

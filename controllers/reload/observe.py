@@ -26,12 +26,13 @@ from controller_runtime import (
     NamespacedName,
     RawObject,
     ReflectorOptions,
+    WatchOptions,
     strip_managed_fields,
 )
 from controllers.reload.annotations import ReloadPolicy, Rules, read_policy
 from controllers.reload.claims import Claim, Config, Target, merged, split
 from controllers.reload.configs import Configs
-from controllers.reload.entries import Entries, Lends
+from controllers.reload.entries import Entries, Lends, Polled
 from controllers.reload.filters import not_in, selector
 from controllers.reload.keys import KeyScope
 from controllers.reload.options import ReloadOptions
@@ -136,7 +137,11 @@ class Views(NamedTuple):
         }
         words = () if options.auto_reload_all else _words(options)
         reduce = workload_reducer(words, is_claimed)
-        workloads = replace(everything, transform=reduce)
+        workloads = replace(
+            everything,
+            transform=reduce,
+            watch=WatchOptions(poll=options.poll.total_seconds()),
+        )
         asks = options.namespace_selector or options.allow_cross_namespace
         selects = asks and not options.namespaces
         namespaces = cache.view(ReflectorOptions(metadata_only=True))
@@ -162,7 +167,9 @@ class Observer:
         *,
         configs: Configs | None = None,
         lender: Lends | None = None,
+        polled: Polled | None = None,
     ) -> None:
+        self._polled = polled
         self._workloads: dict[str, Entries] = {}
         self._sources = dict(sources)
         self._classes: Entries | None = None
@@ -202,13 +209,26 @@ class Observer:
         view = views.namespaces
         namespaces = None if view is None else view.declare(NAMESPACE)
         return cls(
-            *(workloads, sources, options, namespaces), configs=configs, lender=lender
+            *(workloads, sources, options, namespaces),
+            configs=configs,
+            lender=lender,
+            polled=views.workloads,
         )
 
     @property
     def namespaces(self) -> Entries | None:
         """The Namespaces that are read from the start, if they are."""
         return self._namespaces
+
+    @property
+    def polls(self) -> bool:
+        """Some workloads may not be watched, so that the cache is late with them."""
+        return self._polled is not None and self._polled.is_unwatched
+
+    def refresh(self) -> None:
+        """Have workloads listed soon, where the cache is late with them."""
+        if self._polled is not None:
+            self._polled.refresh()
 
     @property
     def workload_kinds(self) -> tuple[str, ...]:

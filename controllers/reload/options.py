@@ -323,6 +323,10 @@ class ReloadOptions:
     workers: int = 10
     """Workloads that are looked at at once; each waits for one request at most."""
 
+    poll: timedelta = timedelta(seconds=30)
+    """Workloads that may be listed and not watched, as under the original's role, are
+    listed this often, besides when a source has changed."""
+
     resync: timedelta = timedelta(minutes=10)
     """Look at every workload again after this long, events or not: a net that should
     catch nothing."""

@@ -11,6 +11,7 @@ that the workload carries (an annotation of its metadata, which restarts nothing
     no record, but a marker of other content           reload
     no record, and a marker of this content, or none   adopt: write the record alone
     no record, but it has just appeared, and that is asked for         reload
+    no record, but it changed before the workload was known            reload
     the record has a hash, the source is gone, and that is asked for   reload
     the workload's namespace has just become ours                      adopt
     the workload is new, with marks of its own, and the source older   adopt
@@ -173,9 +174,10 @@ def decide(
         applied[recorded] = digest.recorded
         if had == digest.recorded:
             continue
-        is_change = _is_change(target, had) and not _has_read(
-            workload, target, happened
-        )
+        is_change = (
+            _is_change(target, had)
+            or (had is None and _is_missed(workload, target, happened))
+        ) and not _has_read(workload, target, happened)
         is_wanted = is_change or _is_wanted(target, policy, happened)
         if is_wanted and not happened.joined:
             markers.append(_marker(workload.template.spec, target))
@@ -353,6 +355,16 @@ def _is_change(target: _Target, had: str | None) -> bool:
     if had is not None:
         return not digest.is_recorded(had)
     return bool(target.seen) and not digest.is_marked(target.seen)
+
+
+def _is_missed(workload: Workload, target: _Target, happened: Happened) -> bool:
+    """Tell whether it changed when nobody knew that the workload runs with it."""
+    if target.seen or target.source.key not in happened.missed:
+        return False
+    created, written = workload.meta.creation_timestamp, target.source.written
+    if not (created and written):
+        return True
+    return datetime.fromisoformat(created) <= datetime.fromisoformat(written)
 
 
 def _has_read(workload: Workload, target: _Target, happened: Happened) -> bool:

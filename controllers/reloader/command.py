@@ -59,7 +59,10 @@ async def run_reloader(arguments: Sequence[str], environ: Mapping[str, str]) -> 
             http = await stack.enter_async_context(Http())
             notify = Webhook(http, settings.webhook_url)
         manager = compose(
-            settings, transport, metrics, lease_transport=lease_transport, notify=notify
+            *(settings, transport, metrics),
+            lease_transport=lease_transport,
+            notify=notify,
+            release=version(),
         )
         log.info("starting", version=version(), kubernetes=server, pid=os.getpid())
         with on_stop_signal(manager.stop):
@@ -75,6 +78,7 @@ def compose(
     *,
     lease_transport: Transport | None = None,
     notify: Notify | None = None,
+    release: str = "",
 ) -> Manager:
     """Set up the manager.
 
@@ -84,6 +88,7 @@ def compose(
         metrics: Where everything is counted.
         lease_transport: For the Lease; `transport` by default.
         notify: Told of changes, instead of a reload.
+        release: The version of this program.
 
     Raises:
         ConfigError: A selector or an address cannot be read.
@@ -101,7 +106,7 @@ def compose(
     )
     for server in _servers(settings, manager):
         manager.add(server, group=Group.HTTP)
-    about = About(manager.api_reader, settings, version=version())
+    about = About(manager.api_reader, settings, version=release)
     manager.add(about, group=Group.OTHERS)
     setup(manager, settings.options, notify=notify)
     return manager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from controllers.reload.digest import DELETED, secret_digest
 from controllers.reload.happenings import Happened, Happenings
 from controllers.reload.sources import Source, SourceKey, SourceKind
@@ -41,6 +43,39 @@ def test_what_happens_during_a_look_is_for_the_next() -> None:
     assert B in left.appeared
     assert left.gone == {A: Source(A, DELETED, {})}
     assert left.joined
+
+
+async def test_what_is_found_soon_after_a_change_may_have_been_there_before() -> None:
+    notes = Happenings()
+    notes.unseen(A, [])
+    await asyncio.sleep(4)
+    notes.unseen(B, [])
+    notes.found(WEB)
+    soon = notes.of(WEB)
+    notes.forget(WEB, soon)
+    await asyncio.sleep(3)
+    notes.found(WEB)
+    later = notes.of(WEB)
+    notes.forget(WEB, later)
+    await asyncio.sleep(3)
+    notes.found(WEB)
+
+    assert soon.missed == {A, B}
+    assert later.missed == {B}
+    assert notes.of(WEB) == Happened()
+
+
+async def test_a_change_before_the_first_look_is_noted_for_what_is_known() -> None:
+    notes = Happenings()
+    notes.unseen(A, [WEB])
+    seen = notes.of(WEB)
+    notes.unseen(B, [WEB])
+    notes.forget(WEB, seen)
+
+    assert seen.missed == {A}
+    assert notes.of(WEB).missed == {A, B}
+    notes.forget(WEB)
+    assert notes.of(WEB) == Happened()
 
 
 def test_a_workload_that_is_gone_leaves_no_notes() -> None:

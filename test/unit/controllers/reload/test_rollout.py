@@ -7,6 +7,7 @@ from base64 import b64encode
 from datetime import UTC, datetime
 from hashlib import sha1, sha256
 
+import msgspec
 import pytest
 
 from api.core.v1 import PodTemplateSpec
@@ -191,6 +192,36 @@ ON_CREATE = ReloadOptions(reload_on_create=True)
 ON_DELETE = ReloadOptions(reload_on_delete=True)
 CAME = Happened(appeared=frozenset({NEW.key}))
 GONE = {NEW.key.recorded: DELETED.recorded}
+
+
+MISSED = Happened(missed=frozenset({NEW.key}))
+
+
+@pytest.mark.parametrize(
+    ("created", "written", "reloads"),
+    [
+        pytest.param("", "", True, id="nobody knows when"),
+        pytest.param("2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z", True, id="before"),
+        pytest.param("2026-01-01T00:00:01Z", "2026-01-01T00:00:00Z", False, id="after"),
+    ],
+)
+def test_what_changed_before_a_workload_was_known_reloads_if_it_was_there(
+    created: str, written: str, reloads: bool
+) -> None:
+    """Scenario 56."""
+    of = workload()
+    of = of._replace(meta=msgspec.structs.replace(of.meta, creation_timestamp=created))
+    source = NEW._replace(written=written)
+
+    found = must_plan(of, source, happened=MISSED)
+
+    assert bool(found.markers) == reloads
+
+
+def test_what_changed_before_a_workload_was_known_is_no_news_to_its_record() -> None:
+    of = workload(record=recorded(NEW))
+
+    assert plan(of, NEW, happened=MISSED) is None
 
 
 @pytest.mark.parametrize(
