@@ -3,7 +3,7 @@
     run       the manager, against a cluster
     reloader  stands in for stakater/Reloader, command line and all
     up        a local control plane, the manager and samples on it
-    rbac      the roles that the manager needs
+    rbac      the roles that the manager needs, or `reloader`
     crds      the CRDs of our kinds, and a page about each
     render    what the autopilot would apply, from files or a cluster
     lint-patch  what a user's patch makes of it
@@ -64,10 +64,11 @@ def run(
     )
 
 
-@app.command(
-    add_help_option=False,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)
+_FOREIGN_FLAGS = {"allow_extra_args": True, "ignore_unknown_options": True}
+"""For a command that reads flags in its own way."""
+
+
+@app.command(add_help_option=False, context_settings=_FOREIGN_FLAGS)
 def reloader(context: typer.Context) -> None:
     """Stand in for stakater/Reloader, with its own flags; see its --help."""
     from controllers.reloader.command import (  # noqa: PLC0415 - lazy
@@ -100,9 +101,17 @@ def up(
     _sentence_on_error(lambda: show(once=once, state=state, log_level=log_level))
 
 
-@app.command()
+rbac_app = typer.Typer(
+    help="Write the roles that `run` needs under the same settings, and no more.",
+    invoke_without_command=True,
+)
+app.add_typer(rbac_app, name="rbac")
+
+
+@rbac_app.callback()
 @with_settings
 def rbac(
+    call: typer.Context,
     *,
     config: Annotated[
         Path | None, typer.Option(help="YAML file of settings.", show_default=False)
@@ -120,6 +129,8 @@ def rbac(
     **flags: object,
 ) -> None:
     """Write the roles that `run` needs under the same settings, and no more."""
+    if call.invoked_subcommand is not None:
+        return
     from controllers.rbac import RoleOptions, write_roles  # noqa: PLC0415 - lazy
 
     options = RoleOptions(
@@ -127,6 +138,31 @@ def rbac(
     )
     _sentence_on_error(
         lambda: write_roles(load(values(flags), os.environ, config), options, output)
+    )
+
+
+@rbac_app.command("reloader", context_settings=_FOREIGN_FLAGS)
+def rbac_reloader(
+    context: typer.Context,
+    *,
+    name: Annotated[str, typer.Option(help="Of the roles.")] = "reloader",
+    namespace: Annotated[
+        str, typer.Option(help="Where it runs. [RELOADER_NAMESPACE, POD_NAMESPACE]")
+    ] = "",
+    service_account: Annotated[
+        str, typer.Option(help="namespace/name to bind the roles to. [no bindings]")
+    ] = "",
+    output: Annotated[
+        Path | None, typer.Option(help="File to write. [stdout]", show_default=False)
+    ] = None,
+) -> None:
+    """Write the roles that `reloader` needs under the same flags, and no more."""
+    from controllers.rbac import RoleOptions  # noqa: PLC0415 - lazy
+    from controllers.reloader.rbac import write_roles  # noqa: PLC0415 - lazy
+
+    options = RoleOptions(name=name, service_account=service_account)
+    _sentence_on_error(
+        lambda: write_roles(context.args, os.environ, options, output, namespace)
     )
 
 

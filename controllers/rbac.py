@@ -63,7 +63,16 @@ async def write_roles(
     Raises:
         ConfigError: The file cannot be written, or a setting does not fit.
     """
-    text, remarks = manifest(settings, options)
+    return await write(manifest(settings, options), output)
+
+
+async def write(written: Manifest, output: Path | None) -> int:
+    """Write roles to a file or to stdout, and remarks to stderr; return the exit code.
+
+    Raises:
+        ConfigError: The file cannot be written.
+    """
+    text, remarks = written
     for remark in remarks:
         sys.stderr.write(f"pilothouse: {remark}\n")
     if output is None:
@@ -85,12 +94,32 @@ def manifest(settings: Settings, options: RoleOptions) -> Manifest:
         ConfigError: There is to be an election, and the Lease's namespace is unknown;
             or the service account cannot be read.
     """
+    grants = build(settings, nowhere(), Metrics()).grants
+    return manifest_of(grants, options, is_guarded=_is_guarded(settings))
+
+
+def nowhere() -> HttpTransport:
+    """Return a transport for a manager that is looked at, and not started."""
+    return HttpTransport(RestConfig(server="https://nowhere.invalid"))
+
+
+def manifest_of(
+    grants: frozenset[Grant], options: RoleOptions, *, is_guarded: bool = False
+) -> Manifest:
+    """Return the roles that give these.
+
+    Args:
+        grants: What is needed.
+        options: What is to be written.
+        is_guarded: Who scrapes needs a role for it.
+
+    Raises:
+        ConfigError: The service account cannot be read.
+    """
     account = _account(options.service_account)
-    nowhere = HttpTransport(RestConfig(server="https://nowhere.invalid"))
-    grants = build(settings, nowhere, Metrics()).grants
     left = {it for it in grants if options.namespaced and not it.namespace}
     objects = Roles.of(options.name, grants - left).objects(account)
-    if _is_guarded(settings) and not options.namespaced:
+    if is_guarded and not options.namespaced:
         reader = f"{options.name}-metrics-reader"
         objects += Roles.of(reader, [Grant("get", path="/metrics")]).objects()
     remarks = tuple(_remarks(left))

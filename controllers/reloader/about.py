@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Iterable
 from dataclasses import asdict
 
 import structlog
@@ -20,6 +21,7 @@ from controller_runtime import (
     Client,
     ControllerRuntimeError,
     Json,
+    Permission,
 )
 from controllers.reloader.settings import ReloaderSettings
 
@@ -41,6 +43,15 @@ class About:
         self._client = client
         self._settings = settings
         self._version = version
+
+    @property
+    def permissions(self) -> Iterable[Permission]:
+        """What it takes to write it, if it is written."""
+        if self._settings.namespace:
+            where = (self._settings.namespace,)
+            yield Permission(
+                ConfigMap, ("create", "update"), names=(NAME,), namespaces=where
+            )
 
     async def run(self) -> None:
         """Write it, and return."""

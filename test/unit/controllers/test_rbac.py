@@ -9,6 +9,7 @@ import yaml
 
 from controller_runtime import ConfigError, Roles
 from controllers.rbac import RoleOptions, manifest, write_roles
+from controllers.reloader.rbac import roles as reloader_roles
 from controllers.settings import ReleaseSettings, ReloadSettings, Settings
 from hack.gen_rbac import ROLE, USERS, text, users
 
@@ -269,3 +270,34 @@ async def test_roles_are_written_to_a_file_or_to_stdout(
     assert await write_roles(PLAIN, RoleOptions(), None) == 0
 
     assert capsys.readouterr().out == file.read_text(encoding="utf-8")
+
+
+def of_reloader(*arguments: str, namespace: str = "ops") -> Roles:
+    written = reloader_roles(arguments, {}, RoleOptions(name="r"), namespace)
+    return Roles.read("r", yaml.safe_load_all(written.text))
+
+
+def test_that_of_the_stand_in_has_its_lease_and_what_it_tells_of_itself() -> None:
+    found = set(map(str, of_reloader("--enable-ha").grants))
+
+    assert {
+        "create leases.coordination.k8s.io in ops",
+        "update leases.coordination.k8s.io stakater-reloader-lock in ops",
+        "create configmaps in ops",
+        "update configmaps reloader-meta-info in ops",
+    } <= found
+    assert not any("leases" in grant for grant in map(str, of_reloader().grants))
+
+
+def test_that_of_the_stand_in_leaves_out_what_its_flags_leave_out() -> None:
+    found = set(map(str, of_reloader("--resources-to-ignore=secrets").grants))
+
+    assert "watch configmaps" in found
+    assert "watch secrets" not in found
+
+
+def test_that_of_the_stand_in_is_no_cluster_role_where_namespaces_are_named() -> None:
+    found = of_reloader("--namespaces=blog,shop", "--enable-ha")
+
+    assert found.cluster == ()
+    assert {grant.namespace for grant in found.grants} == {"blog", "ops", "shop"}

@@ -1,18 +1,23 @@
-"""`reloader` under the role that the original's chart gives, on a real API server.
+"""`reloader` under the original's role and under its own, on a real API server.
 
-That role lets workloads be listed and patched, and not watched.
+The role that the original's chart gives lets workloads be listed and patched, and not
+watched. Its own is what `pilothouse rbac reloader` writes, and nothing else.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+import yaml
 from structlog.testing import capture_logs
 
 from api.apps.v1 import Deployment, StatefulSet
@@ -25,16 +30,25 @@ from controller_runtime import (
     Manager,
     Metrics,
     RestConfig,
+    Scheme,
+    load_restconfig,
     merge_patch,
 )
 from controller_runtime.credentials import StaticCredentials
-from controller_runtime.testing.eventually import eventually
+from controller_runtime.testing.envtest import ControlPlane, ControlPlaneOptions
+from controller_runtime.testing.eventually import eventually, eventually_list
+from controllers.rbac import RoleOptions
 from controllers.reload.rollout import RECORD
+from controllers.reloader.about import NAME
 from controllers.reloader.command import compose
-from controllers.reloader.settings import read
+from controllers.reloader.rbac import roles
+from controllers.reloader.settings import LEASE, read
 
 ROLE = GroupVersionKind("rbac.authorization.k8s.io", "v1", "Role")
 BINDING = GroupVersionKind("rbac.authorization.k8s.io", "v1", "RoleBinding")
+EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")
+LEASE_KIND = GroupVersionKind("coordination.k8s.io", "v1", "Lease")
+ROOT = Path(__file__).parents[4]
 ACCOUNT = "reloader"
 
 POLL = timedelta(seconds=2)
@@ -68,6 +82,9 @@ class Shop:
         self.metrics = Metrics()
 
     async def open(self) -> None:
+        await self._create(ConfigMap.gvk, "c", data={"k": "0"})
+
+    async def give_original_role(self) -> None:
         await self._create(ROLE, ACCOUNT, rules=rules())
         group = ROLE.group
         account = {
@@ -81,7 +98,27 @@ class Shop:
             subjects=[account],
             roleRef={"apiGroup": group, "kind": ROLE.kind, "name": ACCOUNT},
         )
-        await self._create(ConfigMap.gvk, "c", data={"k": "0"})
+
+    async def give_own_role(self, *arguments: str) -> list[Json]:
+        """Give the account what is written for these flags, and return that."""
+        options = RoleOptions(
+            name=f"reloader-{self.namespace}",
+            service_account=f"{self.namespace}/{ACCOUNT}",
+        )
+        written = roles(arguments, {}, options, self.namespace)
+        documents: list[Json] = list(yaml.safe_load_all(written.text))
+        for document in documents:
+            await self.client.create(document)
+        return documents
+
+    async def write_kubeconfig(self, admins: Path) -> Path:
+        """Write one like the administrator's, for the account."""
+        config = yaml.safe_load(await asyncio.to_thread(admins.read_text))
+        config["users"][0]["user"] = {"token": await self._token()}
+        path = admins.with_name(f"{self.namespace}-{ACCOUNT}")
+        path.touch(mode=0o600)
+        await asyncio.to_thread(path.write_text, yaml.safe_dump(config))
+        return path
 
     async def workload(self, gvk: GroupVersionKind, name: str) -> None:
         labels = {"app": name}
@@ -196,8 +233,39 @@ async def shop(client: Client, config: RestConfig, namespace: str) -> Shop:
     return found
 
 
+@asynccontextmanager
+async def reloader(
+    *arguments: str, kubeconfig: Path, namespace: str
+) -> AsyncIterator[list[str]]:
+    """Run `python -m controllers reloader`; its log is whole in the end."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("KUBE")}
+    there = {"POD_NAME": "one", "POD_NAMESPACE": namespace}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "controllers", "reloader"),
+        *("--metrics-bind-address=127.0.0.1:0", *arguments),
+        cwd=ROOT,
+        env=clean
+        | there
+        | {"RELOADER_NAMESPACE": namespace, "KUBECONFIG": str(kubeconfig)},
+        stdin=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    log: list[str] = []
+    try:
+        yield log
+        process.terminate()
+        async with asyncio.timeout(60):
+            _, err = await process.communicate()
+        log.extend(err.decode().splitlines())
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
 async def test_workloads_that_may_not_be_watched_reload(shop: Shop) -> None:
     """Scenario 56."""
+    await shop.give_original_role()
     kinds = (Deployment.gvk, StatefulSet.gvk)
     for gvk in kinds:
         await shop.workload(gvk, "early")
@@ -221,6 +289,7 @@ async def test_one_that_came_since_the_last_list_is_not_taken_for_new(
     shop: Shop,
 ) -> None:
     """Scenario 56: what is not known before the change, the list after it finds."""
+    await shop.give_original_role()
     await shop.workload(Deployment.gvk, "early")
     async with shop.running():
         old = await shop.adopted(Deployment.gvk, "early")
@@ -234,6 +303,7 @@ async def test_one_that_came_since_the_last_list_is_not_taken_for_new(
 
 async def test_watches_start_when_they_are_allowed(shop: Shop) -> None:
     """Scenario 56: nothing has to be restarted for it."""
+    await shop.give_original_role()
     await shop.workload(Deployment.gvk, "early")
     async with shop.running() as manager:
         old = await shop.adopted(Deployment.gvk, "early")
@@ -246,3 +316,49 @@ async def test_watches_start_when_they_are_allowed(shop: Shop) -> None:
 
         assert await shop.reloaded(Deployment.gvk, "early")
     assert Secret.gvk.kind in shop.unwatched()
+
+
+@pytest.mark.parametrize("is_scoped", [True, False], ids=["scoped", "everywhere"])
+async def test_its_own_role_is_enough_for_all_that_it_does(
+    is_scoped: bool, tmp_path: Path
+) -> None:
+    namespace = "shop"
+    scope = [f"--namespaces={namespace}"] if is_scoped else []
+    flags = ["--enable-ha", "--debounce=0", *scope]
+    async with ControlPlane(ControlPlaneOptions()) as cluster:
+        admins = await cluster.write_kubeconfig(tmp_path / "admin")
+        config = await asyncio.to_thread(
+            load_restconfig, kubeconfig=admins, environ={}, home=tmp_path
+        )
+        async with HttpTransport(config) as transport:
+            shop = Shop(Client(transport, scheme=Scheme()), config, namespace)
+            await shop.client.create(
+                {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}
+            )
+            await shop.open()
+            documents = await shop.give_own_role(*flags)
+            await shop.workload(Deployment.gvk, "web")
+            path = await shop.write_kubeconfig(admins)
+            async with reloader(*flags, kubeconfig=path, namespace=namespace) as log:
+                old = await shop.adopted(Deployment.gvk, "web")
+                await shop.change("1")
+                await shop.recorded(Deployment.gvk, "web", old)
+                await eventually_list(
+                    shop.client, EVENT, namespace, _tells_of_a_reload, timeout=60
+                )
+                lease = await shop.client.get(LEASE_KIND, LEASE, namespace)
+                about = await shop.client.get(ConfigMap.gvk, NAME, namespace)
+
+    assert lease["spec"]["holderIdentity"] == "one"
+    assert about["data"]["reloaderOptions"]
+    assert log
+    assert [line for line in log if "forbidden" in line.lower()] == []
+    assert ("ClusterRole" in _kinds(documents)) == (not is_scoped)
+
+
+def _kinds(documents: list[Json]) -> set[str]:
+    return {document["kind"] for document in documents}
+
+
+def _tells_of_a_reload(events: list[Json]) -> bool:
+    return any(event["reason"] == "Reloaded" for event in events)
