@@ -91,6 +91,7 @@ from controller_runtime.finalizer import (
     remove_finalizer,
 )
 from controller_runtime.handler import Handler, for_object, for_owner, mapped
+from controller_runtime.httpmessage import Query, Reply
 from controller_runtime.httpserver import HttpServer, Probes
 from controller_runtime.informer import Informer
 from controller_runtime.interceptor import Call, Hook, InterceptedTransport, Proceed
@@ -302,12 +303,14 @@ __all__ = [
     "Probes",
     "Proceed",
     "Quantity",
+    "Query",
     "QueueMetrics",
     "RawObject",
     "Reader",
     "Reconciler",
     "Reflector",
     "ReflectorOptions",
+    "Reply",
     "Request",
     "RequestInfo",
     "RequestOptions",

@@ -50,6 +50,7 @@ from controller_runtime.discovery import Discovery
 from controller_runtime.errors import AlreadyStartedError, ControllerRuntimeError
 from controller_runtime.fence import FencedTransport
 from controller_runtime.garbage import GarbageTuning
+from controller_runtime.httpserver import Handler as HttpHandler
 from controller_runtime.httpserver import Probes
 from controller_runtime.leaderelection import LeaderElector
 from controller_runtime.manageroptions import ManagerOptions
@@ -312,6 +313,14 @@ class Manager:
     def metrics_url(self) -> str:
         """Where `/metrics` is reached from this machine; empty until `start`."""
         return self._servers.metrics_url
+
+    def add_debug_route(self, path: str, handler: HttpHandler) -> None:
+        """Serve `path`, and what is below it, beside `/debug`.
+
+        Raises:
+            AlreadyStartedError: The manager has started, or the path is taken.
+        """
+        self._servers.add_debug_route(path, handler)
 
     @property
     def debug_url(self) -> str:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from controller_runtime.accessreview import AccessReviewer
 from controller_runtime.clock import Clock
 from controller_runtime.debug import Inspector
-from controller_runtime.httpserver import HttpServer, Probes
+from controller_runtime.httpserver import Handler, HttpServer, Probes
 from controller_runtime.manageroptions import ManagerOptions
 from controller_runtime.metrics import Metrics
 from controller_runtime.rbac import Permission
@@ -93,6 +93,10 @@ class Servers:
     def debug_url(self) -> str:
         """Where `/debug` is reached from this machine; empty before `bind`."""
         return f"{self._debug.url}/debug" if self._debug.url else ""
+
+    def add_debug_route(self, path: str, handler: Handler) -> None:
+        """Serve a path beside `/debug`."""
+        self._debug.add_route(path, handler)
 
     def add_webhooks(self) -> WebhookServer:
         """Have a port for webhooks, too."""

@@ -19,6 +19,7 @@
     journal       reloads, until counted          accounts   what a status counts
     traces        what workloads say of it        sights     what a config comes to
     statuses      what its status says            statusfeeds, statuscontroller …
+    explain       which rule decides              preview    that, over HTTP
     alerts        telling chats of it             pause      a rest after each reload
     upkeep        what else falls due             ageing     what the record drops
     memory        records that go back            ledger     Jobs that outlive a crash
@@ -80,6 +81,7 @@ from controllers.reload.optional import Guest, Guests
 from controllers.reload.options import ReloadOptions, optional_workloads
 from controllers.reload.order import OrderGate
 from controllers.reload.pause import Resuming
+from controllers.reload.preview import Preview
 from controllers.reload.rate import RateLimit
 from controllers.reload.rehearsal import Rehearsal
 from controllers.reload.restarter import POD, Restarter
@@ -111,13 +113,16 @@ _AFTER_FAILURE = Backoff(base=1.0, ceiling=300.0)
 
 def setup(
     manager: Manager, options: ReloadOptions, *, notify: Notify | None = None
-) -> None:
+) -> Preview:
     """Add the reload controller to a manager that has not started.
 
     Args:
         manager: Where it runs.
         options: How it behaves.
         notify: Told of changes, instead of a reload.
+
+    Returns:
+        What answers `/preview`; the manager's debug server has it already.
 
     Raises:
         ConfigError: A selector cannot be read.
@@ -173,19 +178,20 @@ def setup(
     for reason in HoldReason:
         metrics.watch_pending(reason, partial(gates.count, reason))
     desk = _alert_desk(manager, options, metrics, configs)
+    reloader = Reloader(
+        *(observer, writer, gates, Announcer(manager.recorder, metrics)),
+        Aftermath(observer, writer, rollouts, restarter, clock=manager.clock),
+        happenings,
+        metrics=metrics,
+        clock=manager.clock,
+        options=options,
+        listeners=[journal, desk],
+        memory=memory,
+        upkeep=[Resuming(), Ageing()],
+    )
     controller = Controller(
         _NAME,
-        Reloader(
-            *(observer, writer, gates, Announcer(manager.recorder, metrics)),
-            Aftermath(observer, writer, rollouts, restarter, clock=manager.clock),
-            happenings,
-            metrics=metrics,
-            clock=manager.clock,
-            options=options,
-            listeners=[journal, desk],
-            memory=memory,
-            upkeep=[Resuming(), Ageing()],
-        ),
+        reloader,
         sources=(*feeds.always(), config_feed),
         options=ControllerOptions(max_concurrent_reconciles=options.workers),
         limiter=ExponentialLimiter(_AFTER_FAILURE),
@@ -218,6 +224,9 @@ def setup(
     )
     manager.add(Guests(manager.discovery, guests), group=Group.LEADER_ELECTION)
     manager.add(lender, group=Group.LEADER_ELECTION)
+    preview = Preview(observer, gates, reloader.happened, options)
+    manager.add_debug_route("/preview", preview.answer)
+    return preview
 
 
 def _add_statuses(

@@ -253,7 +253,7 @@ class Reloader:
             for source in self._observer.sources(seen, policy)
             if not concerns(seen, live, source)
         ]
-        plan = decide(seen, policy, sources, self._happened(seen, sources))
+        plan = decide(seen, policy, sources, self.happened(seen, sources))
         if plan is not None:
             outcome = await self._rehearsal.carry_out(seen, policy, plan)
             if plan.markers:
@@ -272,10 +272,10 @@ class Reloader:
         self, workload: Workload, policy: ReloadPolicy
     ) -> tuple[Plan | None, Happened]:
         sources = tuple(self._observer.sources(workload, policy))
-        happened = self._happened(workload, sources)
+        happened = self.happened(workload, sources)
         return decide(workload, policy, sources, happened), happened
 
-    def _happened(self, workload: Workload, sources: Iterable[Source]) -> Happened:
+    def happened(self, workload: Workload, sources: Iterable[Source]) -> Happened:
         """Return what was noted; at a first look, what may have come before it too."""
         happened = self._happenings.of(workload.key)
         text = self._memory.overrides(workload, recorded_text(workload))

@@ -231,6 +231,11 @@ class Observer:
             self._polled.refresh()
 
     @property
+    def source_kinds(self) -> tuple[SourceKind, ...]:
+        """The kinds of sources that are read now."""
+        return tuple(self._sources)
+
+    @property
     def workload_kinds(self) -> tuple[str, ...]:
         """The kinds of workloads that are read now."""
         return tuple(self._workloads)
@@ -299,10 +304,14 @@ class Observer:
 
     def in_namespace(self, namespace: str) -> Iterator[WorkloadKey]:
         """Yield the workloads there that have to be looked at."""
-        for kind, store in self._workloads.items():
-            for entry in store.list(namespace):
-                if self.may_reload(kind, entry):
-                    yield workload_key(kind, entry)
+        for kind in self._workloads:
+            yield from self.names(kind, namespace)
+
+    def names(self, kind: str, namespace: str) -> Iterator[WorkloadKey]:
+        """Name the workloads of a kind there that may reload."""
+        for entry in self._workloads[kind].list(namespace):
+            if self.may_reload(kind, entry):
+                yield workload_key(kind, entry)
 
     def affected(self, source: SourceKey) -> Iterator[WorkloadKey]:
         """Yield the workloads that a source may concern; one may come twice."""
@@ -354,6 +363,12 @@ class Observer:
         pod, namespace = workload.template.spec, workload.key.namespace
         for kind, name in references(pod, self._options.extra_references):
             yield SourceKey(kind, namespace, name)
+
+    def listed(self, workload: Workload) -> Iterator[SourceKey]:
+        """Name the sources that annotations of a workload list, there or not."""
+        for kind, rules in self._annotated(workload).rules.items():
+            for name in (*rules.names.literals, *rules.excluded):
+                yield SourceKey(kind, workload.key.namespace, name)
 
     def entry(self, key: WorkloadKey) -> RawObject | None:
         """Return what `workload` reads."""

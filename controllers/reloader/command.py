@@ -1,6 +1,6 @@
 """The manager with the reload controller in it, and everything on one port.
 
-:9090   /metrics   /live   /healthz   /readyz
+:9090   /metrics   /live   /healthz   /readyz   /preview
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from controller_runtime import (
     on_stop_signal,
 )
 from controllers.reload import setup
+from controllers.reload.preview import Preview
 from controllers.reload.webhook import Notify, Webhook
 from controllers.reloader.about import About
 from controllers.reloader.flags import usage
@@ -104,21 +105,24 @@ def compose(
             leader_election=settings.election,
         ),
     )
-    for server in _servers(settings, manager):
-        manager.add(server, group=Group.HTTP)
     about = About(manager.api_reader, settings, version=release)
     manager.add(about, group=Group.OTHERS)
-    setup(manager, settings.options, notify=notify)
+    preview = setup(manager, settings.options, notify=notify)
+    for server in _servers(settings, manager, preview):
+        manager.add(server, group=Group.HTTP)
     return manager
 
 
-def _servers(settings: ReloaderSettings, manager: Manager) -> Sequence[HttpServer]:
+def _servers(
+    settings: ReloaderSettings, manager: Manager, preview: Preview
+) -> Sequence[HttpServer]:
     port = HttpServer(
         settings.bind_address, name="metrics and probes", flag="--metrics-bind-address"
     )
     port.add_metrics(manager.metrics.exposition)
     port.add_probes(manager.probes)
     port.add_route("/live", manager.probes.healthz)
+    port.add_route("/preview", preview.answer)
     probes = HttpServer(
         settings.probe_address, name="probes", flag="--health-probe-bind-address"
     )

@@ -22,9 +22,9 @@ MutationError NamespaceOptions NamespacedName NoKindMatchError NotCachedError
 NotFoundError NotIndexedError Number ObjectList ObjectMeta ObjectReference ObjectState
 ObjectStatus OperationResult OwnerReference OwnershipError Owns Part PartState
 Patch Permission
-Predicate Probes Proceed Quantity QueueMetrics READY RECONCILING RawObject Reader
+Predicate Probes Proceed Quantity Query QueueMetrics READY RECONCILING RawObject Reader
 Reconciler
-Reflector ReflectorOptions Request RequestInfo RequestOptions
+Reflector ReflectorOptions Reply Request RequestInfo RequestOptions
 Response RestConfig Result Roles Runnable
 STALLED SchemaError Scheme SelectorError ServerError ServerTls ServerTraits
 ServingCertOptions ServingCertificate ShutDownError Source StalledError Stoppable Store

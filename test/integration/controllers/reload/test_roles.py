@@ -9,13 +9,16 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import pytest
 import yaml
 from structlog.testing import capture_logs
@@ -233,6 +236,21 @@ async def shop(client: Client, config: RestConfig, namespace: str) -> Shop:
     return found
 
 
+@pytest.fixture
+def free_port() -> int:
+    with closing(socket.socket()) as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+async def previewed(port: int) -> Any:
+    url = f"http://127.0.0.1:{port}/preview?ns=shop&kind=Deployment&name=web"
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        assert response.status == 200
+        return await response.json()
+
+
 @asynccontextmanager
 async def reloader(
     *arguments: str, kubeconfig: Path, namespace: str
@@ -242,7 +260,7 @@ async def reloader(
     there = {"POD_NAME": "one", "POD_NAMESPACE": namespace}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "controllers", "reloader"),
-        *("--metrics-bind-address=127.0.0.1:0", *arguments),
+        *arguments,
         cwd=ROOT,
         env=clean
         | there
@@ -320,7 +338,7 @@ async def test_watches_start_when_they_are_allowed(shop: Shop) -> None:
 
 @pytest.mark.parametrize("is_scoped", [True, False], ids=["scoped", "everywhere"])
 async def test_its_own_role_is_enough_for_all_that_it_does(
-    is_scoped: bool, tmp_path: Path
+    is_scoped: bool, tmp_path: Path, free_port: int
 ) -> None:
     namespace = "shop"
     scope = [f"--namespaces={namespace}"] if is_scoped else []
@@ -339,8 +357,12 @@ async def test_its_own_role_is_enough_for_all_that_it_does(
             documents = await shop.give_own_role(*flags)
             await shop.workload(Deployment.gvk, "web")
             path = await shop.write_kubeconfig(admins)
-            async with reloader(*flags, kubeconfig=path, namespace=namespace) as log:
+            port = f"--metrics-bind-address=127.0.0.1:{free_port}"
+            async with reloader(
+                *(port, *flags), kubeconfig=path, namespace=namespace
+            ) as log:
                 old = await shop.adopted(Deployment.gvk, "web")
+                preview = await previewed(free_port)
                 await shop.change("1")
                 await shop.recorded(Deployment.gvk, "web", old)
                 await eventually_list(
@@ -349,6 +371,8 @@ async def test_its_own_role_is_enough_for_all_that_it_does(
                 lease = await shop.client.get(LEASE_KIND, LEASE, namespace)
                 about = await shop.client.get(ConfigMap.gvk, NAME, namespace)
 
+    (reason,) = preview["sources"]
+    assert (reason["source"], reason["rule"]) == ("shop/ConfigMap/c", "auto")
     assert lease["spec"]["holderIdentity"] == "one"
     assert about["data"]["reloaderOptions"]
     assert log
