@@ -1,6 +1,7 @@
 """The manager with the reload controller in it, and everything on one port.
 
 :9090   /metrics   /live   /healthz   /readyz   /preview
+:6060   /debug     with `--enable-pprof`
 """
 
 from __future__ import annotations
@@ -101,6 +102,7 @@ def compose(
         options=ManagerOptions(
             metrics_bind_address="0",
             health_probe_bind_address="0",
+            debug_bind_address=settings.debug_address,
             tune_gc=True,
             leader_election=settings.election,
         ),

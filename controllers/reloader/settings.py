@@ -86,8 +86,8 @@ FLAGS: Sequence[Flag] = (
     Flag("webhook-url", _TEXT, "POST there instead of reloading."),
     Flag("log-format", _TEXT, "json; by default logfmt."),
     Flag("log-level", _TEXT, "trace, debug, info (default), warning, error …"),
-    Flag("enable-pprof", _SWITCH, "Taken; there is no profile."),
-    Flag("pprof-addr", _TEXT, "Taken; there is no profile."),
+    Flag("enable-pprof", _SWITCH, "Serve /debug: queues, caches and tasks, as JSON."),
+    Flag("pprof-addr", _TEXT, "host:port of that; :6060."),
     *(Flag(name, _TEXT, "Another key for it.") for name in _KEYS),
     Flag("metrics-bind-address", _TEXT, "host:port of everything; :9090."),
     Flag("health-probe-bind-address", _TEXT, "host:port of the probes too."),
@@ -118,7 +118,7 @@ FLAGS: Sequence[Flag] = (
     Flag("reload-qps", _TEXT, "Reloads a second of all workloads, 50; 0 for no limit."),
 )
 
-_UNUSED = ("enable-pprof", "metrics-secure")
+_UNUSED = ("metrics-secure",)
 
 _LEVELS: Mapping[str, Literal["debug", "info", "warning", "error"]] = {
     "trace": "debug",
@@ -143,6 +143,9 @@ class ReloaderSettings:
     probe_address: str = ""
     """Of the probes as well; empty for none."""
 
+    debug_address: str = "0"
+    """Of `/debug`; `0` for none."""
+
     election: LeaderElectionOptions | None = None
     webhook_url: str = ""
     log_format: Literal["json", "logfmt"] = "logfmt"
@@ -164,11 +167,12 @@ def read(arguments: Sequence[str], environ: Mapping[str, str]) -> ReloaderSettin
         ConfigError: Something cannot be used; the text names it.
     """
     flags = parse(arguments, FLAGS)
-    unused = [name for name in _UNUSED if flags.text(name)]
+    unused = [name for name in _UNUSED if flags.is_on(name)]
     return ReloaderSettings(
         options=_options(flags, environ),
         bind_address=flags.text("metrics-bind-address", ":9090"),
         probe_address=flags.text("health-probe-bind-address"),
+        debug_address=_debug_address(flags),
         election=_election(flags, environ),
         webhook_url=flags.text("webhook-url"),
         log_format="json" if flags.text("log-format") == "json" else "logfmt",
@@ -177,6 +181,12 @@ def read(arguments: Sequence[str], environ: Mapping[str, str]) -> ReloaderSettin
         deployment=environ.get("RELOADER_DEPLOYMENT_NAME", ""),
         remarks=tuple(_remarks(unused, environ)),
     )
+
+
+def _debug_address(flags: Flags) -> str:
+    """Return where pprof would be: what takes its place is no profile, but is JSON."""
+    address = flags.text("pprof-addr") or ":6060"
+    return address if flags.is_on("enable-pprof") else "0"
 
 
 def _remarks(unused: Sequence[str], environ: Mapping[str, str]) -> Iterator[str]:

@@ -120,6 +120,16 @@ async def test_that_it_may_not_tell_of_itself_stops_nothing(world: World) -> Non
         assert manager.cache.unsynced == []
 
 
+async def test_a_look_inside_is_offered_where_it_is_asked_for(world: World) -> None:
+    async with world.reloader("--enable-pprof", "--pprof-addr=127.0.0.1:0") as manager:
+        url = manager.debug_url
+    async with world.reloader() as manager:
+        closed = manager.debug_url
+
+    assert url.endswith("/debug")
+    assert closed == ""
+
+
 async def test_a_marker_that_the_original_left_stays_and_nothing_rolls_out(
     world: World,
 ) -> None:

@@ -252,9 +252,121 @@ def test_what_cannot_be_used_is_refused_with_a_sentence(
 
 
 def test_what_has_no_effect_is_named() -> None:
-    found = settings("--enable-pprof", "--pprof-addr=:6060")
+    assert settings("--metrics-secure").remarks == ("--metrics-secure has no effect",)
+    assert settings("--metrics-secure=false").remarks == ()
 
-    assert found.remarks == ("--enable-pprof has no effect",)
+
+@pytest.mark.parametrize(
+    ("arguments", "address"),
+    [
+        ([], "0"),
+        (["--pprof-addr=:1"], "0"),
+        (["--enable-pprof"], ":6060"),
+        (["--enable-pprof=true", "--pprof-addr", "127.0.0.1:1"], "127.0.0.1:1"),
+    ],
+)
+def test_where_the_original_has_pprof_there_is_a_look_inside(
+    arguments: list[str], address: str
+) -> None:
+    found = settings(*arguments)
+
+    assert (found.debug_address, found.remarks) == (address, ())
+
+
+SWITCHES = """
+auto-reload-all sync-after-restart enable-csi-integration enable-ha enable-pprof
+leader-elect metrics-secure
+"""
+
+TEXTS = {
+    "reload-strategy": "annotations",
+    "reload-on-create": "true",
+    "reload-on-delete": "true",
+    "is-Argo-Rollouts": "true",
+    "is-argo-rollouts": "true",
+    "resources-to-ignore": "secrets",
+    "ignored-workload-types": "jobs,cronjobs",
+    "namespaces": '"a","b"',
+    "namespaces-to-ignore": "a,b",
+    "namespace-selector": '"team in (a,b)"',
+    "resource-label-selector": "a:*",
+    "webhook-url": "https://hooks.example/x",
+    "log-format": "json",
+    "log-level": "debug",
+    "pprof-addr": ":7070",
+    "metrics-bind-address": ":8080",
+    "health-probe-bind-address": ":8081",
+    "auto-annotation": "example.com/x",
+    "secret-auto-annotation": "example.com/x",
+    "configmap-auto-annotation": "example.com/x",
+    "auto-search-annotation": "example.com/x",
+    "search-match-annotation": "example.com/x",
+    "secret-annotation": "example.com/x",
+    "configmap-annotation": "example.com/x",
+    "ignore-annotation": "example.com/x",
+    "pause-deployment-annotation": "example.com/x",
+    "pause-deployment-time-annotation": "example.com/x",
+}
+"""Every flag that takes a value, as the original and the operator spell it."""
+
+WITHOUT_EFFECT = {"is-Argo-Rollouts", "is-argo-rollouts", "pprof-addr"}
+"""What is so anyhow, or is only said of something else."""
+
+POD = {"POD_NAME": "p", "POD_NAMESPACE": "ops"}
+
+
+@pytest.mark.parametrize("name", SWITCHES.split())
+def test_each_switch_is_taken_alone_and_with_its_value(name: str) -> None:
+    alone = settings(f"--{name}", **POD)
+
+    assert alone == settings(f"--{name}=true", **POD)
+    assert settings(f"--{name}=false", **POD) == settings(**POD)
+    assert alone != settings(**POD)
+
+
+@pytest.mark.parametrize(("name", "value"), TEXTS.items())
+def test_each_flag_with_a_value_is_taken_in_both_spellings(
+    name: str, value: str
+) -> None:
+    joined = settings(f"--{name}={value}")
+
+    assert joined == settings(f"--{name}", value)
+    assert (joined != settings()) == (name not in WITHOUT_EFFECT)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("KUBERNETES_NAMESPACE", "shop"),
+        ("RELOADER_NAMESPACE", "ops"),
+        ("RELOADER_DEPLOYMENT_NAME", "reloader"),
+        ("METRICS_COUNT_BY_NAMESPACE", "enabled"),
+    ],
+)
+def test_each_variable_says_something(variable: str, value: str) -> None:
+    assert settings(**{variable: value}) != settings()
+
+
+@pytest.mark.parametrize("value", ["", "true", "Enabled", "disabled"])
+def test_namespaces_are_counted_for_one_word_alone(value: str) -> None:
+    assert not options(METRICS_COUNT_BY_NAMESPACE=value).count_by_namespace
+    assert options(METRICS_COUNT_BY_NAMESPACE="enabled").count_by_namespace
+
+
+@pytest.mark.parametrize("name", ["POD_NAME", "POD_NAMESPACE"])
+def test_an_election_takes_both_variables_of_the_pod(name: str) -> None:
+    with pytest.raises(ConfigError, match=name):
+        settings("--leader-elect", **{k: v for k, v in POD.items() if k != name})
+
+
+def test_a_quoted_item_of_a_list_may_hold_commas_and_the_quotes_go() -> None:
+    """The original's chart passes `--namespace-selector="…"`, quotes and all."""
+    found = options('--namespace-selector="a in (x,y)",b=*')
+
+    assert found.namespace_selector == "a in (x,y),b=*"
+    assert options('--namespaces="a","b"').namespaces == ("a", "b")
+    with pytest.raises(ConfigError, match="--namespaces"):
+        options('--namespaces="a').namespaces  # noqa: B018 - it raises before
 
 
 def test_logs_are_asked_for_in_the_words_of_logrus() -> None:
