@@ -39,6 +39,8 @@ class RolloutState(StrEnum):
 
     PENDING = "Pending"
     PROGRESSING = "Progressing"
+    PAUSED = "Paused"
+    """It goes on when somebody lets it."""
     COMPLETE = "Complete"
     FAILED = "Failed"
 

@@ -212,7 +212,8 @@ def setup(
             informer = views.sources[kind].declare(kind.model)
             metrics.watch_sources(kind, partial(_held, informer))
     sights = Sights(
-        *(observer, configs, gates, journal, manager.clock), is_dry=options.dry_run
+        *(observer, configs, gates, journal, rollouts, manager.clock),
+        is_dry=options.dry_run,
     )
     guests = (
         config_feed.guest(),

@@ -39,6 +39,9 @@ from controllers.reload.workloads import WorkloadKey
 
 _ENDS = frozenset({ReloadOutcome.COMPLETE, ReloadOutcome.ROLLOUT_FAILED})
 
+_RELOADED = frozenset({ReloadOutcome.RELOADED, *_ENDS})
+"""What an entry of the history says of a reload that was made."""
+
 _NO_WRITES = frozenset({ReloadOutcome.PLANNED, *_ENDS})
 """What says nothing of what a workload runs with."""
 
@@ -239,13 +242,15 @@ class _Account:
         """Note in the history how the rollout of a workload has ended."""
         name = workload_name(reload.workload)
         for place, entry in enumerate(self._history):
-            if entry.workload == name and entry.outcome is ReloadOutcome.RELOADED:
+            if entry.workload != name or entry.outcome not in _RELOADED:
+                continue
+            if entry.outcome is not ReloadOutcome.COMPLETE:
                 changes = {
                     "outcome": reload.outcome,
                     "duration_seconds": round(reload.seconds),
                 }
                 self._history[place] = entry.model_copy(update=changes)
-                return
+            return
 
     def close(self) -> ReloaderConfigStatus:
         """Return the status."""

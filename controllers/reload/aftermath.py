@@ -127,7 +127,10 @@ class Aftermath:
             describe_end(ended),
             Topic.ROLLED_OUT if is_complete else Topic.STUCK,
         )
-        return News(workload, ended.plan, outcome, self._clock.now(), ended.seconds)
+        return News(
+            *(workload, ended.plan, outcome, self._clock.now(), ended.seconds),
+            claimants=ended.claimants,
+        )
 
 
 class Restart(NamedTuple):

@@ -40,8 +40,8 @@ _OUTCOMES: Mapping[str, ReloadOutcome] = {
     Topic.FAILED: ReloadOutcome.FAILED,
     Topic.SKIPPED: ReloadOutcome.SKIPPED,
     Topic.PLANNED: ReloadOutcome.PLANNED,
-    "rolloutComplete": ReloadOutcome.COMPLETE,
-    "rolloutFailed": ReloadOutcome.ROLLOUT_FAILED,
+    Topic.ROLLED_OUT: ReloadOutcome.COMPLETE,
+    Topic.STUCK: ReloadOutcome.ROLLOUT_FAILED,
 }
 
 
@@ -102,7 +102,7 @@ class Journal(Gate):
     def __call__(self, news: News) -> None:
         """Take note of what became of a reload."""
         outcome = _OUTCOMES.get(news.topic)
-        for config in news.plan.configs:
+        for config in news.configs:
             if outcome is not None:
                 self._note(config, news, outcome)
             self._wake(config)

@@ -14,6 +14,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
+from controller_runtime import NamespacedName
 from controllers.reload.gates import Hold
 from controllers.reload.rollout import Plan
 from controllers.reload.workloads import Workload
@@ -81,10 +82,18 @@ class News(NamedTuple):
     waited: float | None = None
     """Seconds since this process first saw the change; `None` if nobody knows."""
 
+    claimants: tuple[NamespacedName, ...] = ()
+    """The ReloaderConfigs that may have wanted it, if it is not known what changed."""
+
     @property
     def topic(self) -> Topic:
         """What became of it."""
         return self.outcome.topic
+
+    @property
+    def configs(self) -> tuple[NamespacedName, ...]:
+        """The ReloaderConfigs that it concerns, by name."""
+        return self.plan.configs if self.plan.markers else self.claimants
 
 
 Listener: TypeAlias = Callable[[News], None]

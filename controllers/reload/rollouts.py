@@ -25,6 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeAlias
 
+from controller_runtime import NamespacedName
 from controllers.reload.annotations import ReloadPolicy
 from controllers.reload.gates import Gate, Turn
 from controllers.reload.progress import (
@@ -65,6 +66,9 @@ class Ended(NamedTuple):
     is_timeout: bool = False
     """No headway was made for too long."""
 
+    claimants: tuple[NamespacedName, ...] = ()
+    """The ReloaderConfigs that may have wanted it, if another process knew."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Following:
@@ -88,6 +92,9 @@ class _Following:
 
     is_inherited: bool = False
     """Begun by another process."""
+
+    claimants: tuple[NamespacedName, ...] = ()
+    """The ReloaderConfigs that may have wanted what another process began."""
 
     @property
     def has_place(self) -> bool:
@@ -205,7 +212,8 @@ class Rollouts(Gate):
         if one is None:
             return None
         self._put(key, None)
-        return Ended(one.plan, Stage.COMPLETE, "", at - one.began)
+        ended = Ended(one.plan, Stage.COMPLETE, "", at - one.began)
+        return ended._replace(claimants=one.claimants)
 
     def seconds_left(self, key: WorkloadKey, at: float) -> float | None:
         """Return until when to look again at a workload, whatever happens."""
@@ -226,7 +234,7 @@ class Rollouts(Gate):
             return
         one = _Following(
             uid=workload.meta.uid,
-            plan=Plan({}),
+            plan=Plan({}, strategy=policy.strategy),
             scopes=scopes_of(key, policy),
             generation=workload.meta.generation,
             limit=self._limit(workload),
@@ -236,16 +244,18 @@ class Rollouts(Gate):
             score=state.score,
             is_restart=restarts,
             is_inherited=True,
+            claimants=tuple(sorted({wish.config for wish in policy.wishes})),
         )
         self._put(key, one)
 
     def _judge(
         self, key: WorkloadKey, one: _Following, state: RolloutState, at: float
     ) -> Ended | None:
-        seconds = at - one.began
+        ended = Ended(one.plan, state.stage, "", at - one.began)
+        ended = ended._replace(claimants=one.claimants)
         if state.stage is Stage.COMPLETE:
             self._put(key, None)
-            return Ended(one.plan, state.stage, "", seconds)
+            return ended
         if one.stage is Stage.FAILED:
             return None  # as before; in the end it may still be complete
         if state.score > one.score or state.stage is Stage.PAUSED:
@@ -255,7 +265,9 @@ class Rollouts(Gate):
             self._put(key, replace(one, stage=Stage.FAILED))
             if is_timeout and one.is_inherited:
                 return None  # the process before may have told it
-            return Ended(one.plan, Stage.FAILED, state.text, seconds, is_timeout)
+            return ended._replace(
+                stage=Stage.FAILED, text=state.text, is_timeout=is_timeout
+            )
         self._put(key, replace(one, stage=state.stage))
         return None
 

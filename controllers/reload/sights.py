@@ -13,14 +13,16 @@ from typing import NamedTuple
 
 from api.reload.status import MESSAGE_MAX, PendingReload, RolloutState
 from api.reload.v1alpha1 import ReloaderConfig
-from controller_runtime import Clock, NamespacedName, ObjectState, compute_status
+from controller_runtime import Clock, NamespacedName
 from controllers.reload.accounts import NAMES_MAX, Ledger, Sighted
 from controllers.reload.annotations import Problem
-from controllers.reload.claims import Config, Target
+from controllers.reload.claims import Config
 from controllers.reload.configs import Configs
 from controllers.reload.gates import Gates, Waiting
 from controllers.reload.journal import Journal
 from controllers.reload.observe import Observer
+from controllers.reload.progress import ROLLING_KINDS, Stage, rollout_state
+from controllers.reload.rollouts import Rollouts
 from controllers.reload.sources import SourceKey
 from controllers.reload.statuses import Sight
 from controllers.reload.traces import (
@@ -31,13 +33,12 @@ from controllers.reload.traces import (
 )
 from controllers.reload.workloads import Workload, WorkloadKey
 
-_ROLLING = frozenset({"Deployment", "StatefulSet", "DaemonSet"})
-"""Kinds that say how far their pods are."""
-
-_STATES: Mapping[ObjectState, RolloutState] = {
-    ObjectState.IN_PROGRESS: RolloutState.PROGRESSING,
-    ObjectState.CURRENT: RolloutState.COMPLETE,
-    ObjectState.FAILED: RolloutState.FAILED,
+_STATES: Mapping[Stage, RolloutState] = {
+    Stage.PENDING: RolloutState.PENDING,
+    Stage.PROGRESSING: RolloutState.PROGRESSING,
+    Stage.PAUSED: RolloutState.PAUSED,
+    Stage.COMPLETE: RolloutState.COMPLETE,
+    Stage.FAILED: RolloutState.FAILED,
 }
 
 
@@ -47,7 +48,7 @@ class _Read(NamedTuple):
     version: str
     hashes: Mapping[str, str]
     reloaded_at: datetime | None
-    state: RolloutState | None
+    stage: Stage | None
     used: frozenset[SourceKey]
 
 
@@ -60,6 +61,7 @@ class Sights:
         configs: Configs,
         gates: Gates,
         journal: Journal,
+        rollouts: Rollouts,
         clock: Clock,
         *,
         is_dry: bool = False,
@@ -71,6 +73,7 @@ class Sights:
             configs: What configs ask for.
             gates: Where reloads wait.
             journal: What was reloaded.
+            rollouts: How far that is.
             clock: Tells the time.
             is_dry: Nothing reloads at all.
         """
@@ -78,6 +81,7 @@ class Sights:
         self._configs = configs
         self._gates = gates
         self.journal = journal
+        self._rollouts = rollouts
         self._clock = clock
         self._is_dry = is_dry
         self._read: dict[NamespacedName, dict[WorkloadKey, _Read]] = {}
@@ -132,6 +136,7 @@ class Sights:
         found: dict[WorkloadKey, Sighted] = {}
         missing: list[str] = []
         for target in config.targets:
+            pause = max(target.cooldown, config.min_interval)
             keys = list(self._observer.meant(config._replace(targets=(target,))))
             there = [key for key in keys if self._observer.is_there(key)]
             if target.selector is None and not there:
@@ -143,20 +148,21 @@ class Sights:
                     if seen is not None:
                         read[key] = seen
                     is_there = key in there
-                    found[key] = self._sighted(key, target, seen, is_there=is_there)
+                    found[key] = self._sighted(key, pause, seen, is_there=is_there)
         self._read[config.key] = read
         return list(found.values()), tuple(missing)
 
     def _sighted(
-        self, key: WorkloadKey, target: Target, seen: _Read | None, *, is_there: bool
+        self, key: WorkloadKey, pause: timedelta, seen: _Read | None, *, is_there: bool
     ) -> Sighted:
-        one = Sighted(key, is_there=is_there, pause=target.cooldown)
+        one = Sighted(key, is_there=is_there, pause=pause)
         if seen is None:
             return one._replace(is_in_flight=is_there)
+        stage = self._rollouts.stage(key) or seen.stage  # it may evict, or be stuck
         return one._replace(
             hashes=seen.hashes,
             reloaded_at=seen.reloaded_at,
-            state=seen.state,
+            state=None if stage is None else _STATES[stage],
             is_in_flight=self.journal.is_in_flight(key),
         )
 
@@ -176,7 +182,7 @@ class Sights:
             version,
             recorded_hashes(workload),
             reloaded_at(workload),
-            _state(workload, self._clock.now()),
+            _stage(workload),
             frozenset(self._observer.uses(workload)),
         )
 
@@ -243,12 +249,9 @@ def _seconds(seconds: float) -> timedelta:
     return timedelta(seconds=round(seconds))
 
 
-def _state(workload: Workload, now: datetime) -> RolloutState | None:
-    if workload.key.kind not in _ROLLING:
-        return None
-    gvk = workload.key.gvk  # what was listed does not say it
-    head = {"apiVersion": gvk.api_version, "kind": gvk.kind}
-    return _STATES.get(compute_status(workload.document() | head, now=now).state)
+def _stage(workload: Workload) -> Stage | None:
+    is_rolling = workload.key.kind in ROLLING_KINDS
+    return rollout_state(workload).stage if is_rolling else None
 
 
 def _text(problem: Problem) -> str:

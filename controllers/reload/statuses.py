@@ -5,7 +5,8 @@
     a target is absent False TargetNotFound   True TargetNotFound      │ True while
     another config     True                   True InvalidSpec         │ reloads wait or
       decides otherwise                                                │ pods are made
-    a reload fails     True                   True ReloadFailed        │ anew for one
+    a reload or its    True                   True ReloadFailed        │ anew for one
+      rollout fails                                                    │
     a source is absent True                   True ResourceNotFound    │
     else               True                   False                    ┘
 
@@ -140,6 +141,9 @@ def _troubles(status: ReloaderConfigStatus, sight: Sight) -> Iterator[_Trouble]:
     if failed:
         names = _named(f"{row.namespace}/{row.kind}/{row.name}" for row in failed)
         yield _Trouble(RELOAD_FAILED, f"{names}: {failed[0].last_error}")
+    if stuck := _rolling(status, RolloutState.FAILED):
+        text = f"{_named(stuck)} failed to roll out: see the pods"
+        yield _Trouble(RELOAD_FAILED, text)
     absent = [name for name, hash_ in sight.ledger.sources.items() if hash_ is None]
     if absent:
         yield _Trouble(RESOURCE_NOT_FOUND, f"{_named(absent)} not found")
@@ -160,12 +164,7 @@ def _available(
 
 
 def _progressing(status: ReloaderConfigStatus, sight: Sight) -> _Said:
-    under_way = [
-        f"{row.namespace}/{row.kind}/{row.name}"
-        for row in status.target_status
-        if row.last_reload_time is not None
-        and row.rollout_state in {RolloutState.PENDING, RolloutState.PROGRESSING}
-    ]
+    under_way = _rolling(status, RolloutState.PENDING, RolloutState.PROGRESSING)
     waiting = [one.workload for one in sight.pending]
     said = []
     if waiting:
@@ -174,8 +173,19 @@ def _progressing(status: ReloaderConfigStatus, sight: Sight) -> _Said:
         said.append(f"{_named(under_way)} rolling out")
     if said:
         return PROGRESSING, "True", RECONCILING, "; ".join(said)
+    if stuck := _rolling(status, RolloutState.FAILED):
+        return PROGRESSING, "False", RELOAD_FAILED, f"{_named(stuck)} failed"
     reason = RELOAD_SUCCEEDED if status.reload_count else RECONCILED
     return PROGRESSING, "False", reason, ""
+
+
+def _rolling(status: ReloaderConfigStatus, *states: RolloutState) -> list[str]:
+    """Name the targets that have reloaded, and whose pods are in one of some states."""
+    return [
+        f"{row.namespace}/{row.kind}/{row.name}"
+        for row in status.target_status
+        if row.last_reload_time is not None and row.rollout_state in states
+    ]
 
 
 def _degraded(troubles: tuple[_Trouble, ...]) -> _Said:

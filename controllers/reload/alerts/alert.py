@@ -12,6 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
+from controllers.reload.gates import HoldReason
 from controllers.reload.news import News
 from controllers.reload.sources import SourceKey, SourceKind
 from controllers.reload.workloads import WorkloadKey
@@ -91,7 +92,7 @@ EVENTS = tuple(kind.event for kind in KINDS)
 
 _TOLD: Mapping[str, Kind] = {kind.event: kind for kind in KINDS}
 
-_HELD: Mapping[str, Kind] = {"Throttled": THROTTLED}
+_HELD: Mapping[HoldReason, Kind] = {HoldReason.THROTTLED: THROTTLED}
 """Reasons to wait that are told."""
 
 _KINDS: Mapping[SourceKind, str] = {

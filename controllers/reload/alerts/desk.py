@@ -3,6 +3,8 @@
     reloaded  ─▶ the sink of the settings, and those of the configs that wanted it
     failed    ─▶ the same, once for each change: it is tried again
     throttled ─▶ the same, once until the storm is over
+    rollouts  ─▶ the same; of one that another process began, the configs that may
+                 have wanted it
 
 It does nothing but put alerts into queues, so no reload waits for a sink.
 """
@@ -16,7 +18,13 @@ from typing import TypeAlias, TypeVar
 
 from api.reload.alerts import Alerts
 from controller_runtime import NamespacedName
-from controllers.reload.alerts.alert import FAILED, THROTTLED, Alert, alert_of
+from controllers.reload.alerts.alert import (
+    FAILED,
+    RELOADED,
+    THROTTLED,
+    Alert,
+    alert_of,
+)
 from controllers.reload.alerts.sinks import Sink, global_sink, proxy_of, sinks_of
 from controllers.reload.news import News
 from controllers.reload.options import AlertOptions
@@ -69,7 +77,7 @@ class AlertDesk:
             return
         if self._global is not None and alert.kind.event in self._options.events:
             self._offer(self._global, alert)
-        for config in news.plan.configs:
+        for config in news.configs:
             if (alerts := self._alerts_of(config)) is not None:
                 for sink in sinks_of(
                     config, alerts, info=self._options.info, proxy=self._proxy
@@ -84,7 +92,8 @@ class AlertDesk:
             return last is None or alert.time - last > _STORM
         if alert.kind is FAILED:
             return _noted(self._failed, key, change) != change
-        self._failed.pop(key, None)
+        if alert.kind is RELOADED:
+            self._failed.pop(key, None)
         return True
 
 
