@@ -76,6 +76,7 @@ class FailurePolicy(StrEnum):
 
     NONE = "None"
     ROLLBACK = "Rollback"
+    """The pod template is put back, once. What sources held before is not."""
 
 
 class KeyScope(ApiModel):

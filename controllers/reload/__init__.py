@@ -25,6 +25,7 @@
     memory        records that go back            ledger     Jobs that outlive a crash
     progress      how far a rollout is            rollouts   followed to their end
     budget        how many at once                order      which goes first
+    rollback      taking back what fails
     restarts      which pods are evicted          restarter  … step by step
     aftermath     what follows a reload           patterns   regular expressions
 
@@ -85,6 +86,7 @@ from controllers.reload.preview import Preview
 from controllers.reload.rate import RateLimit
 from controllers.reload.rehearsal import Rehearsal
 from controllers.reload.restarter import POD, Restarter
+from controllers.reload.rollback import Rollback
 from controllers.reload.rollouts import Rollouts
 from controllers.reload.sights import Sights
 from controllers.reload.sources import SourceKind
@@ -174,7 +176,8 @@ def setup(
     restarts, restarter = _restarts(manager, options, observer, rollouts, wake)
     waits = (SuspendGate(), NamespaceGate(suspensions), *_gates_of_time(options))
     others = _gates_of_others(options, observer, rollouts, wake)
-    gates = Gates([*waits, *others, rollouts, journal])
+    rollback = Rollback(rollouts)
+    gates = Gates([*waits, *others, rollback, rollouts, journal])
     for reason in HoldReason:
         metrics.watch_pending(reason, partial(gates.count, reason))
     desk = _alert_desk(manager, options, metrics, configs)
@@ -187,7 +190,7 @@ def setup(
         options=options,
         listeners=[journal, desk],
         memory=memory,
-        upkeep=[Resuming(), Ageing()],
+        upkeep=[Resuming(), rollback, Ageing()],
     )
     controller = Controller(
         _NAME,

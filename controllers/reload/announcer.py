@@ -90,9 +90,10 @@ class Announcer:
             log.info(
                 "upkeep", kind=kind, namespace=namespace, name=name, did=chore.text
             )
+        is_warning = error is not None or chore.is_warning
         self._recorder.event(
             reference(workload.key.gvk, workload.meta),
-            type="Normal" if error is None else "Warning",
+            type="Warning" if is_warning else "Normal",
             reason=chore.reason if error is None else "UpkeepFail",
             action="Upkeep",
             note=note if error is None else f"{note}; that was refused: {error}",

@@ -4,6 +4,7 @@
                  │  ▲
                  │  └─ paused: has no place meanwhile
                  └──given up, or no headway────────▶ failed, told ──▶ complete, told
+                                                        └─ taken back ─▶ complete
 
 What is followed is looked at when its status changes, and once more when it would have
 taken too long. The cache is all that is asked. A status counts from the generation on
@@ -95,6 +96,9 @@ class _Following:
 
     claimants: tuple[NamespacedName, ...] = ()
     """The ReloaderConfigs that may have wanted what another process began."""
+
+    is_taken_back: bool = False
+    """It has failed, and what becomes complete now is what was before."""
 
     @property
     def has_place(self) -> bool:
@@ -206,6 +210,11 @@ class Rollouts(Gate):
         if (one := self._followed.get(key)) is not None:
             self._followed[key] = replace(one, moved=at)
 
+    def take_back(self, key: WorkloadKey) -> None:
+        """Note that the template of what has failed is replaced by the one before."""
+        if (one := self._followed.get(key)) is not None:
+            self._followed[key] = replace(one, is_taken_back=True)
+
     def finish(self, key: WorkloadKey, at: float) -> Ended | None:
         """Note that all pods were restarted; return what is over, if it was known."""
         one = self._followed.get(key)
@@ -255,7 +264,7 @@ class Rollouts(Gate):
         ended = ended._replace(claimants=one.claimants)
         if state.stage is Stage.COMPLETE:
             self._put(key, None)
-            return ended
+            return None if one.is_taken_back else ended
         if one.stage is Stage.FAILED:
             return None  # as before; in the end it may still be complete
         if state.score > one.score or state.stage is Stage.PAUSED:

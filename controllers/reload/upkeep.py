@@ -35,6 +35,9 @@ class Chore(NamedTuple):
     text: str = ""
     """What the Event says after the name of the workload."""
 
+    is_warning: bool = False
+    """Somebody has to know of it."""
+
 
 NOTHING = Chore()
 

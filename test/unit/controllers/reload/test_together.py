@@ -148,6 +148,15 @@ class World:
     async def read(self, name: str = "web") -> Json:
         return await self.client.get(Deployment.gvk, name, "shop")
 
+    async def template(self) -> Json:
+        """Return the pod template; what is empty is as if it were not there."""
+        template: Json = (await self.read())["spec"]["template"]
+        for part in (template["metadata"], *template["spec"]["containers"]):
+            for field in ("annotations", "env"):
+                if not part.get(field):
+                    part.pop(field, None)
+        return template
+
     async def marker(self, name: str = "web") -> str | None:
         """Return what stands for the content of the Secret in the pod template."""
         (container,) = (await self.read(name))["spec"]["template"]["spec"]["containers"]
@@ -181,7 +190,8 @@ class World:
 
     def patches(self) -> list[float]:
         """Return when Deployments were written to."""
-        return [r.time for r in self.server.requests.of("patch", "deployments")]
+        found = self.server.requests.of("patch", "deployments")
+        return [request.time for request in found if not request.subresource]
 
     @asynccontextmanager
     async def manager(self, **options: Any) -> AsyncIterator[Manager]:
@@ -512,3 +522,128 @@ async def test_a_config_that_wants_restarts_has_pods_evicted(world: World) -> No
 
     assert begun is not None
     assert (await world.read())["spec"] == before
+
+
+# --- rollback ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("strategy", ["env-vars", "annotations"])
+async def test_a_reload_that_does_not_roll_out_is_taken_back_once(
+    world: World, strategy: str
+) -> None:
+    """A9."""
+    await world.deployment()
+    await world.config("web", onFailure="Rollback", reloadStrategy=strategy)
+
+    async with world.manager():
+        before = await world.template()
+        await world.change("bad")
+        await settled()
+        assert await world.template() != before
+        await world.roll_out("web", LATE, updated=0)
+        assert await world.template() == before
+        assert (await world.target())["rolloutState"] == "Failed"
+        written = len(world.patches())
+        await world.roll_out()
+        await asyncio.sleep(3600)
+        assert len(world.patches()) == written, "it is tried again"
+        undone = await world.status(), await world.conditions()
+        await world.change("good")
+        await settled()
+        assert await world.template() != before
+
+    (note,) = await world.notes("ReloadRolledBack")
+    assert "does not come back" in note
+    assert len(await world.notes("RolloutFailed")) == 1
+    assert await world.notes("RolloutComplete") == []
+    status, conditions = undone
+    assert status["targetStatus"][0]["rolloutState"] == "Complete"
+    assert [entry["outcome"] for entry in status["history"]] == ["RolloutFailed"]
+    assert conditions["Degraded"] == "False Reconciled"
+
+
+async def test_two_reloads_that_do_not_roll_out_are_taken_back_together(
+    world: World,
+) -> None:
+    await world.deployment()
+    await world.config("web", onFailure="Rollback")
+
+    async with world.manager():
+        before = await world.template()
+        await world.change("1")
+        await settled()
+        await world.roll_out(updated=0)
+        await world.change("2")
+        await settled()
+        await world.roll_out("web", LATE, updated=0)
+
+    assert await world.template() == before
+
+
+async def test_only_the_last_reload_is_taken_back_if_the_first_rolled_out(
+    world: World,
+) -> None:
+    await world.deployment()
+    await world.config("web", onFailure="Rollback")
+
+    async with world.manager():
+        await world.change("1")
+        await settled()
+        await world.roll_out()
+        good = await world.template()
+        await world.change("2")
+        await settled()
+        await world.roll_out("web", LATE, updated=0)
+
+    assert await world.template() == good
+    assert await world.marker() is not None
+
+
+async def test_what_nobody_wants_back_stays(world: World) -> None:
+    await world.deployment()
+    await world.config("web")
+
+    async with world.manager():
+        await world.change("bad")
+        await settled()
+        await world.roll_out("web", LATE, updated=0)
+
+    assert await world.marker() is not None
+    assert await world.notes("ReloadRolledBack") == []
+
+
+async def test_a_rollback_that_is_refused_is_tried_again(world: World) -> None:
+    await world.deployment()
+    await world.config("web", onFailure="Rollback")
+
+    async with world.manager():
+        with capture_logs():
+            await world.change("bad")
+            await settled()
+            await world.roll_out(updated=0)
+            refusal = world.server.faults.on(
+                verb="patch", resource="deployments"
+            ).answer(403, reason="Forbidden")
+            await asyncio.sleep(700)  # after its own deadline, and a grace
+
+    assert refusal.struck == 1
+    assert await world.marker() is None
+    assert len(await world.notes("UpkeepFail")) == 1
+
+
+async def test_a_template_that_somebody_has_changed_since_is_left_alone(
+    world: World,
+) -> None:
+    await world.deployment()
+    await world.config("web", onFailure="Rollback")
+
+    async with world.manager():
+        await world.change("bad")
+        await settled()
+        # As the controller of Deployments would, of a template after that of ours.
+        later = {"deployment.kubernetes.io/revision": "7"}
+        patch = merge_patch({"metadata": {"annotations": later}})
+        await world.client.patch(Deployment, "web", "shop", patch=patch)
+        await world.roll_out("web", LATE, updated=0)
+
+    assert await world.marker() is not None
