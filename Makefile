@@ -99,6 +99,10 @@ test-e2e: $(if $(filter existing,$(CLUSTER)),sync,setup-envtest) ## Run the firs
 soak: setup-envtest ## Torment two managers with faults for MINUTES=10, and judge them (SEED=n: the same faults again).
 	PYTHONPATH=test $(RUN)python -m soak --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) --folder .soak
 
+.PHONY: soak-reload
+soak-reload: setup-envtest ## Change data under managers that die, CHANGES=200 times (SEED=n: the same again), and look for doubles.
+	PYTHONPATH=test $(RUN)python -m soak.reload --changes $(or $(CHANGES),200) $(if $(SEED),--seed $(SEED)) --folder .soak
+
 .PHONY: cover
 cover: sync ## Run the unit tests under coverage and show what they miss.
 	$(RUN)coverage run -m pytest test/unit test/property

@@ -247,11 +247,11 @@ def _heavy(
 ) -> Iterator[Due[Heavy]]:
     """Strike everything at least once, and again for as long as the storm lasts."""
     blows = _blows(tempo)
-    deck, calmer = _deck(dice, blows), _deck(dice, _KILLS)
+    strong, calmer = deck(dice, blows), deck(dice, _KILLS)
     for number in count():
         at = storm + number * tempo.between
         if number < len(blows) or at + tempo.between <= gale:
-            yield Due(at, next(deck))
+            yield Due(at, next(strong))
         elif at + tempo.between <= end:
             yield Due(at, next(calmer))
         else:
@@ -294,8 +294,8 @@ _TARGETS = (
 def _light(
     dice: random.Random, tempo: Tempo, replica: str, storm: float, end: float
 ) -> Iterator[Due[Light]]:
-    troubles, statuses = _deck(dice, _TROUBLES), _deck(dice, _STATUSES)
-    targets = _deck(dice, _TARGETS)
+    troubles, statuses = deck(dice, _TROUBLES), deck(dice, _STATUSES)
+    targets = deck(dice, _TARGETS)
     at = storm + dice.uniform(0, tempo.light)
     while at < end:
         trouble, (verb, resource) = next(troubles), next(targets)
@@ -315,7 +315,7 @@ def _light(
         at += blow.seconds + dice.uniform(tempo.light / 4, tempo.light)
 
 
-def _deck(dice: random.Random, cards: Sequence[C]) -> Iterator[C]:
+def deck(dice: random.Random, cards: Sequence[C]) -> Iterator[C]:
     """Deal cards for ever, none a second time before all have been dealt."""
     while True:
         yield from dice.sample(cards, len(cards))
