@@ -20,6 +20,7 @@ PEER_LOCK := $(RUN)uv pip compile --quiet --universal --python-version 3.11 --ge
 ROUNDS ?= 5
 OBJECTS ?= 1000,10000,50000,100000
 BENCH_ARGS ?=
+RELOAD_BENCH_ARGS ?=
 
 ##@ General
 
@@ -127,6 +128,7 @@ scenarios: sync ## List the acceptance scenarios with their tests; fail on a gap
 bench: setup-envtest ## Run the benchmarks, ours and its peers', and save the results under .benchmarks/ (an hour).
 	$(RUN)pytest benchmarks --benchmark-autosave
 	$(RUN)python -m benchmarks.compare --rounds $(ROUNDS) --objects $(OBJECTS) $(BENCH_ARGS)
+	$(RUN)python -m benchmarks.reload $(RELOAD_BENCH_ARGS)
 
 .PHONY: verify
 verify: manifests fmt lint test ## The tree is clean after generating and formatting.
