@@ -181,10 +181,10 @@ def decide(
         is_wanted = is_change or _is_wanted(target, policy, happened)
         if is_wanted and not happened.joined:
             markers.append(_marker(workload.template.spec, target))
-            changes.append(f"{recorded} {target.source.version} {had}")
+            changes.append(f"{recorded} {digest.recorded} {had}")
     if applied == record and not markers:
         return None
-    change = sha256("\n".join(changes).encode()).hexdigest()[:10] if changes else ""
+    change = _change(workload, changes)
     triggers = policy.trigger is LegacyTrigger.ALWAYS or (
         policy.trigger is LegacyTrigger.CRD and any(m.configs for m in markers)
     )
@@ -194,6 +194,13 @@ def decide(
 def concerns(workload: Workload, policy: ReloadPolicy, source: Source) -> bool:
     """Tell whether a workload reloads for a source."""
     return _want(workload, policy, source) is not None
+
+
+def _change(workload: Workload, changes: Iterable[str]) -> str:
+    """Name a change of content; the same one after another reload is another."""
+    after = workload.meta.annotations.get(RELOADED_AT, "")
+    text = "\n".join(changes)
+    return sha256(f"{after}\n{text}".encode()).hexdigest()[:10] if text else ""
 
 
 def describe(plan: Plan, workload: WorkloadKey, outcome: str) -> str:

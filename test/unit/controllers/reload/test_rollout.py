@@ -129,6 +129,24 @@ def test_content_that_the_record_has_not_reloads() -> None:
     assert made.record == recorded(NEW)
 
 
+def test_a_change_has_one_name_whatever_is_written_to_the_source_besides() -> None:
+    web = workload(record=recorded(OLD))
+    first, later = (must_plan(web, NEW._replace(version=v)) for v in ("7", "8"))
+
+    assert first.change == later.change
+
+
+def test_the_same_change_after_another_reload_has_another_name() -> None:
+    moments = (f"2026-11-21T12:00:0{second}Z" for second in range(2))
+    webs = (
+        workload(annotations={**AUTO, RELOADED_AT: it}, record=recorded(OLD))
+        for it in moments
+    )
+    first, second = (must_plan(web, NEW) for web in webs)
+
+    assert first.change != second.change
+
+
 def test_a_source_at_first_sight_is_adopted() -> None:
     assert plan(workload(), NEW) == Plan(recorded(NEW), ())
 
