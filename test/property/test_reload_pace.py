@@ -21,13 +21,16 @@ from controllers.reload.gates import Gates, SuspendGate, Turn
 from controllers.reload.options import AnnotationKeys
 from controllers.reload.patches import notes
 from controllers.reload.rate import RateLimit
-from controllers.reload.rollout import Plan
+from controllers.reload.rollout import Marker, Plan
+from controllers.reload.sources import SourceKey, SourceKind
 from controllers.reload.terms import Terms, Window
 from controllers.reload.windows import Windows
 from controllers.reload.workloads import Workload, WorkloadKey
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 WEB = WorkloadKey("Deployment", "shop", "web")
+SOURCE = SourceKey(SourceKind.CONFIG_MAP, "shop", "c")
+MARKER = Marker(SOURCE, "app", "STAKATER_C_CONFIGMAP", "hash", "hash")
 RESYNC = 600.0
 SOON = 0.002
 """Seconds that a time may be early: it is written in milliseconds."""
@@ -171,7 +174,7 @@ class Simulation:
         return Turn(
             Workload(WEB, meta, PodTemplateSpec()),
             ReloadPolicy({}, AnnotationKeys(), terms=terms),
-            Plan({"cm/c": str(self.content)}),
+            Plan({"cm/c": str(self.content)}, (MARKER,)),
             self.now,
             self.at,
         )
