@@ -8,7 +8,8 @@ import pytest
 
 from api.core.v1 import PodTemplateSpec
 from controller_runtime import Meta
-from controllers.reload.traces import RELOADED_AT, reloaded_at
+from controllers.reload.rollout import RELOADED_AT
+from controllers.reload.traces import reloaded_at
 from controllers.reload.workloads import Workload, WorkloadKey
 
 WEB = WorkloadKey("Deployment", "shop", "web")
