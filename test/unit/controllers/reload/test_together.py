@@ -200,6 +200,8 @@ class World:
                 metrics_bind_address="0", health_probe_bind_address="0", watchdog=None
             )
             manager = Manager(transport, options=addresses, clock=LoopClock())
+            # The chat is on this machine.
+            options.setdefault("alerts", AlertOptions(allow_loopback=True))
             setup(manager, ReloadOptions(**options))
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(manager.start())
@@ -332,7 +334,10 @@ async def test_rollouts_are_told_to_the_chat_of_all_and_that_of_the_config(
 ) -> None:
     hook = {"url": f"{chat.url}/config", "format": "json"}
     told = AlertOptions(
-        url=f"{chat.url}/all", format=AlertFormat.JSON, events=frozenset(EVENTS)
+        url=f"{chat.url}/all",
+        format=AlertFormat.JSON,
+        events=frozenset(EVENTS),
+        allow_loopback=True,
     )
     await world.deployment()
     await world.config("web", alerts={"customWebhook": hook})
