@@ -125,7 +125,7 @@ scenarios: sync ## List the acceptance scenarios with their tests; fail on a gap
 	$(RUN)python hack/scenarios.py
 
 .PHONY: bench
-bench: setup-envtest ## Run the benchmarks, ours and its peers', and save the results under .benchmarks/ (an hour).
+bench: setup-envtest ## Run the benchmarks, ours and its peers', and save the results under .benchmarks/ (half an hour).
 	$(RUN)pytest benchmarks --benchmark-autosave
 	$(RUN)python -m benchmarks.compare --rounds $(ROUNDS) --objects $(OBJECTS) $(BENCH_ARGS)
 	$(RUN)python -m benchmarks.reload $(RELOAD_BENCH_ARGS)
