@@ -133,7 +133,11 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
         "--only", type=lambda value: value.split(","), default=[], help="cases, by name"
     )
     parser.add_argument("--output", type=Path, default=ROOT / ".benchmarks")
-    return parser.parse_args(given)
+    read = parser.parse_args(given)
+    known = cases(read)
+    if unknown := [name for name in read.only if name not in known]:
+        parser.error(f"--only: {', '.join(unknown)} is none of {', '.join(known)}")
+    return read
 
 
 if __name__ == "__main__":

@@ -36,6 +36,17 @@ def test_every_shape_is_a_case() -> None:
     assert {shape.name for shape in SHAPES} <= cases(arguments([])).keys()
 
 
+def test_a_case_that_there_is_not_is_refused_by_name(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        arguments(["--only=many,nosuch"])
+
+    said = capsys.readouterr().err
+    assert "--only: nosuch is none of" in said
+    assert "many" in said
+
+
 def test_calls_are_summed_up_by_verb_and_resource() -> None:
     text = (
         "# HELP apiserver_request_total Requests\n"
