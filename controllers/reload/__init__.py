@@ -29,7 +29,7 @@
     restarts      which pods are evicted          restarter  … step by step
     aftermath     what follows a reload           patterns   regular expressions
     options       what it is told                 permissions  what it may do
-    gatehouse     gates in their order
+    gatehouse     gates in their order            policy     what is asked, of sources
 
 Gates of time: `suspend`, `windows` (`schedules`), `cooldown`, `brake` (`braking`),
 `debounce` and `rate`; what they remember is `fading`.

@@ -17,9 +17,9 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from controller_runtime import Clock, NotFoundError, Result
-from controllers.reload.annotations import ReloadPolicy
 from controllers.reload.news import News, Outcome, Topic
 from controllers.reload.observe import Observer
+from controllers.reload.policy import ReloadPolicy
 from controllers.reload.progress import Stage
 from controllers.reload.restarter import Restarter
 from controllers.reload.restarts import is_evicted, read_restarting, restart_change

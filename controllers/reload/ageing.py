@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from controllers.reload.annotations import ReloadPolicy
 from controllers.reload.digest import DELETED
 from controllers.reload.patches import record_patch
+from controllers.reload.policy import ReloadPolicy
 from controllers.reload.rollout import Plan, concerns, read_record
 from controllers.reload.sources import Source, SourceKey
 from controllers.reload.upkeep import NOTHING, Chore

@@ -12,14 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from api.meta.v1 import LabelSelector as SelectorModel
 from api.reload import v1alpha1 as api
 from controller_runtime import LabelSelector, NamespacedName, SelectorError
-from controllers.reload.annotations import (
-    PROBLEMS_MAX,
-    NameList,
-    Problem,
-)
 from controllers.reload.claims import Config, KeyRule, Target, Watched
 from controllers.reload.options import Strategy
 from controllers.reload.patterns import PATTERNS_MAX, Pattern, PatternReader
+from controllers.reload.policy import PROBLEMS_MAX, NameList, Problem
 from controllers.reload.schedules import read_window
 from controllers.reload.sources import SourceKind
 from controllers.reload.terms import NO_TIME, Dependency, Window

@@ -25,9 +25,9 @@ from typing import NamedTuple, TypeAlias
 
 from api.reload.alerts import Alerts
 from controller_runtime import LabelSelector, NamespacedName
-from controllers.reload.annotations import Match, NameList, Problem, ReloadPolicy
 from controllers.reload.keys import KeyScope
 from controllers.reload.options import Strategy
+from controllers.reload.policy import Match, NameList, Problem, ReloadPolicy
 from controllers.reload.sources import Source, SourceKey, SourceKind
 from controllers.reload.terms import NO_TIME, Dependency, Limit, Terms, Window
 from controllers.reload.workloads import WorkloadKey

@@ -32,12 +32,12 @@ from controller_runtime import (
     Watching,
     WorkQueue,
 )
-from controllers.reload.annotations import Problem
 from controllers.reload.asked import read_config
 from controllers.reload.claims import Config
 from controllers.reload.configs import Configs
 from controllers.reload.observe import Observer
 from controllers.reload.optional import Guest
+from controllers.reload.policy import Problem
 from controllers.reload.workloads import WorkloadKey
 
 log = structlog.get_logger(__name__)

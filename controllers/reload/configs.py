@@ -17,7 +17,6 @@ from typing import Generic, TypeVar
 
 from api.reload.alerts import Alerts
 from controller_runtime import NamespacedName
-from controllers.reload.annotations import Problem
 from controllers.reload.claims import (
     Claim,
     Config,
@@ -27,6 +26,7 @@ from controllers.reload.claims import (
     conflicts_of,
     precedence,
 )
+from controllers.reload.policy import Problem
 from controllers.reload.sources import SourceKey
 from controllers.reload.workloads import WorkloadKey
 

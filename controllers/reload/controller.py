@@ -36,7 +36,6 @@ from controller_runtime import (
     Result,
 )
 from controllers.reload.aftermath import Aftermath
-from controllers.reload.annotations import ReloadPolicy
 from controllers.reload.announcer import Announcer
 from controllers.reload.gates import Gates, Hold, HoldReason, Turn, Waiting
 from controllers.reload.happenings import Happened, Happenings
@@ -46,6 +45,7 @@ from controllers.reload.metrics import ReloadMetrics
 from controllers.reload.news import Listener, News, Outcome, Topic
 from controllers.reload.observe import Observer
 from controllers.reload.options import ReloadOptions
+from controllers.reload.policy import ReloadPolicy
 from controllers.reload.rehearsal import Rehearsal
 from controllers.reload.rollout import (
     Plan,

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
-from controllers.reload.annotations import Match, ReloadPolicy, Rules
 from controllers.reload.happenings import Happened
+from controllers.reload.policy import Match, ReloadPolicy, Rules
 from controllers.reload.rollout import concerns, decide, read_record
 from controllers.reload.sources import Source, SourceKey
 from controllers.reload.workloads import Workload

@@ -21,7 +21,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
-from controllers.reload.annotations import Problem, ReloadPolicy
+from controllers.reload.policy import Problem, ReloadPolicy
 from controllers.reload.rollout import Plan
 from controllers.reload.workloads import Workload, WorkloadKey
 

@@ -29,13 +29,14 @@ from controller_runtime import (
     WatchOptions,
     strip_managed_fields,
 )
-from controllers.reload.annotations import ReloadPolicy, Rules, read_policy
+from controllers.reload.annotations import read_policy
 from controllers.reload.claims import Claim, Config, Target, merged, split
 from controllers.reload.configs import Configs
 from controllers.reload.entries import Entries, Lends, Polled
 from controllers.reload.filters import not_in, selector
 from controllers.reload.keys import KeyScope
 from controllers.reload.options import ReloadOptions
+from controllers.reload.policy import ReloadPolicy, Rules
 from controllers.reload.progress import is_at_rest
 from controllers.reload.references import (
     Reference,

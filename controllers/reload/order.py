@@ -18,8 +18,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 
-from controllers.reload.annotations import Problem, ReloadPolicy
 from controllers.reload.gates import Gate, Hold, HoldReason, Turn
+from controllers.reload.policy import Problem, ReloadPolicy
 from controllers.reload.progress import Stage
 from controllers.reload.rollouts import Rollouts
 from controllers.reload.workloads import Workload, WorkloadKey

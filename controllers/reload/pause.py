@@ -27,7 +27,7 @@ import msgspec
 
 from api.apps.v1 import Deployment
 from controller_runtime import Patch, merge_patch
-from controllers.reload.annotations import ReloadPolicy
+from controllers.reload.policy import ReloadPolicy
 from controllers.reload.upkeep import NOTHING, Chore
 from controllers.reload.workloads import Workload, WorkloadKey
 

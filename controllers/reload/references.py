@@ -21,9 +21,9 @@ from posixpath import normpath
 from typing import NamedTuple
 
 from api.core.v1 import Container, KeyToPath, PodSpec, Volume, VolumeMount
-from controllers.reload.annotations import Match, ReloadPolicy
 from controllers.reload.keys import ALL_KEYS, KeyScope
 from controllers.reload.options import ExtraReference
+from controllers.reload.policy import Match, ReloadPolicy
 from controllers.reload.sources import SourceKey, SourceKind
 from controllers.reload.workloads import Workload
 

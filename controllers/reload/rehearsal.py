@@ -9,10 +9,10 @@ from __future__ import annotations
 import msgspec
 
 from controller_runtime import Patch
-from controllers.reload.annotations import ReloadPolicy
 from controllers.reload.ledger import Owed
 from controllers.reload.news import Outcome, Topic
 from controllers.reload.patches import record_text
+from controllers.reload.policy import ReloadPolicy
 from controllers.reload.rollout import RECORD, Plan
 from controllers.reload.workloads import Workload, WorkloadKey
 

@@ -21,9 +21,9 @@ from typing import NamedTuple
 
 from api.apps.v1 import DaemonSet, Deployment, StatefulSet
 from controller_runtime import Json, Patch, strategic_merge_patch
-from controllers.reload.annotations import ReloadPolicy
 from controllers.reload.gates import Gate, Turn
 from controllers.reload.patches import LAST_RELOAD, RESOURCE_HASH, TRIGGERED_AT
+from controllers.reload.policy import ReloadPolicy
 from controllers.reload.progress import Stage
 from controllers.reload.restarts import is_evicted
 from controllers.reload.rollout import LAST_RELOADED_FROM, is_as_reloaded

@@ -46,10 +46,10 @@ import msgspec
 from api.apps.v1 import Deployment
 from api.core.v1 import Container, PodSpec
 from controller_runtime import Meta, NamespacedName
-from controllers.reload.annotations import Match, Problem, ReloadPolicy, Wish
 from controllers.reload.digest import DELETED
 from controllers.reload.happenings import Happened
 from controllers.reload.options import ExtraReference, LegacyTrigger, Strategy
+from controllers.reload.policy import Match, Problem, ReloadPolicy, Wish
 from controllers.reload.references import Reference, container_for
 from controllers.reload.sources import Source, SourceKey
 from controllers.reload.workloads import Workload, WorkloadKey

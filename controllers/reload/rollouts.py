@@ -27,8 +27,8 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeAlias
 
 from controller_runtime import NamespacedName
-from controllers.reload.annotations import ReloadPolicy
 from controllers.reload.gates import Gate, Turn
+from controllers.reload.policy import ReloadPolicy
 from controllers.reload.progress import (
     ROLLING_KINDS,
     RolloutState,

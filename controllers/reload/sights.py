@@ -15,12 +15,12 @@ from api.reload.status import MESSAGE_MAX, PendingReload, RolloutState
 from api.reload.v1alpha1 import ReloaderConfig
 from controller_runtime import Clock, NamespacedName
 from controllers.reload.accounts import NAMES_MAX, Ledger, Sighted
-from controllers.reload.annotations import Problem
 from controllers.reload.claims import Config
 from controllers.reload.configs import Configs
 from controllers.reload.gates import Gates, Waiting
 from controllers.reload.journal import Journal
 from controllers.reload.observe import Observer
+from controllers.reload.policy import Problem
 from controllers.reload.progress import ROLLING_KINDS, Stage, rollout_state
 from controllers.reload.rollouts import Rollouts
 from controllers.reload.sources import SourceKey

@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from controller_runtime import Patch
-from controllers.reload.annotations import ReloadPolicy
+from controllers.reload.policy import ReloadPolicy
 from controllers.reload.workloads import Workload, WorkloadKey
 
 

@@ -32,7 +32,6 @@ from controller_runtime import (
     Patch,
     ServerError,
 )
-from controllers.reload.annotations import ReloadPolicy
 from controllers.reload.batch import idle_reason, is_suspended, run_of, started_anew
 from controllers.reload.ledger import Ledger, Owed, owe
 from controllers.reload.memory import Memory
@@ -46,6 +45,7 @@ from controllers.reload.patches import (
     restart_patch,
 )
 from controllers.reload.pause import pause_of_reload
+from controllers.reload.policy import ReloadPolicy
 from controllers.reload.restarts import is_evicted
 from controllers.reload.rollout import Plan, read_record
 from controllers.reload.webhook import Notify

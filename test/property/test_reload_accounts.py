@@ -23,11 +23,11 @@ from api.core.v1 import PodTemplateSpec
 from api.reload.status import ReloaderConfigStatus
 from controller_runtime import Meta, NamespacedName
 from controllers.reload.accounts import Ledger, Sighted, count
-from controllers.reload.annotations import ReloadPolicy
 from controllers.reload.gates import Turn
 from controllers.reload.journal import Journal
 from controllers.reload.news import News, Outcome
 from controllers.reload.options import AnnotationKeys
+from controllers.reload.policy import ReloadPolicy
 from controllers.reload.rollout import RECORD, RELOADED_AT, Marker, Plan, read_record
 from controllers.reload.sources import SourceKey, SourceKind
 from controllers.reload.traces import (

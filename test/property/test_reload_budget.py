@@ -16,10 +16,10 @@ from hypothesis.stateful import (
 
 from api.core.v1 import PodTemplateSpec
 from controller_runtime import Meta
-from controllers.reload.annotations import ReloadPolicy
 from controllers.reload.budget import BudgetGate
 from controllers.reload.gates import Gate, Gates, Hold, HoldReason, Turn
 from controllers.reload.options import AnnotationKeys
+from controllers.reload.policy import ReloadPolicy
 from controllers.reload.rollout import Plan
 from controllers.reload.rollouts import Rollouts
 from controllers.reload.workloads import Workload, WorkloadKey

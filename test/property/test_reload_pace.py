@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from api.core.v1 import PodTemplateSpec
 from controller_runtime import Meta
-from controllers.reload.annotations import ReloadPolicy
 from controllers.reload.brake import StormBrake
 from controllers.reload.braking import BrakeOptions
 from controllers.reload.cooldown import Cooldown
@@ -20,6 +19,7 @@ from controllers.reload.debounce import Debounce
 from controllers.reload.gates import Gates, SuspendGate, Turn
 from controllers.reload.options import AnnotationKeys
 from controllers.reload.patches import notes
+from controllers.reload.policy import ReloadPolicy
 from controllers.reload.rate import RateLimit
 from controllers.reload.rollout import Marker, Plan
 from controllers.reload.sources import SourceKey, SourceKind

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 from api.core.v1 import PodTemplateSpec
 from controller_runtime import Meta
-from controllers.reload.annotations import ReloadPolicy
 from controllers.reload.gates import Gate, Gates, Hold, HoldReason, Turn
 from controllers.reload.options import AnnotationKeys
+from controllers.reload.policy import ReloadPolicy
 from controllers.reload.rollout import Plan
 from controllers.reload.workloads import Workload, WorkloadKey
 

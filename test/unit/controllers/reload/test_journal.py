@@ -10,11 +10,11 @@ import pytest
 from api.core.v1 import PodTemplateSpec
 from api.reload.status import ReloadOutcome
 from controller_runtime import Meta, NamespacedName
-from controllers.reload.annotations import ReloadPolicy
 from controllers.reload.gates import Turn
 from controllers.reload.journal import KEPT, Journal
 from controllers.reload.news import News, Outcome, Topic
 from controllers.reload.options import AnnotationKeys
+from controllers.reload.policy import ReloadPolicy
 from controllers.reload.rollout import RECORD, Marker, Plan
 from controllers.reload.sources import SourceKey, SourceKind
 from controllers.reload.workloads import Workload, WorkloadKey

@@ -9,7 +9,7 @@ import pytest
 
 from api.core.v1 import PodSpec, PodTemplateSpec
 from controller_runtime import Json, Meta, NamespacedName
-from controllers.reload.annotations import NameList, Problem, read_policy
+from controllers.reload.annotations import read_policy
 from controllers.reload.claims import (
     Claim,
     Config,
@@ -22,6 +22,7 @@ from controllers.reload.digest import DELETED, Digest, config_map_digest, secret
 from controllers.reload.happenings import Happened
 from controllers.reload.keys import ALL_KEYS, KeyScope, key_list
 from controllers.reload.options import ReloadOptions
+from controllers.reload.policy import NameList, Problem
 from controllers.reload.references import Reference, used_keys
 from controllers.reload.rollout import RECORD, Plan, decide
 from controllers.reload.sources import Source, SourceKey, SourceKind

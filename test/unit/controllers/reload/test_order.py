@@ -10,10 +10,11 @@ import pytest
 
 from api.core.v1 import PodTemplateSpec
 from controller_runtime import Meta
-from controllers.reload.annotations import ReloadPolicy, read_policy
+from controllers.reload.annotations import read_policy
 from controllers.reload.gates import Gates, Hold, HoldReason, Turn
 from controllers.reload.options import AnnotationKeys, ReloadOptions
 from controllers.reload.order import OrderGate, circle_of
+from controllers.reload.policy import ReloadPolicy
 from controllers.reload.rollout import Marker, Plan
 from controllers.reload.rollouts import Rollouts
 from controllers.reload.sources import SourceKey, SourceKind

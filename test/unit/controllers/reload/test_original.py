@@ -15,10 +15,11 @@ import pytest
 from api.core.v1 import PodSpec, PodTemplateSpec
 from controller_runtime import Json, Meta, RawObject, Updated
 from controller_runtime.meta import read_meta
-from controllers.reload.annotations import Match, read_policy
+from controllers.reload.annotations import read_policy
 from controllers.reload.digest import DELETED, config_map_digest, mounted_digest
 from controllers.reload.options import ReloadOptions
 from controllers.reload.patches import last_reloaded_from
+from controllers.reload.policy import Match
 from controllers.reload.references import Reference, container_for, references
 from controllers.reload.rollout import (
     LAST_RELOADED_FROM,

@@ -9,7 +9,6 @@ import pytest
 
 from api.core.v1 import PodTemplateSpec
 from controller_runtime import Meta, NamespacedName, RawObject
-from controllers.reload.annotations import ReloadPolicy
 from controllers.reload.brake import StormBrake
 from controllers.reload.braking import BrakeOptions, parse_brake
 from controllers.reload.cooldown import Cooldown, held_until
@@ -18,6 +17,7 @@ from controllers.reload.fading import Fading
 from controllers.reload.gates import Gate, Gates, Hold, HoldReason, Turn
 from controllers.reload.options import AnnotationKeys
 from controllers.reload.patches import notes
+from controllers.reload.policy import ReloadPolicy
 from controllers.reload.rate import RateLimit
 from controllers.reload.rollout import RELOADED_AT, Plan
 from controllers.reload.suspend import NamespaceGate, Suspensions

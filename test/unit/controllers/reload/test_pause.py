@@ -27,9 +27,10 @@ from controller_runtime import (
 )
 from controller_runtime.testing.apiserver import ApiServer
 from controllers.reload import setup
-from controllers.reload.annotations import Problem, ReloadPolicy, read_policy
+from controllers.reload.annotations import read_policy
 from controllers.reload.options import AnnotationKeys, ReloadOptions
 from controllers.reload.pause import Pausing, pause_of_reload, upkeep
+from controllers.reload.policy import Problem, ReloadPolicy
 from controllers.reload.rollout import problems
 from controllers.reload.upkeep import NOTHING, Chore, due
 from controllers.reload.workloads import Workload, WorkloadKey

@@ -6,8 +6,9 @@ import pytest
 
 from api.core.v1 import PodSpec, PodTemplateSpec
 from controller_runtime import Json, Meta
-from controllers.reload.annotations import Match, read_policy
+from controllers.reload.annotations import read_policy
 from controllers.reload.options import ExtraReference, ReloadOptions
+from controllers.reload.policy import Match
 from controllers.reload.references import (
     Reference,
     container_for,

@@ -9,9 +9,9 @@ import pytest
 
 from api.core.v1 import PodTemplateSpec
 from controller_runtime import Json, Meta, NamespacedName
-from controllers.reload.annotations import ReloadPolicy
 from controllers.reload.gates import Turn
 from controllers.reload.options import AnnotationKeys
+from controllers.reload.policy import ReloadPolicy
 from controllers.reload.progress import Stage
 from controllers.reload.restarts import RESTARTING, Restarting
 from controllers.reload.rollout import REVISION, Plan
