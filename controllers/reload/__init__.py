@@ -4,7 +4,9 @@
     references    what its pods use               sources    hashed, then dropped
     rollout       what to write, if anything      workloads  all kinds in one view
     patches       how that is written             batch      the same, of Jobs
-    observe       the cache, in these words       happenings what a look cannot see
+    observe       the cache, in these words       views      what it keeps of it
+    supply        sources of a workload           places     which namespaces are ours
+    happenings    what a look cannot see
     feeds         what makes it look              optional   kinds that come and go
     filters       what is left out                writer     all that is written
     controller    one look at one workload        webhook    telling instead of doing

@@ -47,7 +47,7 @@ from controllers.reload.ledger import Ledger, Recall
 from controllers.reload.lender import Lender
 from controllers.reload.memory import Memory
 from controllers.reload.metrics import ReloadMetrics
-from controllers.reload.observe import Observer, Views
+from controllers.reload.observe import Observer
 from controllers.reload.optional import Guest, Guests
 from controllers.reload.options import ReloadOptions
 from controllers.reload.pause import Resuming
@@ -62,6 +62,7 @@ from controllers.reload.sources import SourceKind
 from controllers.reload.statuscontroller import StatusReconciler
 from controllers.reload.statusfeeds import StatusFeeds, Wakes
 from controllers.reload.suspend import Suspensions
+from controllers.reload.views import Views
 from controllers.reload.webhook import Notify
 from controllers.reload.workloads import WorkloadKey
 from controllers.reload.writer import Acts, Writer
@@ -184,8 +185,8 @@ def _know(manager: Manager, options: ReloadOptions) -> _Known:
     journal = Journal(wakes)
     config_feed.gone = journal.forget_config
     suspensions = Suspensions(options.keys.pause, is_asked=not options.namespaces)
-    if observer.namespaces is not None:
-        suspensions.know(observer.namespaces)
+    if observer.places.namespaces is not None:
+        suspensions.know(observer.places.namespaces)
     return _Known(
         views=views,
         observer=observer,

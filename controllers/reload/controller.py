@@ -157,7 +157,7 @@ class Reloader:
 
     def _is_ours(self, workload: Workload) -> bool:
         """Tell whether a workload is to be looked at; one that ends is not."""
-        is_here = self._observer.is_ours(workload.key.namespace)
+        is_here = self._observer.places.is_ours(workload.key.namespace)
         return is_here and not workload.meta.deletion_timestamp
 
     async def _look(self, workload: Workload) -> Result | None:
@@ -250,7 +250,7 @@ class Reloader:
         began, seen = _now(), self._rehearsal.seen(workload)
         sources = [
             source
-            for source in self._observer.sources(seen, policy)
+            for source in self._observer.supply.sources(seen, policy)
             if not concerns(seen, live, source)
         ]
         plan = decide(seen, policy, sources, self.happened(seen, sources))
@@ -271,7 +271,7 @@ class Reloader:
     def _decide(
         self, workload: Workload, policy: ReloadPolicy
     ) -> tuple[Plan | None, Happened]:
-        sources = tuple(self._observer.sources(workload, policy))
+        sources = tuple(self._observer.supply.sources(workload, policy))
         happened = self.happened(workload, sources)
         return decide(workload, policy, sources, happened), happened
 

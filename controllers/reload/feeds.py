@@ -43,7 +43,7 @@ from controller_runtime import (
 from controllers.reload.configs import Configs
 from controllers.reload.happenings import Happenings
 from controllers.reload.metrics import ReloadMetrics, SkipReason
-from controllers.reload.observe import NAMESPACE, Observer, Views
+from controllers.reload.observe import Observer
 from controllers.reload.optional import Guest
 from controllers.reload.options import ReloadOptions, optional_workloads
 from controllers.reload.sources import (
@@ -54,6 +54,7 @@ from controllers.reload.sources import (
     source_key,
 )
 from controllers.reload.suspend import ResumeHandler, Suspensions
+from controllers.reload.views import NAMESPACE, Views
 from controllers.reload.workloads import (
     WORKLOADS,
     WorkloadKey,
@@ -135,7 +136,7 @@ class Feeds:
             yield Guest(
                 [kind_of(_SPC.model), SecretProviderClass.gvk],
                 partial(self._come_with_classes, controller),
-                self._observer.remove_classes,
+                self._observer.supply.remove_classes,
             )
 
     async def _come(
@@ -153,7 +154,7 @@ class Feeds:
     ) -> Sequence[Watching]:
         pods, classes = self._views.sources[_SPC], self._views.classes
         of_classes = await classes.informer(SecretProviderClass)
-        self._observer.add_classes(await pods.informer(_SPC.model), of_classes)
+        self._observer.supply.add_classes(await pods.informer(_SPC.model), of_classes)
         handler = mapped(self._of_class)
         wanted: list[tuple[CacheView, Kind, Feed]] = [
             (
@@ -165,7 +166,8 @@ class Feeds:
             ),
             (pods, _SPC.model, self._of_sources(_SPC)),
         ]
-        return await _all_or_none(controller, wanted, self._observer.remove_classes)
+        undo = self._observer.supply.remove_classes
+        return await _all_or_none(controller, wanted, undo)
 
     async def _come_with_namespaces(
         self, controller: Controller[WorkloadKey], view: CacheView
@@ -220,7 +222,7 @@ def _counted(
     is_start = isinstance(event, Created) and event.is_initial
     if not is_start and (name := _NAMES.get(type(event))):
         skipped = None if found else SkipReason.NO_DATA_CHANGE
-        if found and observer.is_left_out(event.object):
+        if found and observer.supply.is_left_out(event.object):
             skipped = SkipReason.IGNORED
         metrics.received(kind, name, skipped=skipped)
     return found
@@ -320,9 +322,9 @@ class _NamespaceHandler:
         if isinstance(event, Deleted) or is_start:
             return ()
         reached = tuple(self.configs.reaching())
-        if not self.observer.is_selected(event.object):
+        if not self.observer.places.is_selected(event.object):
             return reached
-        if isinstance(event, Updated) and self.observer.is_selected(event.old):
+        if isinstance(event, Updated) and self.observer.places.is_selected(event.old):
             is_new = event.old.meta.labels != event.object.meta.labels
             return reached if is_new else ()
         workloads = tuple(self.observer.in_namespace(event.object.meta.name))

@@ -3,10 +3,11 @@
     declare      ──────────────────▶ stores: sources hashed, workloads indexed
     may_reload   entry ────────────▶ bool             does it have to look at all?
     meant        config ───────────▶ workload keys    which is it about?
-    is_ours      namespace ────────▶ bool             may it look there?
     affected     source ───index───▶ workload keys    which have to look again?
     workload     key ──────────────▶ Workload         what is there?
-    sources      Workload, policy ─▶ Source …         what may it run with?
+    policy       Workload ─────────▶ ReloadPolicy     what is asked for it?
+    places       namespace ────────▶ bool             may it look there?
+    supply       Workload, policy ─▶ Source …         what may it run with?
 
 Nothing here asks the API server, and nothing is kept besides the stores: what configs
 claim is in `Configs`, and what the cache has too little of, the `Lender` has.
@@ -15,51 +16,26 @@ claim is in `Configs`, and what the cache has too little of, the `Lender` has.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import astuple, replace
 from functools import partial
-from typing import NamedTuple
 
-from controller_runtime import (
-    Cache,
-    CacheView,
-    GroupVersionKind,
-    NamespacedName,
-    RawObject,
-    ReflectorOptions,
-    WatchOptions,
-    strip_managed_fields,
-)
+from controller_runtime import RawObject
 from controllers.reload.annotations import read_policy
-from controllers.reload.claims import Claim, Config, Target, merged, split
+from controllers.reload.claims import Claim, Config, merged, split
 from controllers.reload.configs import Configs
 from controllers.reload.entries import Entries, Lends, Polled
-from controllers.reload.filters import not_in, selector
-from controllers.reload.keys import KeyScope
 from controllers.reload.options import ReloadOptions
+from controllers.reload.places import Places
 from controllers.reload.policy import ReloadPolicy, Rules
 from controllers.reload.progress import is_at_rest
-from controllers.reload.references import (
-    Reference,
-    index_values,
-    lookup_values,
-    references,
-    used_keys,
-)
+from controllers.reload.references import index_values, lookup_values
 from controllers.reload.restarts import RESTARTING
 from controllers.reload.rollout import REVISION, is_as_reloaded
-from controllers.reload.sources import (
-    Source,
-    SourceKey,
-    SourceKind,
-    read_source,
-    reducer,
-    source_key,
-    youngest,
-)
-from controllers.reload.wanted import listed_by, sources_of, targets_of
+from controllers.reload.sources import SourceKey, SourceKind
+from controllers.reload.supply import Supply
+from controllers.reload.views import NAMESPACE, Views, words_of
+from controllers.reload.wanted import targets_of
 from controllers.reload.workloads import (
     WORKLOADS,
-    Covers,
     Workload,
     WorkloadKey,
     is_bare,
@@ -67,93 +43,11 @@ from controllers.reload.workloads import (
     read_workload,
     workload_key,
 )
-from controllers.reload.workloads import reducer as workload_reducer
 
 _INDEX = "reload"
 
-_GROUP = "reloader.stakater.com/"
-
 _LEFT_BY_US = (REVISION.encode(), RESTARTING.encode())
 """What stands in workloads that were reloaded."""
-
-_BY_SOURCE = "source"
-"""Index of what pods say of SecretProviderClasses."""
-
-_NO_HELM_RELEASES = "type!=helm.sh/release.v1"
-"""Secrets that Helm keeps its history in: many, large, and used by no pod."""
-
-
-NAMESPACE = GroupVersionKind("", "v1", "Namespace")
-
-
-class Views(NamedTuple):
-    """What of each kind this controller keeps; other controllers may keep more."""
-
-    workloads: CacheView
-    sources: Mapping[SourceKind, CacheView]
-    classes: CacheView
-    """SecretProviderClasses, for what is written on them."""
-    configs: CacheView
-    """ReloaderConfigs."""
-    namespaces: CacheView | None = None
-    """None where nobody asks for their labels."""
-    places: CacheView | None = None
-    """Namespaces, for whether they are suspended; None where they are named."""
-
-    @classmethod
-    def of(
-        cls, cache: Cache, options: ReloadOptions, is_claimed: Covers | None = None
-    ) -> Views:
-        """Describe the views; nothing is watched yet.
-
-        Args:
-            cache: Where they will be.
-            options: What is watched.
-            is_claimed: Tells which workloads are kept in full besides those with
-                annotations.
-
-        Raises:
-            ConfigError: A selector cannot be read.
-        """
-        keys = options.keys
-        keep = {keys.match, keys.ignore, keys.ignore_keys}
-        keep |= {keys.on_create, keys.on_delete}
-        labels = selector(
-            options.resource_label_selector, flag="--resource-label-selector"
-        )
-        everything = ReflectorOptions(
-            namespaces=options.namespaces, field_selector=_places(options)
-        )
-        sources = {
-            kind: cache.view(
-                replace(
-                    everything,
-                    transform=reducer(kind, keep),
-                    label_selector=str(labels) if kind.is_labelled else "",
-                    field_selector=_also(kind, everything.field_selector),
-                )
-            )
-            for kind in SourceKind
-            if kind not in options.ignored_sources
-        }
-        words = () if options.auto_reload_all else _words(options)
-        reduce = workload_reducer(words, is_claimed)
-        workloads = replace(
-            everything,
-            transform=reduce,
-            watch=WatchOptions(poll=options.poll.total_seconds()),
-        )
-        asks = options.namespace_selector or options.allow_cross_namespace
-        selects = asks and not options.namespaces
-        namespaces = cache.view(ReflectorOptions(metadata_only=True))
-        return cls(
-            cache.view(workloads),
-            sources,
-            cache.view(replace(everything, metadata_only=True)),
-            cache.view(replace(everything, transform=strip_managed_fields)),
-            namespaces if selects else None,
-            None if options.namespaces else namespaces,
-        )
 
 
 class Observer:
@@ -172,18 +66,14 @@ class Observer:
     ) -> None:
         self._polled = polled
         self._workloads: dict[str, Entries] = {}
-        self._sources = dict(sources)
-        self._classes: Entries | None = None
         self._options = options
-        self._namespaces = namespaces
+        self._places = Places(options, namespaces)
+        self._supply = Supply(sources, options, self._places)
         self._configs = Configs() if configs is None else configs
-        self._configs.labels_of = self.labels_of
+        self._configs.labels_of = self._places.labels_of
         self._lender = lender
-        self._selector = selector(
-            options.namespace_selector, flag="--namespace-selector"
-        )
         self._all = options.auto_reload_all
-        self._words = _words(options)
+        self._words = words_of(options)
         self._paths = {extra.kind: extra.path for extra in options.extra_workloads}
         for kind, store in workloads.items():
             self.add_workloads(kind, store)
@@ -217,9 +107,14 @@ class Observer:
         )
 
     @property
-    def namespaces(self) -> Entries | None:
-        """The Namespaces that are read from the start, if they are."""
-        return self._namespaces
+    def places(self) -> Places:
+        """Which namespaces are ours."""
+        return self._places
+
+    @property
+    def supply(self) -> Supply:
+        """The sources that there are."""
+        return self._supply
 
     @property
     def polls(self) -> bool:
@@ -230,11 +125,6 @@ class Observer:
         """Have workloads listed soon, where the cache is late with them."""
         if self._polled is not None:
             self._polled.refresh()
-
-    @property
-    def source_kinds(self) -> tuple[SourceKind, ...]:
-        """The kinds of sources that are read now."""
-        return tuple(self._sources)
 
     @property
     def workload_kinds(self) -> tuple[str, ...]:
@@ -249,18 +139,6 @@ class Observer:
     def remove_workloads(self, kind: str) -> None:
         """Read no more workloads of a kind: they are not served any more."""
         self._workloads.pop(kind, None)
-
-    def add_classes(self, pods: Entries, classes: Entries) -> None:
-        """Read SecretProviderClasses here, and what pods have of them."""
-        kind = SourceKind.SECRET_PROVIDER_CLASS
-        pods.add_index(_BY_SOURCE, lambda entry: [_place(source_key(kind, entry))])
-        self._sources[kind] = pods
-        self._classes = classes
-
-    def remove_classes(self) -> None:
-        """Read no more SecretProviderClasses."""
-        self._sources.pop(SourceKind.SECRET_PROVIDER_CLASS, None)
-        self._classes = None
 
     def may_reload(self, kind: str, entry: RawObject) -> bool:
         """Tell whether a workload is anybody's affair, without parsing it.
@@ -278,30 +156,6 @@ class Observer:
     def _is_annotated(self, entry: RawObject) -> bool:
         """Tell whether it has an annotation of ours, or the word elsewhere."""
         return self._all or any(word in entry.raw for word in self._words)
-
-    def labels_of(self, namespace: str) -> Mapping[str, str] | None:
-        """Return the labels of a namespace, if they are known."""
-        if self._namespaces is None:
-            return None
-        entry = self._namespaces.get(NamespacedName("", namespace))
-        return None if entry is None else entry.meta.labels
-
-    def is_ours(self, namespace: str) -> bool:
-        """Tell whether workloads of a namespace are looked at."""
-        if self._namespaces is None or not self._selector.requirements:
-            return True
-        labels = self.labels_of(namespace)
-        return labels is not None and self._selector.matches(labels)
-
-    def is_left_out(self, source: RawObject) -> bool:
-        """Tell whether nothing reloads for a source: it says so, or is not ours."""
-        meta = source.meta
-        is_ignored = meta.annotations.get(self._options.keys.ignore) == "true"
-        return is_ignored or not self.is_ours(meta.namespace)
-
-    def is_selected(self, namespace: RawObject) -> bool:
-        """Tell whether a Namespace has the labels that are asked for."""
-        return self._selector.matches(namespace.meta.labels)
 
     def in_namespace(self, namespace: str) -> Iterator[WorkloadKey]:
         """Yield the workloads there that have to be looked at."""
@@ -329,7 +183,7 @@ class Observer:
     def bind(self, workload: Workload) -> None:
         """Note which configs claim a workload, so that news of sources reach it."""
         claims = self.claims(workload)
-        used = list(self.uses(workload)) if claims else []
+        used = list(self._supply.uses(workload)) if claims else []
         self._configs.bind(workload.key, claims, used)
 
     def release(self, key: WorkloadKey) -> None:
@@ -358,12 +212,6 @@ class Observer:
     def read(self, kind: str, entry: RawObject) -> Workload:
         """Parse a workload, of a kind from outside as well."""
         return read_workload(kind, entry, self._paths.get(kind))
-
-    def uses(self, workload: Workload) -> Iterator[SourceKey]:
-        """Name the sources that the pods of a workload use."""
-        pod, namespace = workload.template.spec, workload.key.namespace
-        for kind, name in references(pod, self._options.extra_references):
-            yield SourceKey(kind, namespace, name)
 
     def listed(self, workload: Workload) -> Iterator[SourceKey]:
         """Name the sources that annotations of a workload list, there or not."""
@@ -411,7 +259,9 @@ class Observer:
             rolls = is_as_reloaded(kind, entry.meta) and not is_at_rest(entry)
             if not (rolls or RESTARTING in entry.meta.annotations):
                 continue
-            if self.may_reload(kind, entry) and self.is_ours(entry.meta.namespace):
+            if self.may_reload(kind, entry) and self._places.is_ours(
+                entry.meta.namespace
+            ):
                 yield read_workload(kind, entry, self._paths.get(kind))
 
     def policy(self, workload: Workload) -> ReloadPolicy:
@@ -452,117 +302,8 @@ class Observer:
             for kind, name in self.policy(workload).terms.after:
                 yield WorkloadKey(kind, key.namespace, name)
 
-    def sources(self, workload: Workload, policy: ReloadPolicy) -> Iterator[Source]:
-        """Yield the sources that exist and may concern a workload.
-
-        Of each, the digest is that of the keys that count for the workload, in the
-        form in which it is shown.
-        """
-        keys = {
-            key
-            for kind, rules in policy.rules.items()
-            if kind in self._sources
-            for key in self._keys(workload, kind, rules)
-        }
-        for wish in policy.wishes:
-            if isinstance(wish, Claim):
-                found = sources_of(wish, workload, self._sources, policy.extra)
-                keys.update(key for key in found if self.is_ours(key.namespace))
-        for key in keys:
-            if key.kind in self._sources and (source := self._plain(key)) is not None:
-                yield self._shown(workload, policy, source)
-
-    def _shown(
-        self, workload: Workload, policy: ReloadPolicy, source: Source
-    ) -> Source:
-        def used() -> KeyScope | None:
-            if source.key.namespace != workload.key.namespace:
-                return None  # no pod can use it
-            reference = Reference(source.key.kind, source.key.name)
-            return used_keys(workload.template.spec, reference, policy.extra)
-
-        match = policy.match_from(workload.key.namespace, source)
-        scope = policy.scope(source, match, used)
-        digest = self._options.hashing.shown(source.digest, scope)
-        return source._replace(digest=digest)
-
-    def watched(self, config: Config) -> Iterator[SourceKey]:
-        """Name what a config lists or selects, whatever its targets use."""
-        place = config.key.namespace
-        nobody = WorkloadKey("", place, "")
-        claim = Claim(config, Target("", place), nobody, self.labels_of)
-        found = listed_by(claim, self._sources)
-        return (key for key in found if self.is_ours(key.namespace))
-
-    def source(self, key: SourceKey) -> Source | None:
-        """Return what is known of a source, if it is there; of all its keys."""
-        source = self._plain(key) if key.kind in self._sources else None
-        if source is None:
-            return None
-        return source._replace(digest=self._options.hashing.shown(source.digest))
-
-    def _plain(self, key: SourceKey) -> Source | None:
-        place = NamespacedName(key.namespace, key.name)
-        if key.kind is not SourceKind.SECRET_PROVIDER_CLASS:
-            entry = self._sources[key.kind].get(place)
-            return None if entry is None else read_source(key.kind, entry)
-        entry = youngest(self._sources[key.kind].by_index(_BY_SOURCE, _place(key)))
-        found = None if self._classes is None else self._classes.get(place)
-        if entry is None:
-            return None
-        annotations = {} if found is None else found.meta.annotations
-        return read_source(key.kind, entry)._replace(annotations=annotations)
-
     def _index(self, kind: str, entry: RawObject) -> Iterable[str]:
         if not self._is_annotated(entry) or is_run_of_cron_job(kind, entry):
             return ()
         workload = self.read(kind, entry)
         return sorted(set(index_values(workload, self._annotated(workload))))
-
-    def _keys(
-        self, workload: Workload, kind: SourceKind, rules: Rules
-    ) -> set[SourceKey]:
-        names = self._names(workload, kind, rules)
-        keys = {SourceKey(kind, workload.key.namespace, name) for name in names}
-        for full_name in rules.names.in_full:
-            namespace, _, name = full_name.partition("/")
-            if self.is_ours(namespace):
-                keys.add(SourceKey(kind, namespace, name))
-        return keys
-
-    def _names(self, workload: Workload, kind: SourceKind, rules: Rules) -> set[str]:
-        names = set(rules.names.literals)
-        if rules.auto or rules.search:
-            used = references(workload.template.spec, self._options.extra_references)
-            names.update(reference.name for reference in used if reference.kind is kind)
-        if rules.names.patterns:
-            there = self._sources[kind].list(workload.key.namespace)
-            found = {source_key(kind, entry).name for entry in there}
-            names.update(name for name in found if rules.names.matches(name))
-        return names
-
-
-def _words(options: ReloadOptions) -> tuple[bytes, ...]:
-    """Name what stands in every workload that may reload: few words, looked for often.
-
-    By default all keys share one.
-    """
-    keys = [str(key) for key in astuple(options.keys)]
-    others = [key for key in keys if _GROUP not in key]
-    shared = [_GROUP] if len(others) < len(keys) else []
-    return tuple(word.encode() for word in (*shared, *others))
-
-
-def _place(key: SourceKey) -> str:
-    return f"{key.namespace}/{key.name}"
-
-
-def _places(options: ReloadOptions) -> str:
-    """Leave out namespaces at the server, where that costs nobody anything."""
-    return "" if options.namespaces else not_in(options.namespaces_to_ignore)
-
-
-def _also(kind: SourceKind, fields: str) -> str:
-    if kind is not SourceKind.SECRET:
-        return fields
-    return ",".join(filter(None, [_NO_HELM_RELEASES, fields]))

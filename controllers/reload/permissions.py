@@ -9,10 +9,10 @@ from api.batch.v1 import CronJob, Job
 from api.reload.v1alpha1 import ReloaderConfig
 from api.secretsstore.v1 import SecretProviderClass
 from controller_runtime import Permission
-from controllers.reload.observe import NAMESPACE
 from controllers.reload.options import ReloadOptions, optional_workloads
 from controllers.reload.restarter import POD
 from controllers.reload.sources import SourceKind
+from controllers.reload.views import NAMESPACE
 from controllers.reload.workloads import WORKLOADS
 
 

@@ -95,7 +95,7 @@ class Preview:
         keys = sorted(set(self._observer.affected(source)))
         return {
             "source": source_name(source),
-            "isThere": self._observer.source(source) is not None,
+            "isThere": self._observer.supply.source(source) is not None,
             "workloads": self._all(keys, limit, only=source),
             "left": max(len(keys) - limit, 0),
         }
@@ -111,7 +111,7 @@ class Preview:
             only: The only source that is told of.
         """
         said: Json = {"workload": workload_name(key), "wouldReload": False}
-        if not self._observer.is_ours(key.namespace):
+        if not self._observer.places.is_ours(key.namespace):
             return said | {"reason": "its namespace is not selected"}
         workload = self._observer.workload(key)
         if workload is None:
@@ -120,7 +120,7 @@ class Preview:
                 text = "it has no annotation of ours, and no ReloaderConfig claims it"
             return said | {"reason": text}
         policy = self._observer.policy(workload)
-        found = list(self._observer.sources(workload, policy))
+        found = list(self._observer.supply.sources(workload, policy))
         seen = self._seen(workload, found)
         explained = explain(workload, policy, seen, self._happened(workload, found))
         reasons = [it for it in explained.reasons if only in {None, it.source}]
@@ -146,15 +146,15 @@ class Preview:
         return verdict
 
     def _seen(self, workload: Workload, found: Iterable[Source]) -> Seen:
-        observer = self._observer
-        asked = {*observer.uses(workload), *observer.listed(workload)}
+        observer, supply = self._observer, self._observer.supply
+        asked = {*supply.uses(workload), *observer.listed(workload)}
         sources = {
-            key: source for key in asked if (source := observer.source(key)) is not None
+            key: source for key in asked if (source := supply.source(key)) is not None
         }
         return Seen(
             sources | {source.key: source for source in found},
             asked,
-            frozenset(observer.source_kinds),
+            frozenset(supply.kinds),
             self._autos,
         )
 

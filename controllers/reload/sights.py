@@ -119,7 +119,7 @@ class Sights:
     def _elsewhere(self, config: Config) -> Iterator[str]:
         """Name the targets' namespaces that are not looked at."""
         for namespace in sorted({target.namespace for target in config.targets}):
-            if not self._observer.is_ours(namespace):
+            if not self._observer.places.is_ours(namespace):
                 yield (
                     f"spec.targets: namespace {namespace} does not have the labels of "
                     "--namespace-selector"
@@ -183,7 +183,7 @@ class Sights:
             recorded_hashes(workload),
             reloaded_at(workload),
             _stage(workload),
-            frozenset(self._observer.uses(workload)),
+            frozenset(self._observer.supply.uses(workload)),
         )
 
     def _sources(
@@ -196,12 +196,12 @@ class Sights:
             for kind, names in watched.names.items()
             for name in names.literals
         }
-        keys = {*named, *self._observer.watched(config)}
+        keys = {*named, *self._observer.supply.watched(config)}
         if watched.uses:
             keys.update(used)
         hashes: dict[str, str | None] = {}
         for key in sorted(keys):
-            source = self._observer.source(key)
+            source = self._observer.supply.source(key)
             if watched.ignores(key):
                 continue
             if source is not None and watched.labels.matches(source.labels):

@@ -32,10 +32,10 @@ from controller_runtime import (
     mapped,
 )
 from controllers.reload.configs import Configs
-from controllers.reload.observe import NAMESPACE, Views
 from controllers.reload.optional import Guest
 from controllers.reload.options import ReloadOptions, optional_workloads
 from controllers.reload.sources import SourceKind, is_news, source_key
+from controllers.reload.views import NAMESPACE, Views
 from controllers.reload.workloads import (
     WORKLOADS,
     is_run_of_cron_job,

@@ -67,7 +67,7 @@ class Cluster:
     def sources_of(self, key: WorkloadKey) -> set[tuple[SourceKind, str]]:
         workload = self.observer.workload(key)
         assert workload is not None
-        found = self.observer.sources(workload, self.observer.policy(workload))
+        found = self.observer.supply.sources(workload, self.observer.policy(workload))
         return {(source.key.kind, source.key.name) for source in found}
 
 

@@ -91,7 +91,7 @@ class Cluster:
         """Return the annotation of a workload that runs with what there is."""
         workload = self.observer.workload(WEB)
         assert workload is not None
-        found = self.observer.sources(workload, self.observer.policy(workload))
+        found = self.observer.supply.sources(workload, self.observer.policy(workload))
         hashes = {it.key.recorded_in("shop"): it.digest.recorded for it in found}
         return {RECORD: json.dumps(hashes | fields)}
 
@@ -150,7 +150,7 @@ async def test_the_rule_that_decides_is_named(
     assert said["rule"] == rule
     workload = cluster.observer.workload(WEB)
     assert workload is not None
-    found = cluster.observer.source(*cluster.observer.uses(workload))
+    found = cluster.observer.supply.source(*cluster.observer.supply.uses(workload))
     assert found is not None
     policy = cluster.observer.policy(workload)
     assert concerns(workload, policy, found) == (rule in COUNTED)
