@@ -3,6 +3,7 @@
     annotations   what a workload asks for        digest     content → hashes
     references    what its pods use               sources    hashed, then dropped
     rollout       what to write, if anything      workloads  all kinds in one view
+    plan          that, as markers                record     what workloads carry of it
     patches       how that is written             batch      the same, of Jobs
     observe       the cache, in these words       views      what it keeps of it
     supply        sources of a workload           places     which namespaces are ours

@@ -19,11 +19,11 @@ from typing import NamedTuple
 from controller_runtime import Clock, NotFoundError, Result
 from controllers.reload.news import News, Outcome, Topic
 from controllers.reload.observe import Observer
+from controllers.reload.plan import Plan
 from controllers.reload.policy import ReloadPolicy
 from controllers.reload.progress import Stage
 from controllers.reload.restarter import Restarter
 from controllers.reload.restarts import is_evicted, read_restarting, restart_change
-from controllers.reload.rollout import Plan
 from controllers.reload.rollouts import Ended, Rollouts, describe_end
 from controllers.reload.workloads import Workload, WorkloadKey
 from controllers.reload.writer import Acts

@@ -17,8 +17,10 @@ from datetime import datetime, timedelta
 
 from controllers.reload.digest import DELETED
 from controllers.reload.patches import record_patch
+from controllers.reload.plan import Plan
 from controllers.reload.policy import ReloadPolicy
-from controllers.reload.rollout import Plan, concerns, read_record
+from controllers.reload.record import read_record
+from controllers.reload.rollout import concerns
 from controllers.reload.sources import Source, SourceKey
 from controllers.reload.upkeep import NOTHING, Chore
 from controllers.reload.workloads import Workload, WorkloadKey

@@ -14,8 +14,8 @@ from controller_runtime import EventRecorder, reference
 from controllers.reload.gates import Hold, HoldReason
 from controllers.reload.metrics import ReloadMetrics
 from controllers.reload.news import News, Topic
+from controllers.reload.plan import describe
 from controllers.reload.policy import Problem
-from controllers.reload.rollout import describe
 from controllers.reload.sources import SourceKind
 from controllers.reload.upkeep import Chore
 from controllers.reload.workloads import Workload, WorkloadKey

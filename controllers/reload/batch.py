@@ -14,7 +14,7 @@ from hashlib import sha256
 from api.batch.v1 import CronJob, Job
 from controller_runtime import Json
 from controllers.reload.patches import mark, notes
-from controllers.reload.rollout import Plan
+from controllers.reload.plan import Plan
 from controllers.reload.workloads import Workload
 
 _INSTANTIATE = "cronjob.kubernetes.io/instantiate"

@@ -45,17 +45,11 @@ from controllers.reload.metrics import ReloadMetrics
 from controllers.reload.news import Listener, News, Outcome, Topic
 from controllers.reload.observe import Observer
 from controllers.reload.options import ReloadOptions
+from controllers.reload.plan import Plan
 from controllers.reload.policy import ReloadPolicy
+from controllers.reload.record import parse_record, read_record, recorded_text
 from controllers.reload.rehearsal import Rehearsal
-from controllers.reload.rollout import (
-    Plan,
-    concerns,
-    decide,
-    parse_record,
-    problems,
-    read_record,
-    recorded_text,
-)
+from controllers.reload.rollout import concerns, decide, problems
 from controllers.reload.sources import Source
 from controllers.reload.upkeep import Upkeep, due
 from controllers.reload.workloads import Workload, WorkloadKey

@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from controller_runtime import Duration
 from controllers.reload.fading import Fading
 from controllers.reload.gates import Gate, Hold, HoldReason, Turn
-from controllers.reload.rollout import RELOADED_AT
+from controllers.reload.record import RELOADED_AT
 from controllers.reload.terms import Terms
 from controllers.reload.workloads import Workload, WorkloadKey
 

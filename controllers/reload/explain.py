@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 from controllers.reload.happenings import Happened
 from controllers.reload.policy import Match, ReloadPolicy, Rules
-from controllers.reload.rollout import concerns, decide, read_record
+from controllers.reload.record import read_record
+from controllers.reload.rollout import concerns, decide
 from controllers.reload.sources import Source, SourceKey
 from controllers.reload.workloads import Workload
 

@@ -21,8 +21,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
+from controllers.reload.plan import Plan
 from controllers.reload.policy import Problem, ReloadPolicy
-from controllers.reload.rollout import Plan
 from controllers.reload.workloads import Workload, WorkloadKey
 
 

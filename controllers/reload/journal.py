@@ -24,7 +24,7 @@ from api.reload.status import MESSAGE_MAX, ReloadOutcome
 from controller_runtime import NamespacedName
 from controllers.reload.gates import Gate, Turn
 from controllers.reload.news import News, Topic
-from controllers.reload.rollout import Marker
+from controllers.reload.plan import Marker
 from controllers.reload.sources import SourceKey
 from controllers.reload.traces import recorded_hashes, reloaded_at
 from controllers.reload.workloads import WorkloadKey

@@ -51,7 +51,7 @@ from controller_runtime import (
     Meta,
     NotFoundError,
 )
-from controllers.reload.rollout import Plan
+from controllers.reload.plan import Plan
 from controllers.reload.workloads import Workload, WorkloadKey
 
 log = structlog.get_logger(__name__)

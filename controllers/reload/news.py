@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeAlias
 
 from controller_runtime import NamespacedName
 from controllers.reload.gates import Hold
-from controllers.reload.rollout import Plan
+from controllers.reload.plan import Plan
 from controllers.reload.workloads import Workload
 
 

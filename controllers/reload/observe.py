@@ -27,9 +27,9 @@ from controllers.reload.options import ReloadOptions
 from controllers.reload.places import Places
 from controllers.reload.policy import ReloadPolicy, Rules
 from controllers.reload.progress import is_at_rest
+from controllers.reload.record import REVISION, is_as_reloaded
 from controllers.reload.references import index_values, lookup_values
 from controllers.reload.restarts import RESTARTING
-from controllers.reload.rollout import REVISION, is_as_reloaded
 from controllers.reload.sources import SourceKey, SourceKind
 from controllers.reload.supply import Supply
 from controllers.reload.views import NAMESPACE, Views, words_of

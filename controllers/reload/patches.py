@@ -31,17 +31,16 @@ import msgspec
 from controller_runtime import Json, Patch, merge_patch, strategic_merge_patch
 from controllers.reload.options import Strategy
 from controllers.reload.pause import Pausing
+from controllers.reload.plan import Marker, Plan
 from controllers.reload.progress import ROLLING_KINDS
-from controllers.reload.restarts import RESTARTING, Restarting, restart_change
-from controllers.reload.rollout import (
+from controllers.reload.record import (
     LAST_RELOADED_FROM,
     RECORD,
     RELOADED_AT,
     REVISION,
-    Marker,
-    Plan,
     next_revision,
 )
+from controllers.reload.restarts import RESTARTING, Restarting, restart_change
 from controllers.reload.workloads import WORKLOADS, Workload, waits_for_deletion
 
 TRIGGERED_AT = "RELOADER_TRIGGERED_AT"

@@ -12,8 +12,9 @@ from controller_runtime import Patch
 from controllers.reload.ledger import Owed
 from controllers.reload.news import Outcome, Topic
 from controllers.reload.patches import record_text
+from controllers.reload.plan import Plan
 from controllers.reload.policy import ReloadPolicy
-from controllers.reload.rollout import RECORD, Plan
+from controllers.reload.record import RECORD
 from controllers.reload.workloads import Workload, WorkloadKey
 
 PLANNED = Outcome("ReloadPlanned", "would reload, but for the dry run", Topic.PLANNED)

@@ -26,9 +26,9 @@ import msgspec
 from api.apps.v1 import DaemonSet, Deployment, StatefulSet
 from api.openshift.v1 import DeploymentConfig
 from controller_runtime import Json, LabelSelector
+from controllers.reload.plan import Plan
 from controllers.reload.policy import ReloadPolicy
 from controllers.reload.progress import desired_pods
-from controllers.reload.rollout import Plan
 from controllers.reload.workloads import Workload, WorkloadKey
 
 RESTARTING = "reloader.stakater.com/restarting"

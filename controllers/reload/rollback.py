@@ -25,8 +25,8 @@ from controllers.reload.gates import Gate, Turn
 from controllers.reload.patches import LAST_RELOAD, RESOURCE_HASH, TRIGGERED_AT
 from controllers.reload.policy import ReloadPolicy
 from controllers.reload.progress import Stage
+from controllers.reload.record import LAST_RELOADED_FROM, is_as_reloaded
 from controllers.reload.restarts import is_evicted
-from controllers.reload.rollout import LAST_RELOADED_FROM, is_as_reloaded
 from controllers.reload.rollouts import Rollouts
 from controllers.reload.upkeep import NOTHING, Chore
 from controllers.reload.workloads import Workload, WorkloadKey

@@ -35,88 +35,27 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime, timedelta
 from functools import partial
 from hashlib import sha256
 from typing import NamedTuple
 
-import msgspec
-
-from api.apps.v1 import Deployment
 from api.core.v1 import Container, PodSpec
-from controller_runtime import Meta, NamespacedName
 from controllers.reload.digest import DELETED
 from controllers.reload.happenings import Happened
-from controllers.reload.options import ExtraReference, LegacyTrigger, Strategy
+from controllers.reload.options import ExtraReference, LegacyTrigger
+from controllers.reload.plan import Marker, Plan
 from controllers.reload.policy import Match, Problem, ReloadPolicy, Wish
+from controllers.reload.record import (
+    RECORD,
+    RELOADED_AT,
+    last_reloaded_from,
+    read_record,
+)
 from controllers.reload.references import Reference, container_for
 from controllers.reload.sources import Source, SourceKey
-from controllers.reload.workloads import Workload, WorkloadKey
-
-RECORD = "reloader.stakater.com/applied-hashes"
-"""Annotation of a workload: JSON, source → `Digest.recorded` of what it runs with."""
-
-RELOADED_AT = "reloader.stakater.com/reloaded-at"
-"""Annotation of a workload: when it was reloaded last, in RFC 3339."""
-
-REVISION = "reloader.stakater.com/reloaded-revision"
-"""Annotation of a workload: names the pod template that its last reload has made."""
-
-_DEPLOYMENT_REVISION = "deployment.kubernetes.io/revision"
-"""Annotation that the controller of Deployments counts templates with."""
-
-LAST_RELOADED_FROM = "reloader.stakater.com/last-reloaded-from"
-"""Annotation of a pod template: the original's marker where it writes no variable."""
-
-
-class Marker(NamedTuple):
-    """A change of the pod template that makes the pods new."""
-
-    source: SourceKey
-    container: str
-    variable: str
-    value: str | None
-    """Of the variable; `None` takes it away."""
-
-    hash: str
-    """Of what the source holds now."""
-
-    configs: tuple[NamespacedName, ...] = ()
-    """The ReloaderConfigs that want it; none if annotations do alone."""
-
-    content: str = ""
-    """SHA-256 of what the source holds now, in 64 hex digits."""
-
-    is_annotated: bool = True
-    """Annotations want it, maybe besides configs."""
-
-    version: str = ""
-    """Resource version of the source; empty if it is gone."""
-
-
-class Plan(NamedTuple):
-    """What to write to a workload."""
-
-    record: Mapping[str, str]
-    """All of the new record, with sources that do not concern the workload now."""
-
-    markers: tuple[Marker, ...] = ()
-    """One for each changed source; none when there is only something to adopt."""
-
-    strategy: Strategy = Strategy.ENV_VARS
-    """How markers are written."""
-
-    change: str = ""
-    """Tells this change of the sources from any other: 10 hex digits."""
-
-    triggers: bool = False
-    """The marks of why-xn/reloader-operator are left as well."""
-
-    @property
-    def configs(self) -> tuple[NamespacedName, ...]:
-        """The ReloaderConfigs that want this reload, by name."""
-        return tuple(sorted({c for marker in self.markers for c in marker.configs}))
+from controllers.reload.workloads import Workload
 
 
 class _Want(NamedTuple):
@@ -203,22 +142,6 @@ def _change(workload: Workload, changes: Iterable[str]) -> str:
     return sha256(f"{after}\n{text}".encode()).hexdigest()[:10] if text else ""
 
 
-def describe(plan: Plan, workload: WorkloadKey, outcome: str) -> str:
-    """Say in an Event which sources changed, and what came of it for a workload.
-
-    Of a plan without markers, it is not known what changed.
-    """
-    sources = ", ".join(
-        f"'{s.name}' of type '{s.kind.type_name}' in namespace '{s.namespace}'"
-        for s in (marker.source for marker in plan.markers)
-    )
-    kind, namespace, name = workload
-    subject = f"'{name}' of type '{kind}' in namespace '{namespace}'"
-    if not sources:
-        return f"{subject} {outcome}"
-    return f"{sources} changed: {subject} {outcome}"
-
-
 def problems(workload: Workload, policy: ReloadPolicy) -> tuple[Problem, ...]:
     """Name what cannot be read of a workload that wants to reload."""
     found = list(policy.problems)
@@ -230,63 +153,10 @@ def problems(workload: Workload, policy: ReloadPolicy) -> tuple[Problem, ...]:
     return tuple(found)
 
 
-def read_record(workload: Workload) -> Mapping[str, str] | None:
-    """Return which content the workload runs with; `None` if it is unreadable."""
-    return parse_record(recorded_text(workload))
-
-
-def recorded_text(workload: Workload) -> str:
-    """Return the record as the workload has it; that of none is an empty one."""
-    return workload.meta.annotations.get(RECORD, "{}")
-
-
-def parse_record(text: str) -> Mapping[str, str] | None:
-    """Read a record; `None` if it is unreadable."""
-    try:
-        return _record_decoder.decode(text)
-    except msgspec.MsgspecError:
-        return None
-
-
-def next_revision(kind: str, meta: Meta) -> str:
-    """Name the pod template that a change of this version will make.
-
-    It is the next generation; but of a Deployment, where annotations count as well,
-    and its controller writes one, it is the next revision.
-    """
-    return str(_revision(kind, meta) + 1)
-
-
-def is_as_reloaded(kind: str, meta: Meta) -> bool:
-    """Tell whether nobody has changed a pod template since the last reload."""
-    made, now = meta.annotations.get(REVISION, ""), _revision(kind, meta)
-    if kind != Deployment.gvk.kind:
-        return made == str(now)
-    return made in {str(now), str(now + 1)}  # it may not have been seen yet
-
-
-def _revision(kind: str, meta: Meta) -> int:
-    if kind != Deployment.gvk.kind:
-        return meta.generation
-    text = meta.annotations.get(_DEPLOYMENT_REVISION, "")
-    return int(text) if text.isdecimal() and len(text) < 19 else 0  # anybody's text
-
-
 def variable_name(source: SourceKey) -> str:
     """Name the variable for a source as stakater/Reloader does; others may share it."""
     name = re.sub(r"[^A-Z0-9]+", "_", source.name.upper()).lstrip("_")
     return f"STAKATER_{name}_{source.kind.type_name}"
-
-
-class _LastReloadedFrom(msgspec.Struct):
-    type: str = ""
-    name: str = ""
-    namespace: str = ""
-    hash: str = ""
-
-
-_record_decoder = msgspec.json.Decoder(dict[str, str])
-_last_decoder = msgspec.json.Decoder(_LastReloadedFrom)
 
 
 def _targets(
@@ -303,7 +173,7 @@ def _targets(
     taken: set[str] = set()
     for source, want in chosen:
         variable = variable_name(source.key)
-        seen = _last_reloaded_from(workload, source.key)
+        seen = last_reloaded_from(workload, source.key)
         if uses[variable] == 1:  # else it is the marker of neither
             seen |= _values(pod.containers, variable)
         if variable in taken:
@@ -446,14 +316,3 @@ def _values(containers: Iterable[Container], variable: str) -> frozenset[str]:
     return frozenset(
         one.value for c in containers for one in c.env if one.name == variable
     ) - {""}
-
-
-def _last_reloaded_from(workload: Workload, source: SourceKey) -> frozenset[str]:
-    text = workload.template.metadata.annotations.get(LAST_RELOADED_FROM, "{}")
-    try:
-        last = _last_decoder.decode(text)
-    except msgspec.MsgspecError:
-        return frozenset()
-    named = (last.type, last.namespace, last.name)
-    is_it = named == (source.kind.type_name, source.namespace, source.name)
-    return frozenset({last.hash} if is_it else ())

@@ -28,6 +28,7 @@ from typing import NamedTuple, TypeAlias
 
 from controller_runtime import NamespacedName
 from controllers.reload.gates import Gate, Turn
+from controllers.reload.plan import Plan
 from controllers.reload.policy import ReloadPolicy
 from controllers.reload.progress import (
     ROLLING_KINDS,
@@ -36,8 +37,8 @@ from controllers.reload.progress import (
     deadline_seconds,
     rollout_state,
 )
+from controllers.reload.record import is_as_reloaded
 from controllers.reload.restarts import is_evicted, read_restarting
-from controllers.reload.rollout import Plan, is_as_reloaded
 from controllers.reload.workloads import Workload, WorkloadKey, waits_for_deletion
 
 Scope: TypeAlias = tuple[str, ...]

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from controllers.reload.patches import LAST_RELOAD, TRIGGERED_AT
-from controllers.reload.rollout import LAST_RELOADED_FROM, RELOADED_AT, read_record
+from controllers.reload.record import LAST_RELOADED_FROM, RELOADED_AT, read_record
 from controllers.reload.sources import SourceKey, SourceKind
 from controllers.reload.workloads import Workload, WorkloadKey
 

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from controllers.reload.rollout import Plan
+from controllers.reload.plan import Plan
 from controllers.reload.workloads import WorkloadKey
 from controllers.web import Http, Request, StatusError, TooSlowError, origin_of
 

@@ -45,9 +45,10 @@ from controllers.reload.patches import (
     restart_patch,
 )
 from controllers.reload.pause import pause_of_reload
+from controllers.reload.plan import Plan
 from controllers.reload.policy import ReloadPolicy
+from controllers.reload.record import read_record
 from controllers.reload.restarts import is_evicted
-from controllers.reload.rollout import Plan, read_record
 from controllers.reload.webhook import Notify
 from controllers.reload.workloads import Workload, WorkloadKey, waits_for_deletion
 

@@ -39,7 +39,7 @@ from controller_runtime import (
 from controller_runtime.testing.eventually import eventually, eventually_list
 from controllers.reload import setup
 from controllers.reload.options import ReloadOptions
-from controllers.reload.rollout import RECORD
+from controllers.reload.record import RECORD
 
 EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")
 

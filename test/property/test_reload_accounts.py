@@ -27,8 +27,9 @@ from controllers.reload.gates import Turn
 from controllers.reload.journal import Journal
 from controllers.reload.news import News, Outcome
 from controllers.reload.options import AnnotationKeys
+from controllers.reload.plan import Marker, Plan
 from controllers.reload.policy import ReloadPolicy
-from controllers.reload.rollout import RECORD, RELOADED_AT, Marker, Plan, read_record
+from controllers.reload.record import RECORD, RELOADED_AT, read_record
 from controllers.reload.sources import SourceKey, SourceKind
 from controllers.reload.traces import (
     recorded_hashes,

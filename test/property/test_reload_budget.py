@@ -19,8 +19,8 @@ from controller_runtime import Meta
 from controllers.reload.budget import BudgetGate
 from controllers.reload.gates import Gate, Gates, Hold, HoldReason, Turn
 from controllers.reload.options import AnnotationKeys
+from controllers.reload.plan import Plan
 from controllers.reload.policy import ReloadPolicy
-from controllers.reload.rollout import Plan
 from controllers.reload.rollouts import Rollouts
 from controllers.reload.workloads import Workload, WorkloadKey
 

@@ -19,9 +19,9 @@ from controllers.reload.debounce import Debounce
 from controllers.reload.gates import Gates, SuspendGate, Turn
 from controllers.reload.options import AnnotationKeys
 from controllers.reload.patches import notes
+from controllers.reload.plan import Marker, Plan
 from controllers.reload.policy import ReloadPolicy
 from controllers.reload.rate import RateLimit
-from controllers.reload.rollout import Marker, Plan
 from controllers.reload.sources import SourceKey, SourceKind
 from controllers.reload.terms import Terms, Window
 from controllers.reload.windows import Windows

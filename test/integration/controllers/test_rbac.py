@@ -54,8 +54,8 @@ from controller_runtime.testing.eventually import eventually, eventually_list
 from controller_runtime.testing.permissions import RecordingTransport
 from controllers.manager import build
 from controllers.rbac import RoleOptions, manifest
+from controllers.reload.record import RECORD
 from controllers.reload.restarts import RESTARTING
-from controllers.reload.rollout import RECORD
 from controllers.settings import ReloadSettings, Settings
 
 EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")

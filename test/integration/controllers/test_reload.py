@@ -40,7 +40,7 @@ from controller_runtime.testing.eventually import (
 )
 from controllers.reload import setup
 from controllers.reload.options import ReloadOptions, Strategy
-from controllers.reload.rollout import LAST_RELOADED_FROM, RECORD
+from controllers.reload.record import LAST_RELOADED_FROM, RECORD
 
 EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")
 POD = GroupVersionKind("", "v1", "Pod")

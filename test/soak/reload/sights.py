@@ -20,7 +20,7 @@ from controller_runtime import (
     ExpiredError,
     Json,
 )
-from controllers.reload.rollout import LAST_RELOADED_FROM, RECORD
+from controllers.reload.record import LAST_RELOADED_FROM, RECORD
 from soak.reload.ledger import FAILURES
 from soak.reload.world import KINDS, NAMESPACE, PLURALS
 

@@ -41,7 +41,7 @@ from controllers.reload.alerts.alert import RELOADED, Alert
 from controllers.reload.alerts.sender import Sender
 from controllers.reload.alerts.sinks import Sink
 from controllers.reload.options import AlertFormat, AlertOptions, ReloadOptions
-from controllers.reload.rollout import RECORD
+from controllers.reload.record import RECORD
 from controllers.reload.workloads import WorkloadKey
 
 EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")

@@ -38,7 +38,7 @@ from controller_runtime.testing.eventually import eventually, eventually_list
 from controllers.reload import setup
 from controllers.reload.options import ReloadOptions
 from controllers.reload.patches import LAST_RELOAD, RESOURCE_HASH, TRIGGERED_AT
-from controllers.reload.rollout import RECORD
+from controllers.reload.record import RECORD
 
 POD = GroupVersionKind("", "v1", "Pod")
 EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")

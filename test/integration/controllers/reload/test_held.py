@@ -42,7 +42,8 @@ from controllers.reload.batch import started_anew
 from controllers.reload.digest import config_map_digest
 from controllers.reload.ledger import Ledger, owe
 from controllers.reload.options import ReloadOptions, Strategy
-from controllers.reload.rollout import RECORD, Marker, Plan
+from controllers.reload.plan import Marker, Plan
+from controllers.reload.record import RECORD
 from controllers.reload.sources import SourceKey, SourceKind
 from controllers.reload.workloads import read_workload
 

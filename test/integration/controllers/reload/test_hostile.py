@@ -25,7 +25,7 @@ from controller_runtime import (
 from controller_runtime.testing.eventually import eventually
 from controllers.reload import setup
 from controllers.reload.options import ReloadOptions
-from controllers.reload.rollout import RECORD
+from controllers.reload.record import RECORD
 
 pytestmark = pytest.mark.usefixtures("crd")
 

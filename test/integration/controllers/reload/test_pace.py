@@ -31,7 +31,7 @@ from controllers.reload import setup
 from controllers.reload.braking import BrakeOptions
 from controllers.reload.digest import config_map_digest
 from controllers.reload.options import ReloadOptions
-from controllers.reload.rollout import RECORD, RELOADED_AT
+from controllers.reload.record import RECORD, RELOADED_AT
 
 EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")
 NAMESPACE = GroupVersionKind("", "v1", "Namespace")

@@ -34,7 +34,7 @@ from controller_runtime.testing.eventually import eventually, eventually_list
 from controllers.reload import setup
 from controllers.reload.hashing import Hashing, MarkerHash
 from controllers.reload.options import ReloadOptions
-from controllers.reload.rollout import RECORD
+from controllers.reload.record import RECORD
 from controllers.reload.workloads import ExtraWorkload
 
 CRD = GroupVersionKind("apiextensions.k8s.io", "v1", "CustomResourceDefinition")

@@ -41,7 +41,7 @@ from controller_runtime.credentials import StaticCredentials
 from controller_runtime.testing.envtest import ControlPlane, ControlPlaneOptions
 from controller_runtime.testing.eventually import eventually, eventually_list
 from controllers.rbac import RoleOptions
-from controllers.reload.rollout import RECORD
+from controllers.reload.record import RECORD
 from controllers.reloader.about import NAME
 from controllers.reloader.command import compose
 from controllers.reloader.rbac import roles

@@ -24,7 +24,7 @@ from controller_runtime import (
 from controller_runtime.testing.eventually import eventually, eventually_list
 from controllers.reload import setup
 from controllers.reload.options import ReloadOptions
-from controllers.reload.rollout import RECORD
+from controllers.reload.record import RECORD
 
 EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")
 QUOTA = GroupVersionKind("", "v1", "ResourceQuota")

@@ -32,8 +32,8 @@ from controller_runtime import (
 from controller_runtime.testing.eventually import eventually, eventually_list
 from controllers.reload import setup
 from controllers.reload.options import ReloadOptions
+from controllers.reload.record import RECORD
 from controllers.reload.restarts import RESTARTING
-from controllers.reload.rollout import RECORD
 
 EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")
 POD = GroupVersionKind("", "v1", "Pod")

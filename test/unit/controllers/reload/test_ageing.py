@@ -23,7 +23,7 @@ from controllers.reload import setup
 from controllers.reload.ageing import AGE, Ageing
 from controllers.reload.annotations import read_policy
 from controllers.reload.options import ReloadOptions
-from controllers.reload.rollout import RECORD
+from controllers.reload.record import RECORD
 from controllers.reload.upkeep import NOTHING, Chore
 from controllers.reload.workloads import Workload, WorkloadKey
 

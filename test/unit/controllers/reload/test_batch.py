@@ -11,13 +11,8 @@ from controller_runtime import Json, RawObject
 from controller_runtime.meta import read_meta
 from controllers.reload.batch import idle_reason, is_suspended, run_of, started_anew
 from controllers.reload.options import Strategy
-from controllers.reload.rollout import (
-    LAST_RELOADED_FROM,
-    RECORD,
-    RELOADED_AT,
-    Marker,
-    Plan,
-)
+from controllers.reload.plan import Marker, Plan
+from controllers.reload.record import LAST_RELOADED_FROM, RECORD, RELOADED_AT
 from controllers.reload.sources import SourceKey, SourceKind
 from controllers.reload.workloads import Workload, read_workload
 

@@ -17,8 +17,9 @@ from controllers.reload.configs import Configs
 from controllers.reload.digest import secret_digest
 from controllers.reload.keys import ALL_KEYS, KeyScope
 from controllers.reload.options import ReloadOptions, Strategy
+from controllers.reload.plan import Marker
 from controllers.reload.policy import Match
-from controllers.reload.rollout import Marker, decide
+from controllers.reload.rollout import decide
 from controllers.reload.sources import Source, SourceKey, SourceKind
 from controllers.reload.terms import Dependency, Limit
 from controllers.reload.workloads import Workload, WorkloadKey

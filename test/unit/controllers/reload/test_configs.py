@@ -34,7 +34,7 @@ from controller_runtime.testing.apiserver import ApiServer, Resource
 from controllers.reload import setup
 from controllers.reload.options import LegacyTrigger, ReloadOptions
 from controllers.reload.patches import LAST_RELOAD, RESOURCE_HASH, TRIGGERED_AT
-from controllers.reload.rollout import LAST_RELOADED_FROM, RECORD
+from controllers.reload.record import LAST_RELOADED_FROM, RECORD
 from controllers.reload.sources import SourceKind
 
 EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")

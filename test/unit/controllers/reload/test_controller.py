@@ -29,7 +29,7 @@ from controller_runtime import (
 from controller_runtime.testing.apiserver import ApiServer
 from controllers.reload import setup
 from controllers.reload.options import ReloadOptions
-from controllers.reload.rollout import LAST_RELOADED_FROM, RECORD
+from controllers.reload.record import LAST_RELOADED_FROM, RECORD
 from controllers.reload.sources import SourceKind
 
 EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")

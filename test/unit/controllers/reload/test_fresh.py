@@ -30,7 +30,7 @@ from controller_runtime.meta import read_meta
 from controller_runtime.testing.apiserver import ApiServer
 from controllers.reload import setup
 from controllers.reload.options import ReloadOptions
-from controllers.reload.rollout import RECORD
+from controllers.reload.record import RECORD
 from controllers.reload.sources import Source, SourceKind, read_source, reducer
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)

@@ -8,8 +8,8 @@ from api.core.v1 import PodTemplateSpec
 from controller_runtime import Meta
 from controllers.reload.gates import Gate, Gates, Hold, HoldReason, Turn
 from controllers.reload.options import AnnotationKeys
+from controllers.reload.plan import Plan
 from controllers.reload.policy import ReloadPolicy
-from controllers.reload.rollout import Plan
 from controllers.reload.workloads import Workload, WorkloadKey
 
 KEY = WorkloadKey("Deployment", "shop", "web")

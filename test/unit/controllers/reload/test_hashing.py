@@ -17,7 +17,9 @@ from controllers.reload.digest import Digest, secret_digest
 from controllers.reload.hashing import Hashing, MarkerHash, read_keys
 from controllers.reload.keys import ALL_KEYS, KeyScope
 from controllers.reload.options import ReloadOptions
-from controllers.reload.rollout import RECORD, Marker, Plan, decide
+from controllers.reload.plan import Marker, Plan
+from controllers.reload.record import RECORD
+from controllers.reload.rollout import decide
 from controllers.reload.sources import Source, SourceKey, SourceKind
 from controllers.reload.workloads import Workload, WorkloadKey
 

@@ -14,8 +14,9 @@ from controllers.reload.gates import Turn
 from controllers.reload.journal import KEPT, Journal
 from controllers.reload.news import News, Outcome, Topic
 from controllers.reload.options import AnnotationKeys
+from controllers.reload.plan import Marker, Plan
 from controllers.reload.policy import ReloadPolicy
-from controllers.reload.rollout import RECORD, Marker, Plan
+from controllers.reload.record import RECORD
 from controllers.reload.sources import SourceKey, SourceKind
 from controllers.reload.workloads import Workload, WorkloadKey
 

@@ -22,9 +22,11 @@ from controllers.reload.digest import DELETED, Digest, config_map_digest, secret
 from controllers.reload.happenings import Happened
 from controllers.reload.keys import ALL_KEYS, KeyScope, key_list
 from controllers.reload.options import ReloadOptions
+from controllers.reload.plan import Plan
 from controllers.reload.policy import NameList, Problem
+from controllers.reload.record import RECORD
 from controllers.reload.references import Reference, used_keys
-from controllers.reload.rollout import RECORD, Plan, decide
+from controllers.reload.rollout import decide
 from controllers.reload.sources import Source, SourceKey, SourceKind
 from controllers.reload.workloads import Workload, WorkloadKey
 

@@ -27,7 +27,7 @@ from controller_runtime import (
 from controller_runtime.testing.apiserver import ApiServer, Resource
 from controllers.reload import setup
 from controllers.reload.options import CronJobStrategy, ReloadOptions
-from controllers.reload.rollout import RECORD
+from controllers.reload.record import RECORD
 
 EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")
 AUTO = {"reloader.stakater.com/auto": "true"}

@@ -33,7 +33,7 @@ from controllers.reload import setup
 from controllers.reload.braking import BrakeOptions
 from controllers.reload.ledger import LABEL, Ledger
 from controllers.reload.options import ReloadOptions
-from controllers.reload.rollout import Marker, Plan
+from controllers.reload.plan import Marker, Plan
 from controllers.reload.sources import SourceKey, SourceKind
 
 EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")

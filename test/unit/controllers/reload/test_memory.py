@@ -28,7 +28,7 @@ from controller_runtime.testing.apiserver import ApiServer
 from controllers.reload import setup
 from controllers.reload.memory import Memory
 from controllers.reload.options import ReloadOptions
-from controllers.reload.rollout import RECORD
+from controllers.reload.record import RECORD
 from controllers.reload.workloads import Workload, WorkloadKey
 
 WEB = WorkloadKey("Deployment", "shop", "web")

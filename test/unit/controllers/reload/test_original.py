@@ -19,16 +19,11 @@ from controllers.reload.annotations import read_policy
 from controllers.reload.digest import DELETED, config_map_digest, mounted_digest
 from controllers.reload.options import ReloadOptions
 from controllers.reload.patches import last_reloaded_from
+from controllers.reload.plan import Marker, Plan
 from controllers.reload.policy import Match
+from controllers.reload.record import LAST_RELOADED_FROM, RECORD
 from controllers.reload.references import Reference, container_for, references
-from controllers.reload.rollout import (
-    LAST_RELOADED_FROM,
-    RECORD,
-    Marker,
-    Plan,
-    decide,
-    variable_name,
-)
+from controllers.reload.rollout import decide, variable_name
 from controllers.reload.sources import (
     Source,
     SourceKey,

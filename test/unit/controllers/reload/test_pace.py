@@ -27,7 +27,7 @@ from controller_runtime import (
 from controller_runtime.testing.apiserver import ApiServer
 from controllers.reload import setup
 from controllers.reload.options import ReloadOptions
-from controllers.reload.rollout import RECORD, RELOADED_AT
+from controllers.reload.record import RECORD, RELOADED_AT
 from controllers.reload.terms import Window
 
 EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")

@@ -17,9 +17,10 @@ from controllers.reload.fading import Fading
 from controllers.reload.gates import Gate, Gates, Hold, HoldReason, Turn
 from controllers.reload.options import AnnotationKeys
 from controllers.reload.patches import notes
+from controllers.reload.plan import Plan
 from controllers.reload.policy import ReloadPolicy
 from controllers.reload.rate import RateLimit
-from controllers.reload.rollout import RELOADED_AT, Plan
+from controllers.reload.record import RELOADED_AT
 from controllers.reload.suspend import NamespaceGate, Suspensions
 from controllers.reload.terms import Terms, Window
 from controllers.reload.windows import Windows

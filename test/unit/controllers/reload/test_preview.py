@@ -17,7 +17,8 @@ from controllers.reload.happenings import Happened
 from controllers.reload.observe import Observer
 from controllers.reload.options import ReloadOptions
 from controllers.reload.preview import Preview
-from controllers.reload.rollout import RECORD, concerns
+from controllers.reload.record import RECORD
+from controllers.reload.rollout import concerns
 from controllers.reload.sources import SourceKind, reducer
 from controllers.reload.workloads import WORKLOADS, WorkloadKey
 

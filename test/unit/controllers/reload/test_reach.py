@@ -25,7 +25,7 @@ from controller_runtime import (
 from controller_runtime.testing.apiserver import ApiServer, Resource
 from controllers.reload import setup
 from controllers.reload.options import ExtraReference, ReloadOptions
-from controllers.reload.rollout import RECORD
+from controllers.reload.record import RECORD
 from controllers.reload.workloads import ExtraWorkload
 
 EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from api.core.v1 import PodTemplateSpec
 from controller_runtime import Meta
 from controllers.reload.options import AnnotationKeys
+from controllers.reload.plan import Plan
 from controllers.reload.policy import ReloadPolicy
+from controllers.reload.record import read_record
 from controllers.reload.rehearsal import PLANNED, Rehearsal
-from controllers.reload.rollout import Plan, read_record
 from controllers.reload.workloads import Workload, WorkloadKey
 
 POLICY = ReloadPolicy({}, AnnotationKeys())

@@ -12,6 +12,8 @@ from controller_runtime import Json, Meta
 from controllers.reload.annotations import read_policy
 from controllers.reload.options import ReloadOptions
 from controllers.reload.patches import begin_restart_patch, record_patch
+from controllers.reload.plan import Marker, Plan
+from controllers.reload.record import RECORD, RELOADED_AT
 from controllers.reload.restarts import (
     RESTARTING,
     Pod,
@@ -25,7 +27,6 @@ from controllers.reload.restarts import (
     selector_of,
     youngest,
 )
-from controllers.reload.rollout import RECORD, RELOADED_AT, Marker, Plan
 from controllers.reload.sources import SourceKey, SourceKind
 from controllers.reload.workloads import Workload, WorkloadKey
 

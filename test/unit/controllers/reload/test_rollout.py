@@ -17,19 +17,15 @@ from controllers.reload.digest import DELETED, config_map_digest, secret_digest
 from controllers.reload.happenings import Happened
 from controllers.reload.options import ReloadOptions, Strategy
 from controllers.reload.patches import patch_for
-from controllers.reload.rollout import (
+from controllers.reload.plan import Marker, Plan, describe
+from controllers.reload.record import (
     LAST_RELOADED_FROM,
     RECORD,
     RELOADED_AT,
     REVISION,
-    Marker,
-    Plan,
-    decide,
-    describe,
-    problems,
     read_record,
-    variable_name,
 )
+from controllers.reload.rollout import decide, problems, variable_name
 from controllers.reload.sources import Source, SourceKey, SourceKind
 from controllers.reload.workloads import Workload, WorkloadKey
 

@@ -11,10 +11,11 @@ from api.core.v1 import PodTemplateSpec
 from controller_runtime import Json, Meta, NamespacedName
 from controllers.reload.gates import Turn
 from controllers.reload.options import AnnotationKeys
+from controllers.reload.plan import Plan
 from controllers.reload.policy import ReloadPolicy
 from controllers.reload.progress import Stage
+from controllers.reload.record import REVISION
 from controllers.reload.restarts import RESTARTING, Restarting
-from controllers.reload.rollout import REVISION, Plan
 from controllers.reload.rollouts import CLUSTER, Rollouts, describe_end
 from controllers.reload.terms import Limit, Terms
 from controllers.reload.workloads import Workload, WorkloadKey

@@ -8,7 +8,7 @@ import pytest
 
 from api.core.v1 import PodTemplateSpec
 from controller_runtime import Meta
-from controllers.reload.rollout import RELOADED_AT
+from controllers.reload.record import RELOADED_AT
 from controllers.reload.traces import reloaded_at
 from controllers.reload.workloads import Workload, WorkloadKey
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from controllers.reload.rollout import Marker, Plan
+from controllers.reload.plan import Marker, Plan
 from controllers.reload.sources import SourceKey, SourceKind
 from controllers.reload.webhook import Webhook
 from controllers.reload.workloads import WorkloadKey

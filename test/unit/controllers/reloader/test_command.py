@@ -23,7 +23,8 @@ from controller_runtime import (
     merge_patch,
 )
 from controller_runtime.testing.apiserver import ApiServer
-from controllers.reload.rollout import RECORD, Plan
+from controllers.reload.plan import Plan
+from controllers.reload.record import RECORD
 from controllers.reload.webhook import Notify, payload
 from controllers.reload.workloads import WorkloadKey
 from controllers.reloader.command import compose

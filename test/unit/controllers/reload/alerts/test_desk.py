@@ -16,7 +16,7 @@ from controllers.reload.alerts.sinks import Sink
 from controllers.reload.gates import Hold, HoldReason
 from controllers.reload.news import News, Outcome, Topic
 from controllers.reload.options import AlertFormat, AlertOptions
-from controllers.reload.rollout import Marker, Plan
+from controllers.reload.plan import Marker, Plan
 from controllers.reload.sources import SourceKey, SourceKind
 from controllers.reload.workloads import Workload, WorkloadKey
 
