@@ -22,7 +22,7 @@ import os
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 if __name__ == "__main__":
     # Nothing that is imported is garbage, and to find that out is a fifth of the time
@@ -34,6 +34,44 @@ import typer
 from controller_runtime.errors import ControllerRuntimeError, ForbiddenError
 from controllers.flags import values, with_settings
 from controllers.settings import load
+
+_ConfigFile: TypeAlias = Annotated[
+    Path | None, typer.Option(help="YAML file of settings.", show_default=False)
+]
+
+_ServiceAccount: TypeAlias = Annotated[
+    str, typer.Option(help="namespace/name to bind the roles to. [no bindings]")
+]
+
+_RolesFile: TypeAlias = Annotated[
+    Path | None, typer.Option(help="File to write. [stdout]", show_default=False)
+]
+
+_HcoFile: TypeAlias = Annotated[
+    Path | None, typer.Option(help="YAML of the HyperConverged.", show_default=False)
+]
+
+_Kubeconfig: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(help="Read a cluster instead of files.", show_default=False),
+]
+
+_Context: TypeAlias = Annotated[
+    str | None, typer.Option(help="Context of the kubeconfig.")
+]
+
+_HcoNamespace: TypeAlias = Annotated[
+    str, typer.Option(help="Of the HyperConverged. [openshift-cnv]")
+]
+
+_CrdsFolder: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(help="Folder of all CRDs that there are.", show_default=False),
+]
+
+_Catalog: TypeAlias = Annotated[
+    Path | None, typer.Option(help="Folder of another catalogue. [kubevirt's]")
+]
 
 app = typer.Typer(
     name="pilothouse",
@@ -48,9 +86,7 @@ app = typer.Typer(
 @with_settings
 def run(
     *,
-    config: Annotated[
-        Path | None, typer.Option(help="YAML file of settings.", show_default=False)
-    ] = None,
+    config: _ConfigFile = None,
     ask: Annotated[
         bool, typer.Option("--ask", help="Show the cluster and ask before starting.")
     ] = False,
@@ -113,19 +149,13 @@ app.add_typer(rbac_app, name="rbac")
 def rbac(
     call: typer.Context,
     *,
-    config: Annotated[
-        Path | None, typer.Option(help="YAML file of settings.", show_default=False)
-    ] = None,
+    config: _ConfigFile = None,
     name: Annotated[str, typer.Option(help="Of the roles.")] = "pilothouse",
     namespaced: Annotated[
         bool, typer.Option("--namespaced", help="No ClusterRole; say what that leaves.")
     ] = False,
-    service_account: Annotated[
-        str, typer.Option(help="namespace/name to bind the roles to. [no bindings]")
-    ] = "",
-    output: Annotated[
-        Path | None, typer.Option(help="File to write. [stdout]", show_default=False)
-    ] = None,
+    service_account: _ServiceAccount = "",
+    output: _RolesFile = None,
     **flags: object,
 ) -> None:
     """Write the roles that `run` needs under the same settings, and no more."""
@@ -149,12 +179,8 @@ def rbac_reloader(
     namespace: Annotated[
         str, typer.Option(help="Where it runs. [RELOADER_NAMESPACE, POD_NAMESPACE]")
     ] = "",
-    service_account: Annotated[
-        str, typer.Option(help="namespace/name to bind the roles to. [no bindings]")
-    ] = "",
-    output: Annotated[
-        Path | None, typer.Option(help="File to write. [stdout]", show_default=False)
-    ] = None,
+    service_account: _ServiceAccount = "",
+    output: _RolesFile = None,
 ) -> None:
     """Write the roles that `reloader` needs under the same flags, and no more."""
     from controllers.rbac import RoleOptions  # noqa: PLC0415 - lazy
@@ -197,20 +223,10 @@ def crds(
 @app.command()
 def render(
     *,
-    hco_file: Annotated[
-        Path | None,
-        typer.Option(help="YAML of the HyperConverged.", show_default=False),
-    ] = None,
-    kubeconfig: Annotated[
-        Path | None,
-        typer.Option(help="Read a cluster instead of files.", show_default=False),
-    ] = None,
-    context: Annotated[
-        str | None, typer.Option(help="Context of the kubeconfig.")
-    ] = None,
-    namespace: Annotated[
-        str, typer.Option(help="Of the HyperConverged. [openshift-cnv]")
-    ] = "",
+    hco_file: _HcoFile = None,
+    kubeconfig: _Kubeconfig = None,
+    context: _Context = None,
+    namespace: _HcoNamespace = "",
     nodes: Annotated[
         Path | None, typer.Option(help="YAML of Nodes.", show_default=False)
     ] = None,
@@ -222,17 +238,11 @@ def render(
         Path | None,
         typer.Option(help="Folder of objects that are asked for.", show_default=False),
     ] = None,
-    crds: Annotated[
-        Path | None,
-        typer.Option(help="Folder of all CRDs that there are.", show_default=False),
-    ] = None,
+    crds: _CrdsFolder = None,
     image: Annotated[
         list[str] | None, typer.Option(help="name=reference; may be repeated.")
     ] = None,
-    catalog: Annotated[
-        Path | None,
-        typer.Option(help="Folder of another catalogue. [kubevirt's]"),
-    ] = None,
+    catalog: _Catalog = None,
     asset: Annotated[str, typer.Option(help="Show this one alone.")] = "",
     show_excluded: Annotated[
         bool, typer.Option("--show-excluded", help="Show what is not applied, too.")
@@ -277,28 +287,12 @@ def render(
 def lint_patch(
     *,
     asset: Annotated[str, typer.Option(help="What is to be patched.")],
-    hco_file: Annotated[
-        Path | None,
-        typer.Option(help="YAML of the HyperConverged.", show_default=False),
-    ] = None,
-    kubeconfig: Annotated[
-        Path | None,
-        typer.Option(help="Read a cluster instead of files.", show_default=False),
-    ] = None,
-    context: Annotated[
-        str | None, typer.Option(help="Context of the kubeconfig.")
-    ] = None,
-    namespace: Annotated[
-        str, typer.Option(help="Of the HyperConverged. [openshift-cnv]")
-    ] = "",
-    crds: Annotated[
-        Path | None,
-        typer.Option(help="Folder of all CRDs that there are.", show_default=False),
-    ] = None,
-    catalog: Annotated[
-        Path | None,
-        typer.Option(help="Folder of another catalogue. [kubevirt's]"),
-    ] = None,
+    hco_file: _HcoFile = None,
+    kubeconfig: _Kubeconfig = None,
+    context: _Context = None,
+    namespace: _HcoNamespace = "",
+    crds: _CrdsFolder = None,
+    catalog: _Catalog = None,
     patch: Annotated[
         Path | None,
         typer.Option(help="File of a JSON patch; - is stdin.", show_default=False),
