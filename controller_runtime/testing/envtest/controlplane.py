@@ -16,7 +16,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Self, cast
@@ -48,12 +48,14 @@ from controller_runtime.testing.envtest.certificates import (
     load_or_create_signing_keys,
     write_private,
 )
-from controller_runtime.testing.envtest.errors import (
-    ControlPlaneError,
-    ProcessDiedError,
-)
-from controller_runtime.testing.envtest.folder import Folder, are_free, free_ports
+from controller_runtime.testing.envtest.errors import ControlPlaneError
+from controller_runtime.testing.envtest.folder import Folder
 from controller_runtime.testing.envtest.kubeconfig import kubeconfig_for
+from controller_runtime.testing.envtest.ports import (
+    are_free,
+    free_ports,
+    start_on_free_ports,
+)
 from controller_runtime.testing.envtest.process import Process
 from controller_runtime.testing.envtest.programs import Places, Ports
 from controller_runtime.testing.envtest.progress import Progress, progress_for
@@ -277,18 +279,13 @@ class ControlPlane:
         return Folder.make() if wanted is None else Folder.keep(wanted)
 
     async def _start_on_free_ports(self) -> None:
-        for left in reversed(range(self.options.start_tries)):
-            self._deadline = self._now() + self.options.start_timeout
-            try:
-                await self._start_programs()
-            except ProcessDiedError as error:
-                await self._stop_programs()
-                if left == 0 or "address already in use" not in error.tail:
-                    raise
-            else:
-                return
+        await start_on_free_ports(
+            *(self._start_programs, self._stop_programs),
+            tries=self.options.start_tries,
+        )
 
     async def _start_programs(self) -> None:
+        self._deadline = self._now() + self.options.start_timeout
         await asyncio.to_thread(self._prepare)
         await self._start_etcd()
         await self._start_apiserver()
@@ -298,8 +295,9 @@ class ControlPlane:
         """Choose ports and write keys, certificates and kubeconfigs."""
         places = self._places
         ports = load_ports(places)
-        if ports is None or not are_free(ports):
-            ports = free_ports()
+        if ports is None or not are_free(astuple(ports)):
+            etcd, etcd_peer, apiserver = free_ports(3)
+            ports = Ports(etcd=etcd, etcd_peer=etcd_peer, apiserver=apiserver)
         self._ports = ports
         save_ports(places, ports)
         places.home.mkdir(exist_ok=True)

@@ -10,13 +10,11 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import socket
 import tempfile
-from contextlib import ExitStack
 from pathlib import Path
 
 from controller_runtime.testing.envtest.errors import ControlPlaneError
-from controller_runtime.testing.envtest.programs import Places, Ports
+from controller_runtime.testing.envtest.programs import Places
 
 PREFIX = "pilothouse-envtest-"
 
@@ -67,31 +65,6 @@ class Folder:
         if self._temporary:
             shutil.rmtree(self.places.folder, ignore_errors=True)
         os.close(self._lock)
-
-
-def free_ports() -> Ports:
-    """Find ports that are free now; someone may still take them before we do."""
-    with ExitStack() as open_sockets:
-        numbers = []
-        for _ in range(3):
-            listener = open_sockets.enter_context(socket.socket())
-            listener.bind(("127.0.0.1", 0))
-            numbers.append(int(listener.getsockname()[1]))
-    return Ports(etcd=numbers[0], etcd_peer=numbers[1], apiserver=numbers[2])
-
-
-def are_free(ports: Ports) -> bool:
-    """Whether all of the ports can be listened on now."""
-    try:
-        with ExitStack() as open_sockets:
-            for number in (ports.etcd, ports.etcd_peer, ports.apiserver):
-                listener = open_sockets.enter_context(socket.socket())
-                # As Go listens: a port that is merely cooling down counts as free.
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                listener.bind(("127.0.0.1", number))
-    except OSError:
-        return False
-    return True
 
 
 def _lock(path: Path) -> int | None:

@@ -20,7 +20,6 @@ import asyncio
 import json
 import os
 import secrets
-import socket
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,17 +38,18 @@ from controller_runtime.testing.envtest.certificates import (
     load_or_create_authority,
     write_private,
 )
-from controller_runtime.testing.envtest.errors import (
-    ControlPlaneError,
-    ProcessDiedError,
-)
+from controller_runtime.testing.envtest.errors import ControlPlaneError
 from controller_runtime.testing.envtest.folder import Folder
+from controller_runtime.testing.envtest.ports import (
+    ADDRESS,
+    are_free,
+    free_ports,
+    start_on_free_ports,
+)
 from controller_runtime.testing.envtest.process import Process
 from controller_runtime.testing.envtest.programs import Places
 from controller_runtime.testing.envtest.progress import Progress, progress_for
 from controller_runtime.testing.envtest.tokens import SERVICE, TokenServer
-
-_ADDRESS = "127.0.0.1"
 
 
 class RegistryLogin(StrEnum):
@@ -181,7 +181,7 @@ class Registry:
     @property
     def host(self) -> str:
         """Host and port, as in the address of a repository."""
-        return f"{_ADDRESS}:{self._port}"
+        return f"{ADDRESS}:{self._port}"
 
     @property
     def url(self) -> str:
@@ -235,10 +235,10 @@ class Registry:
         places = self._places
         places.home.mkdir(exist_ok=True)
         self._authority = load_or_create_authority(places.pki, clock=self._clock)
-        serving = self._authority.server(["localhost"], [_ADDRESS, "::1"])
+        serving = self._authority.server(["localhost"], [ADDRESS, "::1"])
         serving.write(places.pki, "registry")
         self._write_accounts(self.options.accounts)
-        self._port = _kept_port(places) or _free_port()
+        self._port = _kept_port(places) or free_ports(1)[0]
 
     def _write_accounts(self, accounts: Sequence[Account]) -> None:
         lines = "".join(f"{each.username}:{each.hash}\n" for each in accounts)
@@ -251,16 +251,13 @@ class Registry:
         return tokens
 
     async def _start_on_free_port(self) -> None:
-        for left in reversed(range(self.options.start_tries)):
-            try:
-                await self._start_process()
-            except ProcessDiedError as error:
-                if left == 0 or "address already in use" not in error.tail:
-                    raise
-                self._port = _free_port()
-            else:
-                await asyncio.to_thread(_keep_port, self._places, self._port)
-                return
+        await start_on_free_ports(
+            *(self._start_process, self._choose_port), tries=self.options.start_tries
+        )
+        await asyncio.to_thread(_keep_port, self._places, self._port)
+
+    async def _choose_port(self) -> None:
+        (self._port,) = free_ports(1)
 
     async def _start_process(self) -> None:
         places = self._places
@@ -283,7 +280,7 @@ class Registry:
 
     async def _listens(self) -> bool:
         try:
-            _, writer = await asyncio.open_connection(_ADDRESS, self._port)
+            _, writer = await asyncio.open_connection(ADDRESS, self._port)
         except OSError:
             return False
         writer.close()
@@ -336,23 +333,13 @@ class Registry:
         }
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind((_ADDRESS, 0))
-        return int(listener.getsockname()[1])
-
-
 def _kept_port(places: Places) -> int | None:
     """Return the port of the last run, if it is free."""
     try:
         port = int(places.ports.read_text(encoding="utf-8"))
-        with socket.socket() as listener:
-            # As Go listens: a port that is merely cooling down counts as free.
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((_ADDRESS, port))
-    except (OSError, ValueError, OverflowError):
+    except (OSError, ValueError):
         return None
-    return port
+    return port if are_free([port]) else None
 
 
 def _keep_port(places: Places, port: int) -> None:
