@@ -20,7 +20,6 @@ from typing import NamedTuple
 AREAS: Mapping[str, str] = {
     "reload": "reload",
     "reloader": "reload",
-    "test_reload.py": "reload",
     "test_cli.py": "reload",  # the stand-in for the original, and others
     "test_leader_election.py": "reload",  # which leads there
     "bundle": "bundle",

@@ -6,45 +6,30 @@ import asyncio
 import re
 import ssl
 from base64 import b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
-from api.apps.v1 import Deployment
 from api.core.v1 import Secret
-from api.reload.v1alpha1 import ReloaderConfig
+from conformance.reloads import AUTO, EVENT, Shop, Workload
 from controller_runtime import (
-    Client,
-    GroupVersionKind,
-    HttpTransport,
     Json,
-    Manager,
-    ManagerOptions,
-    Metrics,
-    RestConfig,
-    Scheme,
     SystemClock,
-    merge_patch,
 )
 from controller_runtime.certificates import CertificateAuthority
-from controller_runtime.testing.eventually import eventually, eventually_list
 from controller_runtime.tls import load_pair
-from controllers.reload import setup
 from controllers.reload.alerts.alert import RELOADED, Alert
 from controllers.reload.alerts.sender import Sender
 from controllers.reload.alerts.sinks import Sink
 from controllers.reload.options import AlertFormat, AlertOptions, ReloadOptions
-from controllers.reload.record import RECORD
 from controllers.reload.workloads import WorkloadKey
 
-EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")
 PAGE = (Path(__file__).parents[4] / "docs" / "reload-alerts.md").read_text()
 
 
@@ -99,103 +84,28 @@ async def chat() -> AsyncIterator[Chat]:
         yield chat
 
 
-class Shop:
-    """A namespace with Secrets and Deployments that use them."""
-
-    def __init__(self, client: Client, config: RestConfig, namespace: str) -> None:
-        self.client = client
-        self.config = config
-        self.namespace = namespace
-
-    @asynccontextmanager
-    async def manager(self, **options: Any) -> AsyncIterator[Manager]:
-        metrics = Metrics()
-        async with HttpTransport(self.config, metrics=metrics) as transport:
-            manager = Manager(
-                transport,
-                metrics=metrics,
-                options=ManagerOptions(
-                    metrics_bind_address="127.0.0.1:0",
-                    metrics_secure=False,
-                    health_probe_bind_address="0",
-                ),
-            )
-            setup(manager, ReloadOptions(namespaces=(self.namespace,), **options))
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(manager.start())
-                yield manager
-                manager.stop()
-
-    async def create(
-        self, gvk: GroupVersionKind, name: str, *, annotated: bool, **fields: object
-    ) -> None:
-        metadata: Json = {"name": name, "namespace": self.namespace}
-        if annotated:
-            metadata["annotations"] = {"reloader.stakater.com/auto": "true"}
-        head = {"apiVersion": gvk.api_version, "kind": gvk.kind}
-        await self.client.create({**head, "metadata": metadata, **fields})
-
-    async def pair(self, name: str, *, annotated: bool = True) -> None:
-        """Create a Secret, and a Deployment that uses it."""
-        await self.create(Secret.gvk, name, annotated=False, data=_data("old"))
-        labels = {"app": name}
-        source = {"secretRef": {"name": name}}
-        container = {"name": "app", "image": "registry.example/app"}
-        spec = {
-            "replicas": 0,
-            "selector": {"matchLabels": labels},
-            "template": {
-                "metadata": {"labels": labels},
-                "spec": {"containers": [{**container, "envFrom": [source]}]},
-            },
-        }
-        await self.create(Deployment.gvk, name, annotated=annotated, spec=spec)
-
-    async def adopted(self, name: str) -> None:
-        def is_adopted(obj: Json) -> bool:
-            return RECORD in obj["metadata"].get("annotations", {})
-
-        await eventually(
-            self.client, Deployment.gvk, name, self.namespace, is_adopted, timeout=60
-        )
-
-    async def change(self, name: str) -> None:
-        patch = merge_patch({"data": _data("new")})
-        await self.client.patch(Secret.gvk, name, self.namespace, patch=patch)
-
-    async def reloaded(self, name: str) -> None:
-        def is_told(events: list[Json]) -> bool:
-            return any(
-                it["reason"] == "Reloaded" and it["regarding"]["name"] == name
-                for it in events
-            )
-
-        await eventually_list(self.client, EVENT, self.namespace, is_told, timeout=20)
-
-
-def _data(text: str) -> dict[str, str]:
-    return {"k": b64encode(text.encode()).decode()}
-
-
-@pytest.fixture
-async def shop(config: RestConfig, namespace: str) -> AsyncIterator[Shop]:
-    async with HttpTransport(config) as transport:
-        yield Shop(Client(transport, scheme=Scheme()), config, namespace)
+async def pair(
+    shop: Shop, name: str, annotations: Mapping[str, str] | None = None
+) -> Workload:
+    """Create a Secret, and a Deployment that uses it."""
+    source = f"secret/{name}"
+    await shop.sources(source)
+    return await shop.workload(name, annotations, uses=[source])
 
 
 async def test_a_sink_that_hangs_delays_no_reload(shop: Shop, chat: Chat) -> None:
     """Scenario 53: a delivery is given up after 40 seconds, a reload has 20."""
     told = AlertOptions(url=chat.url, format=AlertFormat.JSON)
-    for name in ("a", "b"):
-        await shop.pair(name)
+    both = {f"secret/{name}": await pair(shop, name, AUTO) for name in ("a", "b")}
 
     async with shop.manager(alerts=told):
-        for name in ("a", "b"):
-            await shop.adopted(name)
-        await shop.change("a")
+        for source, workload in both.items():
+            await workload.adopted(source)
+        await shop.change("secret/a")
         message = await chat.told()
-        await shop.change("b")
-        await shop.reloaded("b")
+        await shop.change("secret/b")
+        async with asyncio.timeout(20):
+            await shop.events("Reloaded", "b")
         chat.answers.set()
 
     assert message["event"] == "reloaded"
@@ -246,7 +156,7 @@ async def test_a_config_tells_all_of_its_sinks_and_shows_no_url(
 ) -> None:
     chat.answers.set()
     url = b64encode(f"{chat.url}/secret\n".encode()).decode()
-    await shop.create(Secret.gvk, "chat", annotated=False, data={"url": url})
+    await shop.create(Secret.gvk, "chat", data={"url": url})
     spec = {
         "watchedResources": {"secrets": ["a"]},
         "targets": [{"kind": "Deployment", "name": "a"}],
@@ -257,13 +167,13 @@ async def test_a_config_tells_all_of_its_sinks_and_shows_no_url(
             "customWebhook": {"secretRef": {"name": "nobody"}, "format": "json"},
         },
     }
-    await shop.pair("a", annotated=False)
-    await shop.create(ReloaderConfig.gvk, "x", annotated=False, spec=spec)
+    workload = await pair(shop, "a")
+    await shop.reloader(**spec)
 
     with capture_logs() as logs:
         async with shop.manager(alerts=AlertOptions(allow_loopback=True)) as manager:
-            await shop.adopted("a")
-            await shop.change("a")
+            await workload.adopted("secret/a")
+            await shop.change("secret/a")
             messages = [await chat.told() for _ in range(3)]
             shown = manager.metrics.exposition().decode()
         events = await shop.client.list(EVENT, shop.namespace)
@@ -286,12 +196,15 @@ async def test_a_running_manager_shows_every_metric_of_the_page(shop: Shop) -> N
     wanted = {
         name for name in listed if re.match("(reloader|rest_client|process)_", name)
     }
-    await shop.pair("a")
+    workload = await pair(shop, "a", AUTO)
+    options = ReloadOptions(
+        namespaces=(shop.namespace,), count_by_namespace=True, count_by_workload=True
+    )
 
-    async with shop.manager(count_by_namespace=True, count_by_workload=True) as manager:
-        await shop.adopted("a")
-        await shop.change("a")
-        await shop.reloaded("a")
+    async with shop.running(options, metrics="127.0.0.1:0") as manager:
+        await workload.adopted("secret/a")
+        await shop.change("secret/a")
+        await shop.events("Reloaded", "a")
         url = manager.metrics_url
         async with aiohttp.ClientSession() as session, session.get(url) as answer:
             text = await answer.text()
