@@ -19,6 +19,7 @@ from api.apps.v1 import Deployment, StatefulSet
 from api.batch.v1 import CronJob, Job
 from api.core.v1 import ConfigMap, Secret
 from api.reload.v1alpha1 import ReloaderConfig
+from conformance.reloads import managing
 from controller_runtime import (
     Client,
     GroupVersionKind,
@@ -26,12 +27,10 @@ from controller_runtime import (
     Json,
     KubeObject,
     Manager,
-    ManagerOptions,
     Scheme,
     merge_patch,
 )
 from controller_runtime.testing.apiserver import ApiServer, Resource
-from controllers.reload import setup
 from controllers.reload.options import LegacyTrigger, ReloadOptions
 from controllers.reload.patches import LAST_RELOAD, RESOURCE_HASH, TRIGGERED_AT
 from controllers.reload.record import LAST_RELOADED_FROM, RECORD
@@ -177,17 +176,10 @@ class World:
 
     @asynccontextmanager
     async def manager(self, **options: object) -> AsyncIterator[Manager]:
-        async with HttpTransport(self.server.config()) as transport:
-            addresses = ManagerOptions(
-                metrics_bind_address="0", health_probe_bind_address="0", watchdog=None
-            )
-            manager = Manager(transport, options=addresses)
-            setup(manager, ReloadOptions(**options))  # type: ignore[arg-type]
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(manager.start())
-                await self.settled()
-                yield manager
-                manager.stop()
+        given = ReloadOptions(**options)  # type: ignore[arg-type]
+        async with managing(self.server.config(), given) as manager:
+            await self.settled()
+            yield manager
 
 
 def _data(value: str) -> dict[str, str]:

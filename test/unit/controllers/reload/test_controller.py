@@ -16,18 +16,17 @@ from structlog.testing import capture_logs
 
 from api.apps.v1 import DaemonSet, Deployment, StatefulSet
 from api.core.v1 import ConfigMap, Secret
+from conformance.reloads import managing
 from controller_runtime import (
     Client,
     GroupVersionKind,
     HttpTransport,
     Json,
     Manager,
-    ManagerOptions,
     Scheme,
     merge_patch,
 )
 from controller_runtime.testing.apiserver import ApiServer
-from controllers.reload import setup
 from controllers.reload.options import ReloadOptions
 from controllers.reload.record import LAST_RELOADED_FROM, RECORD
 from controllers.reload.sources import SourceKind
@@ -114,17 +113,10 @@ class World:
         self, options: ReloadOptions | None = None
     ) -> AsyncIterator[Manager]:
         """Run a manager with the reload controller, from after its first look on."""
-        async with HttpTransport(self.server.config()) as transport:
-            addresses = ManagerOptions(
-                metrics_bind_address="0", health_probe_bind_address="0", watchdog=None
-            )
-            manager = Manager(transport, options=addresses)
-            setup(manager, options or ReloadOptions())
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(manager.start())
-                await self.settled()
-                yield manager
-                manager.stop()
+        given = options or ReloadOptions()
+        async with managing(self.server.config(), given) as manager:
+            await self.settled()
+            yield manager
 
 
 @pytest.fixture

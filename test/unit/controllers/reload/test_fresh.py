@@ -6,20 +6,19 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 from structlog.testing import capture_logs
 
 from api.apps.v1 import Deployment
 from api.core.v1 import ConfigMap
+from conformance.reloads import managing
 from controller_runtime import (
     Client,
     GroupVersionKind,
     HttpTransport,
     Json,
-    Manager,
-    ManagerOptions,
     RawObject,
     Scheme,
     apply_patch,
@@ -28,7 +27,7 @@ from controller_runtime import (
 )
 from controller_runtime.meta import read_meta
 from controller_runtime.testing.apiserver import ApiServer
-from controllers.reload import setup
+from controller_runtime.testing.clock import LoopClock
 from controllers.reload.options import ReloadOptions
 from controllers.reload.record import RECORD
 from controllers.reload.sources import Source, SourceKind, read_source, reducer
@@ -72,13 +71,6 @@ def test_of_the_owners_the_last_time_of_content_is_kept(
     assert reduced(*owners).written == written
 
 
-class LoopClock:
-    """Wall-clock time that passes with the loop's."""
-
-    def now(self) -> datetime:
-        return NOW + timedelta(seconds=asyncio.get_running_loop().time())
-
-
 class World:
     """A ConfigMap `c` whose content is owned, and Deployments that use it."""
 
@@ -116,17 +108,10 @@ class World:
 
     @asynccontextmanager
     async def manager(self) -> AsyncIterator[None]:
-        async with HttpTransport(self.server.config()) as transport:
-            addresses = ManagerOptions(
-                metrics_bind_address="0", health_probe_bind_address="0", watchdog=None
-            )
-            manager = Manager(transport, options=addresses)
-            setup(manager, ReloadOptions())
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(manager.start())
-                await asyncio.sleep(5)
-                yield
-                manager.stop()
+        given = ReloadOptions()
+        async with managing(self.server.config(), given):
+            await asyncio.sleep(5)
+            yield
 
 
 @pytest.fixture(autouse=True)
@@ -139,7 +124,7 @@ def logs() -> Iterator[None]:
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     async with (
-        ApiServer(clock=LoopClock()) as server,
+        ApiServer(clock=LoopClock(NOW)) as server,
         HttpTransport(server.config()) as transport,
     ):
         yield World(server, Client(transport, scheme=Scheme()))

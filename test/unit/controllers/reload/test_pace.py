@@ -25,6 +25,7 @@ from controller_runtime import (
     merge_patch,
 )
 from controller_runtime.testing.apiserver import ApiServer
+from controller_runtime.testing.clock import LoopClock
 from controllers.reload import setup
 from controllers.reload.options import ReloadOptions
 from controllers.reload.record import RECORD, RELOADED_AT
@@ -36,13 +37,6 @@ AUTO = {"reloader.stakater.com/auto": "true"}
 PAUSE = "reloader.stakater.com/pause"
 PERIOD = "statefulset.reloader.stakater.com/pause-period"
 START = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-class LoopClock:
-    """Wall-clock time that passes as the loop's does."""
-
-    def now(self) -> datetime:
-        return START + timedelta(seconds=asyncio.get_running_loop().time())
 
 
 class World:
@@ -128,7 +122,7 @@ class World:
             addresses = ManagerOptions(
                 metrics_bind_address="0", health_probe_bind_address="0", watchdog=None
             )
-            manager = Manager(transport, options=addresses, clock=LoopClock())
+            manager = Manager(transport, options=addresses, clock=LoopClock(START))
             setup(manager, options or ReloadOptions())
             async with asyncio.TaskGroup() as tasks:
                 running = tasks.create_task(manager.start())

@@ -13,20 +13,19 @@ from structlog.testing import capture_logs
 
 from api.apps.v1 import Deployment
 from api.core.v1 import ConfigMap, PodTemplateSpec
+from conformance.reloads import managing
 from controller_runtime import (
     Client,
     GroupVersionKind,
     HttpTransport,
     Json,
-    Manager,
-    ManagerOptions,
     Meta,
     Patch,
     Scheme,
     merge_patch,
 )
 from controller_runtime.testing.apiserver import ApiServer
-from controllers.reload import setup
+from controller_runtime.testing.clock import LoopClock
 from controllers.reload.annotations import read_policy
 from controllers.reload.options import AnnotationKeys, ReloadOptions
 from controllers.reload.pause import Pausing, pause_of_reload, upkeep
@@ -218,13 +217,6 @@ def test_a_problem_says_which_event_tells_of_it() -> None:
 # --- on an API server ---------------------------------------------------------------
 
 
-class LoopClock:
-    """Wall-clock time that passes with the loop's."""
-
-    def now(self) -> datetime:
-        return NOW + timedelta(seconds=asyncio.get_running_loop().time())
-
-
 class World:
     """An API server with a ConfigMap `c` and Deployments that use it."""
 
@@ -289,17 +281,10 @@ class World:
 
     @asynccontextmanager
     async def manager(self, **options: object) -> AsyncIterator[None]:
-        async with HttpTransport(self.server.config()) as transport:
-            addresses = ManagerOptions(
-                metrics_bind_address="0", health_probe_bind_address="0", watchdog=None
-            )
-            manager = Manager(transport, options=addresses, clock=LoopClock())
-            setup(manager, ReloadOptions(**options))  # type: ignore[arg-type]  # any option
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(manager.start())
-                await passes(seconds=5)
-                yield
-                manager.stop()
+        given = ReloadOptions(**options)  # type: ignore[arg-type]  # any option
+        async with managing(self.server.config(), given, clock=LoopClock(NOW)):
+            await passes(seconds=5)
+            yield
 
 
 async def passes(**span: float) -> None:

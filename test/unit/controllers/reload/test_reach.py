@@ -12,18 +12,17 @@ import pytest
 
 from api.apps.v1 import Deployment
 from api.core.v1 import ConfigMap, Secret
+from conformance.reloads import managing
 from controller_runtime import (
     Client,
     GroupVersionKind,
     HttpTransport,
     Json,
     Manager,
-    ManagerOptions,
     Scheme,
     merge_patch,
 )
 from controller_runtime.testing.apiserver import ApiServer, Resource
-from controllers.reload import setup
 from controllers.reload.options import ExtraReference, ReloadOptions
 from controllers.reload.record import RECORD
 from controllers.reload.workloads import ExtraWorkload
@@ -129,17 +128,10 @@ class World:
         self, options: ReloadOptions | None = None
     ) -> AsyncIterator[Manager]:
         """Run a manager with the reload controller, from after its first look on."""
-        async with HttpTransport(self.server.config()) as transport:
-            addresses = ManagerOptions(
-                metrics_bind_address="0", health_probe_bind_address="0", watchdog=None
-            )
-            manager = Manager(transport, options=addresses)
-            setup(manager, options or ReloadOptions())
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(manager.start())
-                await self.settled()
-                yield manager
-                manager.stop()
+        given = options or ReloadOptions()
+        async with managing(self.server.config(), given) as manager:
+            await self.settled()
+            yield manager
 
 
 def _encoded(data: dict[str, str]) -> dict[str, str]:

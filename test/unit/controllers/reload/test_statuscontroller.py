@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 from api.apps.v1 import Deployment
 from api.core.v1 import Secret
 from api.reload.v1alpha1 import ReloaderConfig
+from conformance.reloads import managing
 from controller_runtime import (
     Client,
     GroupVersionKind,
@@ -24,13 +25,11 @@ from controller_runtime import (
     Json,
     KubeObject,
     Manager,
-    ManagerOptions,
     Scheme,
     merge_patch,
 )
 from controller_runtime.testing.apiserver import ApiServer, Resource
 from controller_runtime.testing.apiserver.faults import Target
-from controllers.reload import setup
 from controllers.reload.digest import secret_digest
 from controllers.reload.hashing import Hashing
 from controllers.reload.options import ReloadOptions
@@ -120,17 +119,10 @@ class World:
 
     @asynccontextmanager
     async def manager(self, **options: object) -> AsyncIterator[Manager]:
-        async with HttpTransport(self.server.config()) as transport:
-            addresses = ManagerOptions(
-                metrics_bind_address="0", health_probe_bind_address="0", watchdog=None
-            )
-            manager = Manager(transport, options=addresses)
-            setup(manager, ReloadOptions(**options))  # type: ignore[arg-type]  # any option
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(manager.start())
-                await self.settled()
-                yield manager
-                manager.stop()
+        given = ReloadOptions(**options)  # type: ignore[arg-type]  # any option
+        async with managing(self.server.config(), given) as manager:
+            await self.settled()
+            yield manager
 
 
 @pytest.fixture
