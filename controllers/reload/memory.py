@@ -19,33 +19,58 @@ A record that was never seen before is believed: another process has written it.
 a version counts only if it is later than the last write keeps a cache that lags from
 teaching what is past.
 
-It is one short text for a workload, mostly; lost with the process, which ends with
-the Lease. After a rollback while nobody looked there is one reload too many: nothing
-that the workload carries tells it from a change, and in doubt a workload reloads.
+For each workload that is the last record, which the cache has as well and which is not
+kept twice, and eight bytes for each before it. It is lost with the process, which ends
+with the Lease. After a rollback while nobody looked there is one reload too many:
+nothing that the workload carries tells it from a change, and in doubt a workload
+reloads.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from hashlib import blake2b
+
+import msgspec
 
 from controllers.reload.workloads import Workload, WorkloadKey
 
-_TEXTS_MAX = 11
-"""Records that are kept for a workload: as many as a Deployment keeps templates, by
-default, and the present one."""
+_PAST_MAX = 10
+"""Records before the last that are known of a workload: with it, as many as a
+Deployment keeps templates, by default, and the present one."""
+
+_WIDTH = 8
+"""Bytes of the hash of one: they need only be told from others of the same workload."""
 
 
-class _Known(NamedTuple):
+class _Known(msgspec.Struct, frozen=True, gc=False):
     uid: str
     version: tuple[int, str]
     """That it is known of, or since which it is in doubt."""
 
-    texts: tuple[str, ...] = ()
-    """Records that were true, oldest first, no two neighbours alike."""
+    latest: str | None = None
+    """The record that was true last."""
+
+    past: bytes = b""
+    """Hashes of those that were true before it, oldest first."""
 
     is_sure: bool = True
+
+    def then(self, text: str, version: tuple[int, str]) -> _Known:
+        """Return what is known once a record was true."""
+        past = self.past
+        if self.latest not in {None, text}:
+            past = (past + _hash(self.latest or ""))[-_PAST_MAX * _WIDTH :]
+        return _Known(self.uid, version, text, past)
+
+    def is_past(self, text: str) -> bool:
+        """Tell whether a record was true before the last."""
+        if not self.past:
+            return False
+        sought = _hash(text)
+        places = range(0, len(self.past), _WIDTH)
+        return any(self.past[at : at + _WIDTH] == sought for at in places)
 
 
 class Memory:
@@ -67,13 +92,12 @@ class Memory:
                 at that of `workload`.
         """
         seen = _order(version or workload.meta.resource_version)
-        known = self._of(workload)
-        if known is not None and seen <= known.version:
-            return  # a cache that lags, or nothing new
-        texts = () if known is None else known.texts
-        if texts[-1:] != (text,):
-            texts = (*texts, text)[-_TEXTS_MAX:]
-        self._known[workload.key] = _Known(workload.meta.uid, seen, texts)
+        known = self._of(workload) or _Known(workload.meta.uid, _BEFORE_ALL)
+        is_known = known.is_sure and (seen, text) == (known.version, known.latest)
+        if seen <= known.version and not is_known:
+            return  # a cache that lags
+        # Also what is known: the text that the cache has takes the place of our own.
+        self._known[workload.key] = known.then(text, seen)
 
     def doubt(self, workload: Workload) -> Callable[[], None]:
         """Note that a write of a workload begins, whose answer may be lost.
@@ -82,22 +106,19 @@ class Memory:
             Takes that back: to be called if the write was surely not made.
         """
         known = self._of(workload)
-        texts = () if known is None else known.texts
-        version = _order(workload.meta.resource_version)
-        if known is not None:
-            version = max(version, known.version)
-        self._known[workload.key] = _Known(
-            workload.meta.uid, version, texts, is_sure=False
+        base = known or _Known(workload.meta.uid, _BEFORE_ALL)
+        version = max(_order(workload.meta.resource_version), base.version)
+        self._known[workload.key] = msgspec.structs.replace(
+            base, version=version, is_sure=False
         )
         return partial(self._restore, workload.key, known)
 
     def overrides(self, workload: Workload, text: str) -> str | None:
         """Return the record that is true, if `text`, which a workload has, is older."""
         known = self._of(workload)
-        if known is None or not known.is_sure or text not in known.texts[:-1]:
+        if known is None or not known.is_sure or text == known.latest:
             return None
-        latest = known.texts[-1]
-        return None if text == latest else latest
+        return known.latest if known.is_past(text) else None
 
     def forget(self, key: WorkloadKey) -> None:
         """Let go of a workload that is no more."""
@@ -114,5 +135,12 @@ class Memory:
         return known if known is not None and known.uid == workload.meta.uid else None
 
 
+_BEFORE_ALL = (-1, "")
+
+
 def _order(version: str) -> tuple[int, str]:
     return len(version), version  # numbers, of any length
+
+
+def _hash(text: str) -> bytes:
+    return blake2b(text.encode(), digest_size=_WIDTH).digest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
@@ -99,6 +100,30 @@ def test_what_is_kept_is_bounded_and_let_go_of() -> None:
 
     memory.forget(WEB)
     assert len(memory) == 0
+
+
+def test_a_record_that_the_cache_has_too_is_kept_once() -> None:
+    memory = knowing("a")
+    memory.learn(at(1), "written", "2")
+    seen = "".join(["writ", "ten"])
+    memory.learn(at(2), seen)
+
+    assert memory.overrides(at(3), "a") is seen
+
+
+def test_of_records_before_the_last_no_text_is_kept() -> None:
+    size, rounds = 50_000, 10
+    memory = Memory()
+    tracemalloc.start()
+    try:
+        for version in range(1, rounds + 1):
+            memory.learn(at(version), str(version) * size)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert memory.overrides(at(99), "1" * size) == str(rounds) * size
+    assert kept < 2.5 * size
 
 
 # --- on an API server ---------------------------------------------------------------
