@@ -151,6 +151,11 @@ class ReflectorOptions:
         return self.transform not in {None, strip_managed_fields}
 
     @property
+    def reduces(self) -> bool:
+        """What comes may be far larger than what is kept of it."""
+        return self.transform is not None and self.keeps_less
+
+    @property
     def selectors(self) -> dict[str, str]:
         """The selectors that there are, as the query has them."""
         both = {
@@ -241,7 +246,10 @@ class Reflector:
         self._server = self._questions(
             namespace=options.namespace, selectors=options.selectors
         )
-        self._stepper = self._new_stepper(options.watch)
+        watch = options.watch
+        if watch.paged_fill is None:
+            watch = replace(watch, paged_fill=not options.reduces)
+        self._stepper = self._new_stepper(watch)
 
     async def synced(self) -> None:
         """Wait for the first list.

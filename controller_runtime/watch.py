@@ -30,8 +30,9 @@ Watching is asked for again and again, and every refusal but the first leads to 
 `listed` leads there at once, for who cannot wait.
 
 Dashes are for servers without streams, for `WatchOptions.watch_list` off, and for the
-first fill from servers that have pages in memory: a page of thousands of objects costs
-them less than half of what as many events do. Those pages are of the newest version,
+first fill from servers that have pages in memory, for those who keep objects whole
+(`WatchOptions.paged_fill`): a page of thousands of objects costs the server less than
+half of what as many events do. Those pages are of the newest version,
 as a stream would be, and grow with the bytes that they may have. What a server can do
 is found out once and kept in `ServerTraits`, which the reflectors of one server share.
 
@@ -128,10 +129,12 @@ class WatchOptions:
     """A watch that says nothing and ends sooner than this, in seconds, counts as a
     failure: a proxy that accepts and closes would otherwise be asked in a loop."""
 
-    paged_fill: bool = True
+    paged_fill: bool | None = None
     """The first time, take all objects in pages of the newest version, where the server
     has them in memory: to stream them costs it twice as much. Pages are as large as
-    they may be and bounded in bytes."""
+    they may be, and two of them are held at a time. By default who keeps of an object
+    what came of it is filled so, and who keeps less of it by a stream, in which there
+    is one object at a time, however large those are that are left out."""
 
     watch_list: bool = True
     """Take all objects as a stream where the server can: neither side then holds them
@@ -314,7 +317,7 @@ class Stepper:
         return Streaming(WatchList(memory.last_version, self._timeout(), patience))
 
     def _fills_by_pages(self) -> bool:
-        return self._options.paged_fill and self._server.serves_pages
+        return self._options.paged_fill is not False and self._server.serves_pages
 
     def _newest(self) -> Streaming | Listing:
         """Ask for everything when the version that we know is of no use."""

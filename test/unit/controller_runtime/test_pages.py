@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import tracemalloc
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 
@@ -25,7 +26,8 @@ from controller_runtime.question import PAGE_BYTES, Failed, List, Page
 from controller_runtime.reflector import Reflector, ReflectorOptions
 from controller_runtime.testing.apiserver import ApiServer
 from controller_runtime.transport import HttpTransport, Response, Transport
-from controller_runtime.wire import Transform
+from controller_runtime.watch import WatchOptions
+from controller_runtime.wire import INITIAL_EVENTS_END, Transform, strip_managed_fields
 
 CONFIG_MAP = GroupVersionKind("", "v1", "ConfigMap")
 NOTHING: Mapping[str, str] = {}
@@ -239,12 +241,14 @@ async def test_a_list_that_is_cancelled_leaves_no_question_behind() -> None:
     assert asyncio.all_tasks() == others
 
 
-def reflecting(transport: Transport) -> Reflector:
+def reflecting(
+    transport: Transport, options: ReflectorOptions | None = None
+) -> Reflector:
     return Reflector(
         transport,
         Discovery(transport),
         CONFIG_MAP,
-        options=ReflectorOptions(),
+        options=options or ReflectorOptions(),
         randomness=random.Random(1),  # noqa: S311 - jitter
     )
 
@@ -404,6 +408,69 @@ async def test_servers_with_pages_in_memory_are_asked_for_them_and_others_stream
     assert ("sendInitialEvents" in book.watched[0]) == (not lists)
 
 
+def names_only(raw: bytes) -> bytes:
+    name = json.loads(raw)["metadata"]["name"]
+    return json.dumps({"metadata": {"name": name}}).encode()
+
+
+@pytest.mark.parametrize(
+    ("options", "lists"),
+    [
+        pytest.param(ReflectorOptions(), 1, id="whole"),
+        pytest.param(
+            ReflectorOptions(transform=strip_managed_fields), 1, id="nearly whole"
+        ),
+        pytest.param(
+            ReflectorOptions(transform=names_only, is_partial=False), 1, id="not less"
+        ),
+        pytest.param(ReflectorOptions(metadata_only=True), 1, id="less is sent"),
+        pytest.param(ReflectorOptions(transform=names_only), 0, id="less"),
+        pytest.param(
+            ReflectorOptions(transform=names_only, watch=WatchOptions(paged_fill=True)),
+            1,
+            id="less, in pages",
+        ),
+        pytest.param(
+            ReflectorOptions(watch=WatchOptions(paged_fill=False)), 0, id="streamed"
+        ),
+    ],
+)
+async def test_who_keeps_less_than_what_comes_streams_unless_told_otherwise(
+    options: ReflectorOptions, lists: int
+) -> None:
+    book = Book(["a"])
+
+    async with running(reflecting(book, options)):
+        await asyncio.sleep(1)
+
+    assert len(book.asked) == lists
+    assert ("sendInitialEvents" in book.watched[0]) == (not lists)
+
+
+async def test_what_is_left_out_of_a_stream_is_held_one_object_at_a_time() -> None:
+    book, count, size = Book(), 100, 200_000
+    book.news = asyncio.Queue(maxsize=1)
+    reflector = reflecting(book, ReflectorOptions(transform=names_only))
+
+    async def tell() -> None:
+        for number in range(count):
+            object_ = named(f"o-{number}", resourceVersion="10") | {"data": "x" * size}
+            await book.news.put(line("ADDED", object_))
+        await book.news.put(line("BOOKMARK", end_of_initial_events("10")))
+
+    tracemalloc.start()
+    try:
+        async with running(reflector):
+            await tell()
+            await reflector.synced()
+            _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert len(reflector.store) == count
+    assert peak < count * size / 4
+
+
 async def test_a_server_that_was_away_at_first_is_asked_for_pages_when_it_is_back() -> (
     None
 ):
@@ -460,3 +527,13 @@ async def test_what_changes_between_pages_comes_after_them() -> None:
 def named(name: str, **metadata: str) -> dict[str, object]:
     head = {"apiVersion": "v1", "kind": "ConfigMap"}
     return {**head, "metadata": {"name": name, **metadata}}
+
+
+def end_of_initial_events(version: str) -> dict[str, object]:
+    annotations = {INITIAL_EVENTS_END: "true"}
+    metadata = {"resourceVersion": version, "annotations": annotations}
+    return named("") | {"metadata": metadata}
+
+
+def line(type_: str, object_: Mapping[str, object]) -> bytes:
+    return json.dumps({"type": type_, "object": object_}).encode() + b"\n"
