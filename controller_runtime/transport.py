@@ -307,7 +307,8 @@ class HttpTransport:
 
     async def _connect(self, issued: ClientCertificate | None) -> Sessions:
         context: ssl.SSLContext | bool = True
-        if self.config.server.startswith("https:"):
+        hops = (self.config.server, self.config.proxy_url or "")
+        if any(hop.lower().startswith("https:") for hop in hops):
             context = await asyncio.to_thread(self.config.tls, issued)
         return Sessions.to(self.config, context)
 

@@ -28,6 +28,9 @@ if __name__ == "__main__":
     # Nothing that is imported is garbage, and to find that out is a fifth of the time
     # that imports take. `_sentence_on_error` takes it back.
     gc.disable()
+    from controllers.lean import import_lean
+
+    import_lean()
 
 import typer
 

@@ -16,7 +16,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -496,6 +495,8 @@ def load(flags: Values, environ: Mapping[str, str], file: Path | None) -> Settin
 
 
 def _from_file(file: Path) -> Values:
+    import yaml  # noqa: PLC0415 - most have no such file
+
     try:
         content = yaml.safe_load(file.read_text())
     except OSError as error:

@@ -20,14 +20,11 @@ Whatever the API server would refuse is refused here if it can be known, with th
 of the field and what to do (`SchemaError`). Every trait with its marker: docs/crds.md.
 """
 
-from controller_runtime.schema.crd import crd_for, crds_for
-from controller_runtime.schema.files import (
-    drift,
-    models_in,
-    render,
-    render_reference,
-    write,
-)
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from controller_runtime.schema.markers import (
     Default,
     EmbeddedResource,
@@ -51,7 +48,6 @@ from controller_runtime.schema.options import (
     Scale,
     WebhookConversion,
 )
-from controller_runtime.schema.reference import reference_of
 from controller_runtime.schema.rules import (
     at_least_one_of,
     at_most_one_of,
@@ -59,7 +55,18 @@ from controller_runtime.schema.rules import (
     exactly_one_of,
     immutable,
 )
-from controller_runtime.schema.validation import problems
+
+if TYPE_CHECKING:
+    from controller_runtime.schema.crd import crd_for, crds_for
+    from controller_runtime.schema.files import (
+        drift,
+        models_in,
+        render,
+        render_reference,
+        write,
+    )
+    from controller_runtime.schema.reference import reference_of
+    from controller_runtime.schema.validation import problems
 
 __all__ = [
     "AGE",
@@ -96,3 +103,23 @@ __all__ = [
     "render_reference",
     "write",
 ]
+
+_TOOLS = {
+    "crd_for": "crd",
+    "crds_for": "crd",
+    "drift": "files",
+    "models_in": "files",
+    "problems": "validation",
+    "reference_of": "reference",
+    "render": "files",
+    "render_reference": "files",
+    "write": "files",
+}
+"""What makes CRDs of models, and its module: imported when it is asked for, since
+nothing that runs needs it."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in _TOOLS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_TOOLS[name]}"), name)

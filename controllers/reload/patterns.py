@@ -10,8 +10,6 @@ once is not worked out again.
 
 from __future__ import annotations
 
-import re2  # type: ignore[import-untyped]  # ships no types
-
 PATTERN_MAX = 1024
 """Longest pattern in characters; names of objects have at most 253."""
 
@@ -40,6 +38,9 @@ class Pattern:
         """
         if len(text) > PATTERN_MAX:
             raise _refusal(text, f"is longer than {PATTERN_MAX} characters")
+        # Most clusters have no pattern, and it is 1.5 MB; it ships no types.
+        import re2  # type: ignore[import-untyped]  # noqa: PLC0415
+
         options = re2.Options()
         options.log_errors = False  # RE2 would print them to stderr
         options.max_mem = _MEMORY

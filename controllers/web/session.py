@@ -201,8 +201,10 @@ class Http:
     async def _send(self, request: Request) -> aiohttp.ClientResponse:
         origin = origin_of(request.url)
         _refuse_literal(request, origin)
-        context = await self._context(request.tls) if origin.scheme == "https" else True
         login, proxy = request.login, request.proxy
+        hops = (request.url, proxy.url if proxy is not None else "")
+        is_secret = any(hop.lower().startswith("https:") for hop in hops)
+        context = await self._context(request.tls) if is_secret else True
         headers = {
             **request.headers,
             "Accept-Encoding": "gzip" if request.compressed else "identity",
