@@ -65,7 +65,11 @@ def cases(given: argparse.Namespace) -> Mapping[str, Case]:
             for it in shapes()
             if it.name in {"S1", "S7"}
         },
-        "secrets": lambda bench: bench.secrets(given.secrets),
+        "secrets": lambda it: it.unused("Secret", given.unused, 12 << 10, rounds),
+        "config-maps": lambda it: it.unused(
+            "ConfigMap", given.unused, 12 << 10, rounds
+        ),
+        "large": lambda it: it.unused("Secret", given.unused // 100, 900 << 10, rounds),
         "many": lambda bench: bench.many(given.objects, rounds),
     }
 
@@ -128,7 +132,9 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--changes", type=int, default=20, help="single changes")
     parser.add_argument("--objects", type=int, default=10_000, help="of `many`")
-    parser.add_argument("--secrets", type=int, default=3_000)
+    parser.add_argument(
+        "--unused", type=int, default=3_000, help="sources that nobody uses"
+    )
     parser.add_argument(
         "--only", type=lambda value: value.split(","), default=[], help="cases, by name"
     )

@@ -158,18 +158,23 @@ class Bench:
             self.note(recorded.DOWN, "s", last - manager.began)
             self.note(recorded.DOWN_ROLLOUTS, "", self._rollouts(users))
 
-    async def secrets(self, count: int, size: int = 12 << 10) -> None:
-        """Hold many Secrets that nobody uses."""
-        async with self._manager() as manager:
-            await asyncio.sleep(_REST)
-            idle = manager.resident
-        await self.cluster.make_namespace("many-secrets")
+    async def unused(self, kind: str, count: int, size: int, rounds: int) -> None:
+        """Hold many sources that nobody uses."""
+        idle = []
+        for _ in range(rounds):
+            async with self._manager() as manager:
+                await asyncio.sleep(_REST)
+                idle.append(manager.resident)
+        await self.cluster.make_namespace("unused")
         await self.cluster.create_sources(
-            [Source("many-secrets", f"s-{n}", "Secret", size) for n in range(count)]
+            [Source("unused", f"source-{n}", kind, size) for n in range(count)]
         )
-        async with self._manager() as manager:
-            await asyncio.sleep(_REST)
-            self.note(recorded.SECRETS, "MB", manager.resident - idle, count)
+        rest, highest = recorded.unused(kind, size)
+        for before in idle:
+            async with self._manager() as manager:
+                await asyncio.sleep(_REST)
+                self.note(rest, "MB", manager.resident - before, count)
+                self.note(highest, "MB", manager.highest - before, count)
 
     async def many(self, count: int, rounds: int) -> None:
         """Start with many workloads, each with a source of its own."""

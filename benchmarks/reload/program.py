@@ -49,6 +49,13 @@ class Running:
         return int(statm.split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
     @property
+    def highest(self) -> float:
+        """MB that were ever resident, also before it was ready."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
+        kilobytes = status.partition("VmHWM:")[2].split()[0]
+        return int(kilobytes) * 1024 / 1e6
+
+    @property
     def cpu(self) -> float:
         """Seconds of processor so far."""
         stat = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="ascii")
