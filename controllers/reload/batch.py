@@ -3,18 +3,24 @@
 A pod template of a Job cannot change. So a CronJob runs an additional Job with what is
 new, and a Job that is at work is deleted and created again. Both as stakater/Reloader
 does it (`internal/pkg/callbacks`), but for what is suspended or has ended.
+
+What a CronJob runs is named after its last reload, so that between two of them there is
+one run, however often and by whomever it is tried; and it carries the record that the
+CronJob gets next, for whoever finds it there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from hashlib import sha256
+from typing import NamedTuple
 
 from api.batch.v1 import CronJob, Job
 from controller_runtime import Json
 from controllers.reload.patches import mark, notes
 from controllers.reload.plan import Plan
+from controllers.reload.record import RECORD, RELOADED_AT, parse_record
 from controllers.reload.workloads import Workload
 
 _INSTANTIATE = "cronjob.kubernetes.io/instantiate"
@@ -30,6 +36,21 @@ _MADE_BY_THE_SERVER = (
     "job-name",
 )
 """Labels that tie pods to one Job, and would tie those of the next to the last."""
+
+
+class Run(NamedTuple):
+    """A Job that a CronJob has run for changes."""
+
+    name: str
+    record: Mapping[str, str]
+    """What the CronJob runs with since then."""
+
+    at: datetime
+
+    def covers(self, plan: Plan, namespace: str) -> bool:
+        """Tell whether it ran for all changes of a plan."""
+        names = (marker.source.recorded_in(namespace) for marker in plan.markers)
+        return all(self.record.get(name) == plan.record[name] for name in names)
 
 
 def is_suspended(cron_job: Workload) -> bool:
@@ -53,15 +74,13 @@ def idle_reason(job: Workload, *, again: bool) -> str:
 
 
 def run_of(cron_job: Workload, plan: Plan, *, now: datetime) -> Json:
-    """Make the Job that a CronJob runs for a change.
-
-    Its name says which change, so that it is created once, however often that is tried.
-    """
+    """Make the Job that a CronJob runs for a change; `read_run` reads it."""
     uid, name = cron_job.meta.uid, cron_job.key.name
     template: Json = cron_job.document()["spec"]["jobTemplate"]
     mark(template["spec"]["template"], plan, now)
     metadata = template.get("metadata") or {}
-    digits = sha256(f"{uid} {plan.change}".encode()).hexdigest()[:10]
+    after = cron_job.meta.annotations.get(RELOADED_AT, "")
+    digits = sha256(f"{uid} {after}".encode()).hexdigest()[:10]
     return {
         "apiVersion": Job.gvk.api_version,
         "kind": Job.gvk.kind,
@@ -72,6 +91,7 @@ def run_of(cron_job: Workload, plan: Plan, *, now: datetime) -> Json:
             "annotations": {
                 **(metadata.get("annotations") or {}),
                 _INSTANTIATE: "manual",
+                **notes(plan, now),
             },
             "ownerReferences": [
                 {
@@ -85,6 +105,22 @@ def run_of(cron_job: Workload, plan: Plan, *, now: datetime) -> Json:
         },
         "spec": template["spec"],
     }
+
+
+def read_run(job: Json, cron_job: Workload) -> Run | None:
+    """Read what `run_of` has made for a CronJob; `None` if it is another Job."""
+    metadata = job["metadata"]
+    annotations = metadata.get("annotations") or {}
+    owners = metadata.get("ownerReferences") or ()
+    record = parse_record(annotations.get(RECORD, ""))
+    try:
+        at = datetime.fromisoformat(annotations.get(RELOADED_AT, ""))
+    except ValueError:
+        return None
+    is_its = any(owner["uid"] == cron_job.meta.uid for owner in owners)
+    if not is_its or record is None or at.tzinfo is None:
+        return None
+    return Run(metadata["name"], record, at)
 
 
 def started_anew(job: Workload, plan: Plan, *, now: datetime) -> Json:

@@ -187,14 +187,25 @@ class Ledger:
             ApiError: The server does not say.
         """
         _, namespace, name = owed.workload.key
+        job = await self.job(namespace, name)
+        return (
+            job is not None
+            and job["metadata"]["uid"] == owed.workload.meta.uid
+            and "deletionTimestamp" not in job["metadata"]
+        )
+
+    async def job(self, namespace: str, name: str) -> Json | None:
+        """Return what the server has under the name of a Job.
+
+        It lists the one of that name: to get it would be a permission more.
+
+        Raises:
+            ApiError: The server does not say.
+        """
         found = await self._client.list(
             Job.gvk, namespace, field_selector=f"metadata.name={name}"
         )
-        return any(
-            job["metadata"]["uid"] == owed.workload.meta.uid
-            and "deletionTimestamp" not in job["metadata"]
-            for job in found.items
-        )
+        return next(iter(found.items), None)
 
     async def recall(self, namespaces: Iterable[str]) -> list[Owed]:
         """List what others have left.

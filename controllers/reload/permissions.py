@@ -29,7 +29,7 @@ def permissions(options: ReloadOptions) -> Iterator[Permission]:
         notes = ("list", "create", "delete")
         yield Permission(ControllerRevision, notes, namespaces=where)
     elif CronJob.gvk.kind not in options.ignored_workloads:
-        yield Permission(Job, ("create",), namespaces=where)
+        yield Permission(Job, ("list", "create"), namespaces=where)
     yield Permission(ReloaderConfig, ("list", "watch"), namespaces=where)
     for optional in optional_workloads(options).values():
         yield Permission(optional, ("list", "watch", "patch"), namespaces=where)

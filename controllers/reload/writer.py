@@ -6,7 +6,9 @@
     Job         delete it, and create it again
 
 All but the last are one request that takes effect, safe to repeat: patches name the
-version that they are for, and the Job of a CronJob the change that it is for.
+version that they are for, and the Job of a CronJob the reload that it comes after. If
+there is one of that name, another process has run it and could not write its record:
+that is done now, and the look that follows finds what has changed since, if anything.
 
 A Job is gone between its two requests. What is to be created is kept here until it is
 there, whatever fails, and in the `ledger`, for when this process dies before.
@@ -15,8 +17,6 @@ there, whatever fails, and in the `ledger`, for when this process dies before.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from datetime import datetime
 from functools import partial
 from typing import Protocol
 
@@ -28,11 +28,19 @@ from controller_runtime import (
     Client,
     Clock,
     ConflictError,
+    ForbiddenError,
     NotFoundError,
     Patch,
     ServerError,
 )
-from controllers.reload.batch import idle_reason, is_suspended, run_of, started_anew
+from controllers.reload.batch import (
+    Run,
+    idle_reason,
+    is_suspended,
+    read_run,
+    run_of,
+    started_anew,
+)
 from controllers.reload.ledger import Ledger, Owed, owe
 from controllers.reload.memory import Memory
 from controllers.reload.news import Outcome, Topic
@@ -137,7 +145,9 @@ class Writer:
         self._ledger = Ledger(client) if ledger is None else ledger
         self._owed: dict[WorkloadKey, Owed] = {}
         self._done: dict[WorkloadKey, str] = {}
-        """Changes that were acted on, and are not in the record yet."""
+        """Changes that a webhook was told of, and are not in the record yet."""
+        self._runs: dict[WorkloadKey, Run] = {}
+        """What CronJobs have run last."""
 
     def seen(self, workload: Workload) -> Workload:
         """Return a workload as it is to be compared."""
@@ -242,19 +252,19 @@ class Writer:
     async def _reload_cron_job(
         self, workload: Workload, policy: ReloadPolicy, plan: Plan
     ) -> Outcome:
-        outcome, now, reloaded = RELOADED, self._clock.now(), None
         if is_suspended(workload):
             outcome = skipped("it is suspended")
         elif policy.cronjob is CronJobStrategy.IGNORE:
             outcome = skipped("its next run reads what is new")
         elif policy.cronjob is CronJobStrategy.PATCH:
-            await self._write(workload, patch_for(workload, plan, now=now), plan)
-            return outcome
+            patch = patch_for(workload, plan, now=self._clock.now())
+            await self._write(workload, patch, plan)
+            return RELOADED
         else:
-            reloaded = now
-            await self._once(workload, plan, partial(self._run, workload, plan, now))
-        record = record_patch(workload, plan, reloaded=reloaded)
-        await self._write(workload, record, plan)
+            run = await self._run(workload, plan)
+            await self._record_run(workload, plan, run)
+            return RELOADED
+        await self._write(workload, record_patch(workload, plan), plan)
         return outcome
 
     async def _once(
@@ -265,11 +275,42 @@ class Writer:
             await act()
             self._done[workload.key] = plan.change
 
-    async def _run(self, cron_job: Workload, plan: Plan, now: datetime) -> None:
-        # It exists if another process was here, and could not write the record.
-        with suppress(AlreadyExistsError):
-            run = run_of(cron_job, plan, now=now)
-            await self._client.create(run, field_owner=_FIELD_MANAGER)
+    async def _run(self, cron_job: Workload, plan: Plan) -> Run:
+        """Run a CronJob, unless that was done since the reload that it tells of."""
+        now = self._clock.now()
+        job = run_of(cron_job, plan, now=now)
+        run = Run(job["metadata"]["name"], plan.record, now)
+        known = self._runs.get(cron_job.key)
+        if known is not None and known.name == run.name:
+            return known  # and perhaps it is over, and cleaned up
+        try:
+            await self._client.create(job, field_owner=_FIELD_MANAGER)
+        except AlreadyExistsError:
+            run = await self._run_before(cron_job, run.name) or run
+        self._runs[cron_job.key] = run
+        return run
+
+    async def _run_before(self, cron_job: Workload, name: str) -> Run | None:
+        """Read the run of a process that could not write the record."""
+        try:
+            job = await self._ledger.job(cron_job.key.namespace, name)
+        except ForbiddenError:
+            return None
+        return None if job is None else read_run(job, cron_job)
+
+    async def _record_run(self, cron_job: Workload, plan: Plan, run: Run) -> None:
+        """Write what a CronJob has run with.
+
+        Raises:
+            ConflictError: It ran before the changes of the plan, which are left to the
+                next look; or it is not the version that the plan is for.
+        """
+        ran = Plan({**(read_record(cron_job) or {}), **run.record})
+        await self._write(cron_job, record_patch(cron_job, ran, reloaded=run.at), ran)
+        if run.covers(plan, cron_job.key.namespace):
+            return
+        text = f"{cron_job.key} has run as {run.name} for an earlier change"
+        raise ConflictError(f"{text}: what changed since is compared anew", status=409)
 
     async def _reload_job(self, workload: Workload, plan: Plan) -> Outcome:
         if why := idle_reason(workload, again=self._again):
@@ -297,6 +338,7 @@ class Writer:
     def forget(self, key: WorkloadKey) -> None:
         """Let go of a workload that is no more."""
         self._done.pop(key, None)
+        self._runs.pop(key, None)
 
     async def _pay(self, owed: Owed) -> bool:
         """Create a Job that is owed; return whether it was not there already."""

@@ -9,7 +9,14 @@ import pytest
 
 from controller_runtime import Json, RawObject
 from controller_runtime.meta import read_meta
-from controllers.reload.batch import idle_reason, is_suspended, run_of, started_anew
+from controllers.reload.batch import (
+    Run,
+    idle_reason,
+    is_suspended,
+    read_run,
+    run_of,
+    started_anew,
+)
 from controllers.reload.options import Strategy
 from controllers.reload.plan import Marker, Plan
 from controllers.reload.record import LAST_RELOADED_FROM, RECORD, RELOADED_AT
@@ -78,6 +85,8 @@ def test_a_cron_job_runs_a_job_of_its_own_with_the_marker() -> None:
     assert metadata["annotations"] == {
         "a": "1",
         "cronjob.kubernetes.io/instantiate": "manual",
+        RECORD: '{"cm/c":"new"}',
+        RELOADED_AT: "2026-11-21T12:00:00.000Z",
     }
     (owner,) = metadata["ownerReferences"]
     assert (owner["kind"], owner["uid"], owner["controller"]) == ("CronJob", "u", True)
@@ -87,12 +96,41 @@ def test_a_cron_job_runs_a_job_of_its_own_with_the_marker() -> None:
     assert "env" not in proxy
 
 
-def test_a_run_has_a_name_for_each_change_and_one_alone() -> None:
-    first, again = (run_of(cron_job(), PLAN, now=NOW) for _ in range(2))
-    other = run_of(cron_job(), PLAN._replace(change="2"), now=NOW)
+def test_a_run_has_one_name_until_a_reload_is_on_record() -> None:
+    first = run_of(cron_job(), PLAN, now=NOW)
+    again = run_of(cron_job(), PLAN._replace(change="2"), now=NOW)
+    reloaded = cron_job()
+    reloaded.meta.annotations[RELOADED_AT] = "2026-11-21T12:00:00.000Z"
+    other = run_of(reloaded, PLAN, now=NOW)
 
     assert first["metadata"]["name"] == again["metadata"]["name"]
     assert first["metadata"]["name"] != other["metadata"]["name"]
+
+
+def test_a_run_tells_what_the_cron_job_runs_with_since_then() -> None:
+    made = run_of(cron_job(), PLAN, now=NOW)
+
+    run = read_run(made, cron_job())
+
+    assert run == Run(made["metadata"]["name"], {"cm/c": "new"}, NOW)
+    assert run.covers(PLAN, "shop")
+    assert not run.covers(PLAN._replace(record={"cm/c": "newer"}), "shop")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("ownerReferences", []),
+        ("annotations", {RECORD: "{}"}),
+        ("annotations", {RECORD: "{}", RELOADED_AT: "2026-11-21T12:00:00"}),
+        ("annotations", {RELOADED_AT: "2026-11-21T12:00:00Z"}),
+    ],
+)
+def test_another_job_is_not_read_as_a_run(field: str, value: object) -> None:
+    made = run_of(cron_job(), PLAN, now=NOW)
+    made["metadata"][field] = value
+
+    assert read_run(made, cron_job()) is None
 
 
 def test_a_run_of_a_cron_job_with_a_long_name_has_a_name_that_fits() -> None:
