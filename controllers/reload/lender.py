@@ -52,7 +52,8 @@ class Lender:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._asked: dict[WorkloadKey, None] = {}
+        self._asked: dict[WorkloadKey, RawObject] = {}
+        """What is to be read → what the cache has of it; what is read is as new."""
         self._lent: dict[WorkloadKey, RawObject] = {}
         self._wake = asyncio.Event()
         self.told: Callable[[WorkloadKey], None] = lambda _: None
@@ -71,7 +72,7 @@ class Lender:
         entry = self._lent.get(key)
         if entry is not None and not _is_older(entry, bare):
             return entry
-        self._asked[key] = None
+        self._asked[key] = bare
         self._wake.set()
         return None
 
@@ -93,12 +94,14 @@ class Lender:
         return {(key.gvk, key.namespace) for key in self._asked}
 
     async def _read(self, gvk: GroupVersionKind, namespace: str) -> None:
-        wanted = [
-            key for key in self._asked if key.gvk == gvk and key.namespace == namespace
-        ]
+        wanted = {
+            key: bare
+            for key, bare in self._asked.items()
+            if key.gvk == gvk and key.namespace == namespace
+        }
         try:
-            async for document in self._documents(gvk, namespace, wanted):
-                self._take(gvk, document)
+            async for document in self._documents(gvk, namespace, tuple(wanted)):
+                wanted.pop(self._take(gvk, document), None)
         except _TROUBLE as error:
             log.warning(
                 "workloads cannot be read; they do not reload until they can",
@@ -109,11 +112,12 @@ class Lender:
             )
             asyncio.get_running_loop().call_later(AGAIN, self._wake.set)
             return
-        for key in wanted:  # what was not there is gone
-            self._asked.pop(key, None)
+        for key, bare in wanted.items():  # what was not there is gone
+            if self._asked.get(key) is bare:
+                del self._asked[key]
 
     async def _documents(
-        self, gvk: GroupVersionKind, namespace: str, wanted: list[WorkloadKey]
+        self, gvk: GroupVersionKind, namespace: str, wanted: tuple[WorkloadKey, ...]
     ) -> AsyncIterator[Json]:
         """Yield what a namespace has of a kind; of one workload, only that."""
         only = f"metadata.name={wanted[0].name}" if len(wanted) == 1 else ""
@@ -128,14 +132,20 @@ class Lender:
             if not token:
                 return
 
-    def _take(self, gvk: GroupVersionKind, document: Json) -> None:
+    def _take(self, gvk: GroupVersionKind, document: Json) -> WorkloadKey:
+        """Lend a workload, if it is asked for; return which it is."""
         metadata = document["metadata"]
         key = WorkloadKey(gvk.kind, metadata["namespace"], metadata["name"])
-        if key not in self._asked:
-            return
+        bare = self._asked.get(key)
+        if bare is None:
+            return key
         raw = strip_managed_fields(msgspec.json.encode(document))
-        self._lent[key] = RawObject(read_meta(raw), raw)
-        self.told(key)
+        entry = RawObject(read_meta(raw), raw)
+        if not _is_older(entry, bare):  # else it was asked for anew meanwhile
+            del self._asked[key]
+            self._lent[key] = entry
+            self.told(key)
+        return key
 
 
 def _is_older(entry: RawObject, other: RawObject) -> bool:

@@ -142,3 +142,36 @@ async def test_what_is_taken_back_is_read_again(library: Library) -> None:
 
     assert len(library.lender) == 0
     assert library.lender.lend(key, bare) is None
+
+
+async def test_what_changes_while_others_are_read_is_read_again(
+    library: Library,
+) -> None:
+    bare = dict([await library.bare(f"web-{number:03}") for number in range(501)])
+    first, *_, last = bare
+
+    def slow_from_now_on(key: WorkloadKey) -> None:
+        if key == first:
+            library.server.faults.on(verb="list", resource="deployments").delay(10)
+
+    library.lender.told = slow_from_now_on
+    async with library.running():
+        for key, entry in bare.items():
+            library.lender.lend(key, entry)
+        await asyncio.sleep(5)
+        patch = merge_patch({"spec": {"paused": True}})
+        newer = {
+            key: library.cached(
+                await library.client.patch(
+                    Deployment.gvk, key.name, "shop", patch=patch
+                )
+            )
+            for key in (first, last)
+        }
+        for key, entry in newer.items():
+            assert library.lender.lend(key, entry) is None
+        await asyncio.sleep(30)
+        lent = [library.lender.lend(key, entry) for key, entry in newer.items()]
+
+    assert all(entry is not None and b'"paused":true' in entry.raw for entry in lent)
+    assert len(library.server.requests.of("list", "deployments")) == 4
