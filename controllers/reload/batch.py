@@ -11,6 +11,7 @@ CronJob gets next, for whoever finds it there.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from hashlib import sha256
@@ -36,6 +37,13 @@ _MADE_BY_THE_SERVER = (
     "job-name",
 )
 """Labels that tie pods to one Job, and would tie those of the next to the last."""
+
+
+_QUOTA = re.compile(
+    r"exceeded quota: .*used: count/jobs\.batch=(?P<used>\d{1,9}), "
+    r"limited: count/jobs\.batch=(?P<limited>\d{1,9})$"
+)
+"""What the API server says of a quota that is used up."""
 
 
 class Run(NamedTuple):
@@ -145,6 +153,16 @@ def started_anew(job: Workload, plan: Plan, *, now: datetime) -> Json:
         "metadata": metadata | {"annotations": annotations},
         "spec": spec,
     }
+
+
+def has_place(refusal: str) -> bool:
+    """Tell whether a quota refuses a second Job that would take the place of the first.
+
+    Args:
+        refusal: What the server says of the second one.
+    """
+    found = _QUOTA.search(refusal)
+    return found is not None and int(found["used"]) <= int(found["limited"])
 
 
 def _drop(metadata: Json, name: str, keys: Iterable[str]) -> None:

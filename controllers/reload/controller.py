@@ -127,9 +127,7 @@ class Reloader:
     async def reconcile(self, key: WorkloadKey) -> Result | None:
         workload = self._observer.workload(key)
         try:
-            began = _now()
-            if (owed := await self._writer.settle(key, workload)) is not None:
-                self._settled(owed, began)
+            if await self._settle(key, workload):
                 self._observer.refresh()
                 return None  # the cache will say what there is now
             if workload is None and self._observer.is_awaited(key):
@@ -315,15 +313,27 @@ class Reloader:
         except ConflictError:
             raise
         except ControllerRuntimeError as error:
-            failure = Outcome(
-                "ReloadFail", f"cannot be reloaded: {error}", Topic.FAILED
-            )
-            self._tell(turn.workload, turn.plan, failure, began, error)
+            self._tell_failure(turn.workload, turn.plan, began, error)
             raise
         finally:
             since = self._gates.leave(turn, is_reloaded=is_reloaded)
         self._tell(turn.workload, turn.plan, outcome, began, since=since)
         return is_reloaded
+
+    async def _settle(self, key: WorkloadKey, current: Workload | None) -> bool:
+        """Finish what was begun under a key; tell whether anything was."""
+        began = _now()
+        try:
+            owed = await self._writer.settle(key, current)
+        except ConflictError:
+            raise
+        except ControllerRuntimeError as error:
+            if (still := self._writer.owes(key)) is not None:
+                self._tell_failure(still.workload, still.plan, began, error)
+            raise
+        if owed is not None:
+            self._settled(owed, began)
+        return owed is not None
 
     def _settled(self, owed: Owed, began: float) -> None:
         """Note a reload that was begun in an earlier look, or by another process."""
@@ -348,6 +358,19 @@ class Reloader:
         if (waited := self._gates.settle(key)) is not None:
             workload, _, plan, *_ = waited.turn
             self._publish(News(workload, plan, _SETTLED, self._clock.now()))
+
+    def _tell_failure(
+        self, workload: Workload, plan: Plan, began: float, error: Exception
+    ) -> None:
+        text = f"cannot be reloaded: {error}"
+        if self._writer.owes(workload.key) is not None:
+            text = (
+                f"was deleted to be created anew, and that is refused: {error}; it is "
+                "tried until there is one of this name, which may be yours"
+            )
+        self._tell(
+            workload, plan, Outcome("ReloadFail", text, Topic.FAILED), began, error
+        )
 
     def _tell(
         self,

@@ -55,6 +55,10 @@ class Rehearsal:
         del key, current
         return None
 
+    def owes(self, key: WorkloadKey, /) -> Owed | None:
+        """Return: nothing was begun."""
+        del key
+
     async def begin_restart(self, workload: Workload, plan: Plan | None, /) -> None:
         """Leave what another process has begun as it is."""
 

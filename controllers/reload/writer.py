@@ -3,7 +3,7 @@
     Deployment StatefulSet DaemonSet DeploymentConfig   patch the template
     Rollout     patch the template, or `restartAt`
     CronJob     run a Job, then patch the record; or patch the template; or the record
-    Job         delete it, and create it again
+    Job         try whether it could be created, delete it, and create it again
 
 All but the last are one request that takes effect, safe to repeat: patches name the
 version that they are for, and the Job of a CronJob the reload that it comes after. If
@@ -25,6 +25,7 @@ from api.batch.v1 import CronJob, Job
 from controller_runtime import (
     AlreadyExistsError,
     ApiError,
+    BadRequestError,
     Client,
     Clock,
     ConflictError,
@@ -35,6 +36,7 @@ from controller_runtime import (
 )
 from controllers.reload.batch import (
     Run,
+    has_place,
     idle_reason,
     is_suspended,
     read_run,
@@ -63,6 +65,9 @@ from controllers.reload.workloads import Workload, WorkloadKey, waits_for_deleti
 _FIELD_MANAGER = "Reloader"
 """Owner of what is written: GitOps tools are told to ignore it by this name."""
 
+
+_NO_DRY_RUN = "does not support dry run"
+"""What the API server says of a webhook that has side effects."""
 
 RELOADED = Outcome("Reloaded", "reloads")
 
@@ -109,6 +114,10 @@ class Acts(Protocol):
         self, key: WorkloadKey, current: Workload | None, /
     ) -> Owed | None:
         """Finish what was begun under a key; return what has become of it."""
+        ...
+
+    def owes(self, key: WorkloadKey, /) -> Owed | None:
+        """Return what was begun under a key, and is not finished."""
         ...
 
     async def begin_restart(self, workload: Workload, plan: Plan | None, /) -> None:
@@ -218,6 +227,10 @@ class Writer:
             return None
         return owed if owed.plan.markers else None
 
+    def owes(self, key: WorkloadKey) -> Owed | None:
+        """Return the Job that is to be created again, if one is."""
+        return self._owed.get(key)
+
     def owe(self, owed: Owed) -> None:
         """Take over what another process has left, unless we are at it."""
         self._owed.setdefault(owed.workload.key, owed)
@@ -318,6 +331,7 @@ class Writer:
             return skipped(why)
         document = started_anew(workload, plan, now=self._clock.now())
         owed = owe(workload, plan, document)
+        await self._try(owed)
         is_first = await self._ledger.note(owed)
         # Owed before it is gone: whether a lost answer was a yes, nobody knows.
         self._owed[workload.key] = owed
@@ -339,6 +353,28 @@ class Writer:
         """Let go of a workload that is no more."""
         self._done.pop(key, None)
         self._runs.pop(key, None)
+
+    async def _try(self, owed: Owed) -> None:
+        """Ask whether a Job would be taken, while there is still the one before.
+
+        The server says that there is one when all others have agreed: admission,
+        quotas, validation and webhooks.
+
+        Raises:
+            ApiError: It would not be.
+        """
+        try:
+            await self._client.create(
+                owed.document, field_owner=_FIELD_MANAGER, dry_run=True
+            )
+        except AlreadyExistsError:
+            pass
+        except BadRequestError as error:
+            if _NO_DRY_RUN not in str(error):
+                raise
+        except ForbiddenError as error:
+            if not has_place(str(error)):
+                raise
 
     async def _pay(self, owed: Owed) -> bool:
         """Create a Job that is owed; return whether it was not there already."""

@@ -78,6 +78,8 @@ class Fault:
     resource: str
     name: str
     times: int | None
+    dry_run: bool | None = None
+    """Dry runs alone, or all but these; None for either."""
     effect: Effect = Effect.ANSWER
     status: int = 0
     reason: str = ""
@@ -92,7 +94,9 @@ class Fault:
     def fits(self, request: Recorded) -> bool:
         """Whether it is still in force and about this request."""
         in_force = self.times is None or self.struck < self.times
-        return in_force and _fits(request, self.verb, self.resource, self.name)
+        is_meant = self.dry_run in {None, "dryRun" in request.params}
+        fits = _fits(request, self.verb, self.resource, self.name)
+        return in_force and is_meant and fits
 
     def remove(self) -> None:
         """Strike no more."""
@@ -183,9 +187,12 @@ class Faults:
         resource: str = "",
         name: str = "",
         times: int | None = 1,
+        dry_run: bool | None = None,
     ) -> Target:
-        """Name the requests for a fault; an empty argument fits all."""
-        fault = Fault(verb=verb, resource=resource, name=name, times=times)
+        """Name the requests for a fault; an empty argument, or None, fits all."""
+        fault = Fault(
+            verb=verb, resource=resource, name=name, times=times, dry_run=dry_run
+        )
         return Target(self._faults, fault)
 
     def clear(self) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from controller_runtime import Json, RawObject
 from controller_runtime.meta import read_meta
 from controllers.reload.batch import (
     Run,
+    has_place,
     idle_reason,
     is_suspended,
     read_run,
@@ -99,9 +101,9 @@ def test_a_cron_job_runs_a_job_of_its_own_with_the_marker() -> None:
 def test_a_run_has_one_name_until_a_reload_is_on_record() -> None:
     first = run_of(cron_job(), PLAN, now=NOW)
     again = run_of(cron_job(), PLAN._replace(change="2"), now=NOW)
-    reloaded = cron_job()
-    reloaded.meta.annotations[RELOADED_AT] = "2026-11-21T12:00:00.000Z"
-    other = run_of(reloaded, PLAN, now=NOW)
+    later = {RELOADED_AT: "2026-11-21T12:00:00.000Z"}
+    meta = msgspec.structs.replace(cron_job().meta, annotations=later)
+    other = run_of(cron_job()._replace(meta=meta), PLAN, now=NOW)
 
     assert first["metadata"]["name"] == again["metadata"]["name"]
     assert first["metadata"]["name"] != other["metadata"]["name"]
@@ -115,6 +117,22 @@ def test_a_run_tells_what_the_cron_job_runs_with_since_then() -> None:
     assert run == Run(made["metadata"]["name"], {"cm/c": "new"}, NOW)
     assert run.covers(PLAN, "shop")
     assert not run.covers(PLAN._replace(record={"cm/c": "newer"}), "shop")
+
+
+@pytest.mark.parametrize(
+    ("used", "limited", "answer"), [(1, 1, True), (1, 0, False), (7, 10, True)]
+)
+def test_a_quota_that_one_job_fills_has_a_place_for_the_one_that_replaces_it(
+    used: int, limited: int, answer: bool
+) -> None:
+    refusal = (
+        'jobs.batch "x" is forbidden: exceeded quota: q, requested: count/jobs.batch='
+        f"1, used: count/jobs.batch={used}, limited: count/jobs.batch={limited}"
+    )
+
+    assert has_place(refusal) is answer
+    assert not has_place(f"{refusal} and more")
+    assert not has_place("jobs.batch is forbidden")
 
 
 @pytest.mark.parametrize(

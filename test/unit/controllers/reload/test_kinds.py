@@ -266,7 +266,9 @@ async def test_a_job_is_created_again_whatever_fails_in_between(world: World) ->
     await world.create(Job, "x", AUTO, spec={"template": template()})
 
     async with world.manager():
-        refusal = world.server.faults.on(verb="create", resource="jobs", times=3)
+        refusal = world.server.faults.on(
+            verb="create", resource="jobs", times=3, dry_run=False
+        )
         refusal.answer(500, reason="InternalError")
         await world.change("new")
         await settled()

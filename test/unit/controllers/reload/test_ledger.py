@@ -40,6 +40,7 @@ EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")
 AUTO = {"reloader.stakater.com/auto": "true"}
 NAME = "STAKATER_C_CONFIGMAP"
 
+TRY = ("create", "jobs")
 NOTE = ("create", "controllerrevisions")
 DELETE = ("delete", "jobs")
 CREATE = ("create", "jobs")
@@ -71,8 +72,11 @@ class World:
         return await self.client.get(Job.gvk, "x", "shop")
 
     async def reloads(self) -> int:
+        return len(await self.notes("Reloaded"))
+
+    async def notes(self, reason: str) -> list[str]:
         events = (await self.client.list(EVENT, "shop")).items
-        return sum(event["reason"] == "Reloaded" for event in events)
+        return [event["note"] for event in events if event["reason"] == reason]
 
     @asynccontextmanager
     async def manager(
@@ -94,7 +98,9 @@ class World:
     async def killed_at(self, verb: str, resource: str) -> None:
         """Run a manager until it asks for this, and kill it before that is done."""
         async with self.manager() as running:
-            target = self.server.faults.on(verb=verb, resource=resource, times=None)
+            target = self.server.faults.on(
+                verb=verb, resource=resource, times=None, dry_run=False
+            )
             hanging = target.hang()
             await self.change("new")
             await asyncio.sleep(5)
@@ -139,7 +145,7 @@ async def test_a_job_is_noted_before_it_is_deleted_until_it_is_there_again(
             (r.verb, r.resource) for r in world.server.requests if r.resource in kinds
         ]
 
-    assert asked == [NOTE, DELETE, CREATE, STRIKE]
+    assert asked == [TRY, NOTE, DELETE, CREATE, STRIKE]
     assert await world.all(ControllerRevision) == []
 
 
@@ -202,7 +208,7 @@ async def test_jobs_that_are_slow_to_end_are_braked_as_others(world: World) -> N
 
     async with world.manager(storm_brake=brake):
         for value in "abc":
-            slow = world.server.faults.on(verb="create", resource="jobs")
+            slow = world.server.faults.on(verb="create", resource="jobs", dry_run=False)
             slow.answer(409, reason="AlreadyExists")
             await world.change(value)
             await asyncio.sleep(10)
@@ -254,6 +260,87 @@ async def test_a_deletion_that_arrives_after_its_process_died_loses_no_job(
         await asyncio.sleep(60)
 
     assert (await world.job())["spec"]["template"]
+    assert await world.all(ControllerRevision) == []
+
+
+async def test_a_job_that_would_not_be_taken_is_not_deleted(world: World) -> None:
+    target = world.server.faults.on(verb="create", resource="jobs", times=None)
+
+    async with world.manager():
+        before = await world.job()
+        refusal = target.answer(422, reason="Invalid", message="no image of x")
+        world.server.requests.clear()
+        await world.change("new")
+        await asyncio.sleep(60)
+        assert await world.job() == before
+        assert world.server.requests.of(*NOTE) == []
+        assert "no image of x" in (await world.notes("ReloadFail"))[0]
+        refusal.remove()
+        await asyncio.sleep(120)
+
+    assert variables(await world.job()) == {NAME}
+    assert await world.reloads() == 1
+
+
+async def test_a_webhook_that_knows_no_dry_run_keeps_no_job_from_its_reload(
+    world: World,
+) -> None:
+    message = 'admission webhook "a.b.c" does not support dry run'
+    target = world.server.faults.on(verb="create", resource="jobs", dry_run=True)
+
+    async with world.manager():
+        target.answer(400, reason="BadRequest", message=message)
+        await world.change("new")
+        await asyncio.sleep(5)
+
+    assert variables(await world.job()) == {NAME}
+
+
+async def test_a_job_whose_new_start_is_refused_is_told_of_and_tried_until_it_is_not(
+    world: World,
+) -> None:
+    target = world.server.faults.on(
+        verb="create", resource="jobs", times=None, dry_run=False
+    )
+    async with world.manager():
+        refusal = target.answer(403, reason="Forbidden", message="exceeded quota")
+        await world.change("new")
+        await asyncio.sleep(5)
+        told = await world.notes("ReloadFail")
+        await asyncio.sleep(3600)
+    assert "was deleted to be created anew" in told[0]
+    assert "exceeded quota" in told[0]
+    assert 12 <= refusal.struck <= 24
+    assert len(await world.all(ControllerRevision)) == 1
+
+    async with world.manager():
+        assert len(await world.notes("ReloadFail")) > len(told)
+        refusal.remove()
+        await asyncio.sleep(300)
+
+    assert variables(await world.job()) == {NAME}
+    assert await world.all(ControllerRevision) == []
+    assert await world.reloads() == 1
+
+
+async def test_a_job_of_ones_own_in_place_of_one_that_is_refused_ends_the_attempts(
+    world: World,
+) -> None:
+    target = world.server.faults.on(
+        verb="create", resource="jobs", times=None, dry_run=False
+    )
+    async with world.manager():
+        refusal = target.answer(403, reason="Forbidden")
+        await world.change("new")
+        await asyncio.sleep(5)
+        refusal.remove()
+        container = {"name": "app", "image": "mine"}
+        pod = {"spec": {"restartPolicy": "Never", "containers": [container]}}
+        await world.create(Job, "x", {}, spec={"template": pod})
+        mine = await world.job()
+        await asyncio.sleep(600)
+
+    assert await world.job() == mine
     assert await world.all(ControllerRevision) == []
 
 
