@@ -28,6 +28,7 @@
     memory        records that go back            ledger     Jobs that outlive a crash
     progress      how far a rollout is            rollouts   followed to their end
     budget        how many at once                order      which goes first
+    room          how many sources a record has
     rollback      taking back what fails          assembly   how all of it meets
     restarts      which pods are evicted          restarter  … step by step
     aftermath     what follows a reload           patterns   regular expressions

@@ -58,6 +58,7 @@ class Rehearsal:
     def owes(self, key: WorkloadKey, /) -> Owed | None:
         """Return: nothing was begun."""
         del key
+        return None
 
     async def begin_restart(self, workload: Workload, plan: Plan | None, /) -> None:
         """Leave what another process has begun as it is."""

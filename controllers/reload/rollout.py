@@ -16,6 +16,7 @@ that the workload carries (an annotation of its metadata, which restarts nothing
     the workload's namespace has just become ours                      adopt
     the workload is new, with marks of its own, and the source older   adopt
     the record has an old hash, and what is known is this one          adopt
+    the record has none, and no room for it (`room`)                   nothing
 
 Whether a source concerns the workload, annotations say, or a ReloaderConfig.
 
@@ -54,6 +55,7 @@ from controllers.reload.record import (
     read_record,
 )
 from controllers.reload.references import Reference, container_for
+from controllers.reload.room import entry_size, is_full, room_for_more
 from controllers.reload.sources import Source, SourceKey
 from controllers.reload.workloads import Workload
 
@@ -77,6 +79,12 @@ class _Target(NamedTuple):
 
 
 _NOTHING = Happened()
+
+_FULL = (
+    "has no room for more sources, as annotations have 256 KiB together; those that it "
+    "does not list do not reload this workload: name fewer, or narrow the patterns and "
+    "selectors"
+)
 
 _READ_AFTER = timedelta(seconds=10)
 """Between the last write of a source and the birth of pods that have surely read it: a
@@ -104,12 +112,18 @@ def decide(
     applied = dict(record)
     markers: list[Marker] = []
     changes: list[str] = []
+    room = _room(workload)
     there = list(sources)
     gone = _gone(workload, policy, there, happened)
     for target in _targets(workload, policy, [*there, *gone]):
         key, digest = target.source.key, target.source.digest
         recorded = key.recorded_in(workload.key.namespace)
         had = happened.known.get(recorded, record.get(recorded))
+        if recorded not in record:
+            room -= (size := entry_size(recorded, digest.recorded))
+            if room < 0:
+                room += size
+                continue
         applied[recorded] = digest.recorded
         if had == digest.recorded:
             continue
@@ -147,10 +161,17 @@ def problems(workload: Workload, policy: ReloadPolicy) -> tuple[Problem, ...]:
     found = list(policy.problems)
     if read_record(workload) is None:
         found.append(Problem(RECORD, "is no JSON object of strings; begun again"))
+    if is_full(_room(workload)):
+        found.append(Problem(RECORD, _FULL, "RecordFull"))
     if workload.key.is_extra and not workload.template.spec.containers:
         path = "." + ".".join(workload.path)
         found.append(Problem(path, "is no pod template with containers"))
     return tuple(found)
+
+
+def _room(workload: Workload) -> int:
+    annotations = workload.meta.annotations
+    return room_for_more(annotations, annotations.get(RECORD, ""))
 
 
 def variable_name(source: SourceKey) -> str:

@@ -14,7 +14,7 @@ from api.reload.v1alpha1 import ReloaderConfig
 from conformance.reloads import AUTO, IMAGE, SECONDS, Shop
 from controller_runtime import GroupVersionKind, InvalidError, Json
 from controller_runtime.testing.eventually import eventually, eventually_list
-from controllers.reload.rollout import RECORD
+from controllers.reload.record import RECORD
 
 EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")
 POLICY = GroupVersionKind(
