@@ -8,6 +8,10 @@ A change of a source counts once for a config, however many workloads reload for
 whenever they do: `reloadedHashes` says which content was counted last. Two sources that
 change together are two changes, even where one reload of a workload brings both.
 
+Workloads that look at some keys of a source have hashes of their own for a change. So a
+change is named by all that the source holds, where that is known: a record that is of
+some keys of what it holds now is of that content.
+
 What was reloaded is told by the journal. It is lost with the process, and an answer of
 the server may be lost too; then the workload itself tells: its record has other content
 than the row says, and it says that it was reloaded since. Both stand in the status that
@@ -18,7 +22,7 @@ second of a process the last alone may be counted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -73,6 +77,9 @@ class Sighted(NamedTuple):
 
     hashes: Mapping[str, str] = {}
     """Name of a watched source → content that the record says it runs with."""
+
+    current: frozenset[str] = frozenset()
+    """The sources of which that is a part of what they hold now, but not all."""
 
     reloaded_at: datetime | None = None
     """When it was reloaded last, if it says so."""
@@ -154,7 +161,7 @@ class _Account:
         self._history = list(status.history)
         self._planned = {one.workload: one for one in status.would_reload}
         self._told = set(status.reloaded_hashes.items()) | {
-            (source_name(change.source), change.has)
+            (source_name(change.source), change.content)
             for reload in ledger.reloads
             for change in reload.changes
             if reload.outcome is ReloadOutcome.RELOADED
@@ -181,7 +188,10 @@ class _Account:
             if reload.outcome is ReloadOutcome.RELOADED:
                 has = {source_name(it.source): it.has for it in reload.changes}
                 known, since = {**known, **had, **has}, reload.at
-        self._bridge(target.key, known, target.hashes, since, target.reloaded_at)
+        self._bridge(
+            *(target.key, known, target.hashes, since, target.reloaded_at),
+            target.current,
+        )
 
     def _bridge(
         self,
@@ -190,6 +200,7 @@ class _Account:
         found: Mapping[str, str],
         since: datetime,
         at: datetime | None,
+        current: Collection[str] = (),
     ) -> None:
         """Count what lies between two states of a workload, if it was a reload."""
         if at is None or at <= since:
@@ -203,12 +214,14 @@ class _Account:
             return
         for source, hash_ in changes.items():
             counted = self._counted.get(source, "")
-            if (source, hash_) in self._told:
+            whole = self._ledger.sources.get(source)
+            content = whole[:20] if whole and source in current else hash_
+            if (source, content) in self._told:
                 continue
-            self._told.add((source, hash_))
+            self._told.add((source, content))
             self._count += 1
             if not counted or not self._is_current(source, counted):
-                self._counted[source] = hash_
+                self._counted[source] = content
         self._reloaded(key, changes, at)
 
     def _is_current(self, source: str, hash_: str) -> bool:
@@ -232,10 +245,10 @@ class _Account:
             return
         for change in reload.changes:
             name = source_name(change.source)
-            if change.is_first and self._counted.get(name) != change.has:
+            if change.is_first and self._counted.get(name) != change.content:
                 self._count += 1
             if change.is_last:
-                self._counted[name] = change.has
+                self._counted[name] = change.content
         self._reloaded(reload.workload, changes, reload.at)
 
     def _end(self, reload: Reload) -> None:
@@ -286,7 +299,11 @@ class _Account:
             "rollout_state": target.state,
             "paused_until": _paused_until(row, target, self._ledger.now),
         }
-        if target.is_there and all(map(self._is_current, observed, observed.values())):
+        if target.is_there and all(
+            self._is_current(source, hash_)
+            or (source in target.current and target.hashes.get(source) == hash_)
+            for source, hash_ in observed.items()
+        ):
             changes["last_error"] = ""
         return row.model_copy(update=changes)
 

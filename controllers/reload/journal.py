@@ -26,7 +26,7 @@ from controllers.reload.gates import Gate, Turn
 from controllers.reload.news import News, Topic
 from controllers.reload.plan import Marker
 from controllers.reload.sources import SourceKey
-from controllers.reload.traces import recorded_hashes, reloaded_at
+from controllers.reload.traces import digits, recorded_hashes, reloaded_at
 from controllers.reload.workloads import WorkloadKey
 
 KEPT = 4096
@@ -51,13 +51,21 @@ class Change(NamedTuple):
     source: SourceKey
 
     has: str
-    """Hash that the workload runs with then, as its record says it."""
+    """Hash that the workload runs with then, 20 digits."""
 
     is_first: bool = True
     """Nobody has reloaded for this change before, as far as this process knows."""
 
     is_last: bool = True
     """Nobody has reloaded for a later change of the source."""
+
+    whole: str = ""
+    """Hash of all that the source holds, where `has` is of some keys of it."""
+
+    @property
+    def content(self) -> str:
+        """What the source holds, by a name that all workloads share."""
+        return self.whole or self.has
 
 
 class Reload(NamedTuple):
@@ -166,13 +174,14 @@ class Journal(Gate):
         outcome: ReloadOutcome,
     ) -> Change:
         name = marker.source.recorded_in(news.workload.key.namespace)
-        has = news.plan.record.get(name, "")
+        has = digits(news.plan.record.get(name, ""))
+        whole = marker.whole[:20]
         if outcome is not ReloadOutcome.RELOADED:
-            return Change(marker.source, has)
+            return Change(marker.source, has, whole=whole)
         of_config = self._changes.setdefault(config, {})
         changes = of_config.setdefault(marker.source, _Changes())
         is_first = changes.note(marker.version, has)
-        return Change(marker.source, has, is_first, changes.ends_with(has))
+        return Change(marker.source, has, is_first, changes.ends_with(has), whole)
 
 
 class _Changes:

@@ -35,6 +35,9 @@ class Marker(NamedTuple):
     version: str = ""
     """Resource version of the source; empty if it is gone."""
 
+    whole: str = ""
+    """SHA-256 of all that the source holds, where `content` is of some keys of it."""
+
 
 class Plan(NamedTuple):
     """What to write to a workload."""

@@ -330,6 +330,7 @@ def _marker(pod: PodSpec, target: _Target) -> Marker:
         content=digest.canonical,
         is_annotated=target.want.is_annotated,
         version=target.source.version,
+        whole=target.source.whole,
     )
 
 

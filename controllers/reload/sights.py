@@ -22,10 +22,12 @@ from controllers.reload.journal import Journal
 from controllers.reload.observe import Observer
 from controllers.reload.policy import Problem
 from controllers.reload.progress import ROLLING_KINDS, Stage, rollout_state
+from controllers.reload.record import read_record
 from controllers.reload.rollouts import Rollouts
 from controllers.reload.sources import SourceKey
 from controllers.reload.statuses import Sight
 from controllers.reload.traces import (
+    partly_recorded,
     recorded_hashes,
     reloaded_at,
     source_name,
@@ -50,6 +52,14 @@ class _Read(NamedTuple):
     reloaded_at: datetime | None
     stage: Stage | None
     used: frozenset[SourceKey]
+    partly: tuple[str, ...] = ()
+    """Sources of which it has the hash of a part."""
+
+    held: tuple[str, ...] = ()
+    """What those held when they were compared last."""
+
+    current: frozenset[str] = frozenset()
+    """Those that hold just that."""
 
 
 class Sights:
@@ -96,9 +106,15 @@ class Sights:
         read = self._read[key]
         used = {source for one in read.values() for source in one.used}
         sources = self._sources(config, used)
+        for name, one in read.items():
+            read[name] = self._compared(name, one, sources)
         ledger = Ledger(
             targets=[
-                one._replace(hashes=_only(one.hashes, sources)) for one in targets
+                one._replace(
+                    hashes=_only(one.hashes, sources),
+                    current=read[one.key].current if one.key in read else frozenset(),
+                )
+                for one in targets
             ],
             sources=sources,
             reloads=self.journal.of(key),
@@ -184,7 +200,28 @@ class Sights:
             reloaded_at(workload),
             _stage(workload),
             frozenset(self._observer.supply.uses(workload)),
+            tuple(partly_recorded(workload)),
         )
+
+    def _compared(
+        self, key: WorkloadKey, read: _Read, sources: Mapping[str, str | None]
+    ) -> _Read:
+        """Compare what a workload has of parts of sources, unless that was done."""
+        held = tuple(sources.get(name) or "" for name in read.partly)
+        if held == read.held:
+            return read
+        workload = self._observer.workload(key)
+        if workload is None or workload.meta.resource_version != read.version:
+            return read
+        record = read_record(workload) or {}
+        policy = self._observer.policy(workload)
+        current = frozenset(
+            source_name(source.key)
+            for source in self._observer.supply.sources(workload, policy)
+            if source.digest.recorded
+            == record.get(source.key.recorded_in(key.namespace))
+        )
+        return read._replace(held=held, current=current.intersection(read.partly))
 
     def _sources(
         self, config: Config, used: Iterable[SourceKey]

@@ -149,6 +149,9 @@ class Source(NamedTuple):
     written: str = ""
     """When content was last added or replaced, in RFC 3339; empty if nobody knows."""
 
+    whole: str = ""
+    """Canonical hash of all its keys, where `digest` is of some of them."""
+
 
 class _Owner(msgspec.Struct):
     """A line of managedFields."""

@@ -107,8 +107,11 @@ class Supply:
 
         match = policy.match_from(workload.key.namespace, source)
         scope = policy.scope(source, match, used)
-        digest = self._options.hashing.shown(source.digest, scope)
-        return source._replace(digest=digest)
+        shown = self._options.hashing.shown
+        if scope.is_whole:
+            return source._replace(digest=shown(source.digest))
+        whole = shown(source.digest).canonical
+        return source._replace(digest=shown(source.digest, scope), whole=whole)
 
     def watched(self, config: Config) -> Iterator[SourceKey]:
         """Name what a config lists or selects, whatever its targets use."""

@@ -9,7 +9,7 @@ not do: the workload runs with other content after an adoption, too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 import msgspec
@@ -48,10 +48,23 @@ def recorded_hashes(workload: Workload) -> Mapping[str, str]:
     record = read_record(workload) or {}
     keys = (SourceKey.of_record(text, workload.key.namespace) for text in record)
     return {
-        source_name(key): hash_.rpartition(":")[2]
+        source_name(key): digits(hash_)
         for key, hash_ in zip(keys, record.values(), strict=True)
         if key is not None
     }
+
+
+def partly_recorded(workload: Workload) -> Iterator[str]:
+    """Name the sources of which a workload has the hash of a part, or a keyed one."""
+    for text, hash_ in (read_record(workload) or {}).items():
+        key = SourceKey.of_record(text, workload.key.namespace)
+        if key is not None and hash_ != digits(hash_):
+            yield source_name(key)
+
+
+def digits(hash_: str) -> str:
+    """Return the digits of a hash of a record, without the form that they are of."""
+    return hash_.rpartition(":")[2]
 
 
 def reloaded_at(workload: Workload) -> datetime | None:

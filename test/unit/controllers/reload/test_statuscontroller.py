@@ -502,6 +502,69 @@ async def test_a_reload_that_was_not_written_before_the_end_is_counted_afterward
     assert status["lastReloadTime"] == status["targetStatus"][0]["lastReloadTime"]
 
 
+@pytest.mark.parametrize("is_told", [True, False])
+@pytest.mark.parametrize("first", ["web", "api"])
+async def test_a_change_counts_once_for_those_that_look_at_other_keys_of_a_source(
+    world: World, first: str, is_told: bool
+) -> None:
+    """The second reloads after a restart; that of the first, or its own, is told."""
+    pause = "reloader.stakater.com/pause"
+    second = "api" if first == "web" else "web"
+    await world.secret()
+    await world.workload("web")
+    await world.workload("api")
+    await world.config(**NAMES_S | {"targets": [WEB, API]})
+    scope = {"reloader.stakater.com/ignore-keys": "stamp"}
+    await world.patch(Deployment, "api", {"metadata": {"annotations": scope}})
+    held: Json = {"metadata": {"annotations": {pause: "true"}}}
+    await world.patch(Deployment, second, held)
+
+    async with world.manager():
+        await world.change()
+        await world.settled()
+    assert (await world.status())["reloadCount"] == 1
+    await world.patch(Deployment, second, {"metadata": {"annotations": {pause: None}}})
+    times = 0 if is_told else None
+    target = world.server.faults.on(
+        verb="patch", resource="reloaderconfigs", times=times
+    )
+    refusal = target.answer(500, reason="InternalError")
+    async with world.manager():
+        pass
+    refusal.remove()
+    async with world.manager():
+        assert (await world.status())["reloadCount"] == 1
+        await world.change("newer")
+        await world.settled()
+
+    status = await world.status()
+    assert status["reloadCount"] == 2
+    assert [row["reloadCount"] for row in status["targetStatus"]] == [2, 2]
+
+
+async def test_an_error_of_one_that_looks_at_some_keys_goes_with_its_reason(
+    world: World,
+) -> None:
+    await world.secret()
+    await world.workload("web")
+    await world.config(**NAMES_S)
+    scope = {"reloader.stakater.com/ignore-keys": "stamp"}
+    await world.patch(Deployment, "web", {"metadata": {"annotations": scope}})
+
+    async with world.manager():
+        target = world.server.faults.on(
+            verb="patch", resource="deployments", times=None
+        )
+        target.answer(403, reason="Forbidden")
+        await world.change()
+        await world.settled()
+        assert (await world.status())["targetStatus"][0]["lastError"]
+        await world.change("old")
+        await world.settled()
+
+    assert "lastError" not in (await world.status())["targetStatus"][0]
+
+
 async def test_a_config_that_goes_is_forgotten(world: World) -> None:
     await world.secret()
     await world.workload()
