@@ -20,13 +20,12 @@ from api.reload.alerts import Alerts
 from controller_runtime import NamespacedName
 from controllers.reload.alerts.alert import (
     FAILED,
-    RELOADED,
     THROTTLED,
     Alert,
     alert_of,
 )
 from controllers.reload.alerts.sinks import Sink, global_sink, proxy_of, sinks_of
-from controllers.reload.news import News
+from controllers.reload.news import News, Topic
 from controllers.reload.options import AlertOptions
 from controllers.reload.workloads import WorkloadKey
 
@@ -35,6 +34,13 @@ _REMEMBERED = 10_000
 
 _STORM = timedelta(minutes=5)
 """Without a word for so long it is over; the storm brake lets go after that, too."""
+
+_RETRIED = timedelta(minutes=10)
+"""Within which a failure is heard again while it goes on: it is tried every 5 minutes.
+After that it is another, of a change that was taken back and made again."""
+
+_OVER = frozenset({Topic.RELOADED, Topic.SKIPPED, Topic.SETTLED})
+"""What ends a failure."""
 
 V = TypeVar("V")
 
@@ -65,13 +71,15 @@ class AlertDesk:
         self._alerts_of = alerts_of
         self._global = global_sink(options)
         self._proxy = proxy_of(options.proxy)
-        self._failed: OrderedDict[WorkloadKey, str] = OrderedDict()
-        """What failed, and was told → its change."""
+        self._failed: OrderedDict[WorkloadKey, tuple[str, datetime]] = OrderedDict()
+        """What failed, and was told → its change, and when that was last heard."""
         self._storms: OrderedDict[WorkloadKey, datetime] = OrderedDict()
         """What was throttled → when that was last heard."""
 
     def __call__(self, news: News) -> None:
         """Send news on, if anybody wants it."""
+        if news.topic in _OVER:
+            self._failed.pop(news.workload.key, None)
         alert = alert_of(news)
         if alert is None or not self._is_new(alert, news.plan.change):
             return
@@ -91,9 +99,10 @@ class AlertDesk:
             last = _noted(self._storms, key, alert.time)
             return last is None or alert.time - last > _STORM
         if alert.kind is FAILED:
-            return _noted(self._failed, key, change) != change
-        if alert.kind is RELOADED:
-            self._failed.pop(key, None)
+            failed = _noted(self._failed, key, (change, alert.time))
+            if failed is None or failed[0] != change:
+                return True
+            return alert.time - failed[1] > _RETRIED
         return True
 
 

@@ -4,10 +4,11 @@
                │                                   ├──▶ busy          again, twice
                └─ full: the oldest goes            └──▶ refused       failed
 
-Each sink is served by a task of its own while it has something to send, so one that
-hangs holds up nobody else; it gets one message a second, which is what chats take. The
-queue has a bound. That alerts cannot be delivered is logged when it begins and when it
-is over, not in between, and counted always.
+Each sink is served by a task of its own while it has something to send, and `places`
+see to it that those that hang hold up nobody else; it gets one message a second, which
+is what chats take. The queue has a bound, and so have all of them together.
+That alerts cannot be delivered is logged when it begins and when it is over, not in
+between, and counted always.
 
 When the manager stops, what waits is sent at once, within a few seconds.
 """
@@ -26,6 +27,7 @@ import structlog
 from controller_runtime import Clock
 from controllers.reload.alerts.alert import Alert
 from controllers.reload.alerts.formats import accepts, written
+from controllers.reload.alerts.places import PlaceOptions, Places
 from controllers.reload.alerts.sinks import (
     SecretUnreadError,
     Sink,
@@ -35,6 +37,7 @@ from controllers.reload.alerts.sinks import (
 )
 from controllers.web import (
     Http,
+    HttpOptions,
     NetworkError,
     Reach,
     Request,
@@ -42,6 +45,7 @@ from controllers.web import (
     TooSlowError,
     UrlError,
     WebError,
+    origin_of,
     retry_after,
 )
 
@@ -72,13 +76,19 @@ class SenderOptions:
     second."""
 
     timeout: float = 10.0
-    """Seconds for one message, the look at the Secret included."""
+    """Seconds for one message, and for the look at the Secret before it."""
 
     batch: int = 10
     """Most alerts in a message: sections of a MessageCard."""
 
     queue: int = 200
     """Most alerts that wait for one sink; the oldest goes."""
+
+    queues: int = 10_000
+    """Most alerts that wait for all sinks; the oldest of the longest queue goes."""
+
+    places: PlaceOptions = field(default_factory=PlaceOptions)
+    """How many messages are on their way."""
 
     waits: tuple[float, ...] = (2.0, 10.0)
     """Seconds before each further try of a message that was not taken in time."""
@@ -126,8 +136,10 @@ class Sender:
         self._counts = counts
         self._clock = clock
         self._options = options or SenderOptions()
-        self._http = Http()
+        self._places = Places(self._options.places)
+        self._http = Http(HttpOptions(connections=self._options.places.all))
         self._boxes: dict[Sink, _Box] = {}
+        self._waiting = 0
         self._failing: OrderedDict[Sink, None] = OrderedDict()
         self._offered = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -136,9 +148,12 @@ class Sender:
         """Have an alert sent some time; returns at once."""
         box = self._boxes.setdefault(sink, _Box())
         if len(box.waiting) >= self._options.queue:
-            box.waiting.popleft()
-            self._count(sink, "dropped", 1)
+            self._drop(sink, box)
+        elif self._waiting >= self._options.queues:
+            longest = max(self._boxes, key=lambda it: len(self._boxes[it].waiting))
+            self._drop(longest, self._boxes[longest])
         box.waiting.append(alert)
+        self._waiting += 1
         self._offered.set()
 
     def stop(self) -> None:
@@ -164,6 +179,12 @@ class Sender:
         for sink, box in self._boxes.items():
             self._count(sink, "dropped", len(box.waiting))
 
+    def _drop(self, sink: Sink, box: _Box) -> None:
+        """Drop the oldest alert for a sink."""
+        box.waiting.popleft()
+        self._waiting -= 1
+        self._count(sink, "dropped", 1)
+
     def _serve_new(self, tasks: asyncio.TaskGroup) -> None:
         for sink, box in self._boxes.items():
             if box.waiting and not box.is_served:
@@ -178,6 +199,7 @@ class Sender:
             began = loop.time()
             count = min(len(box.waiting), options.batch)
             batch = [box.waiting.popleft() for _ in range(count)]
+            self._waiting -= count
             await self._send(sink, batch)
             await self._rest(began + options.interval - loop.time())
         # Nothing is awaited between the last look and this.
@@ -203,35 +225,44 @@ class Sender:
             SinkError: The URL is not to be had, or not to be asked.
             WebError: The message is not taken.
         """
+        in_trouble = sink in self._failing
         for wait in self._options.waits:
             try:
-                return await self._post(sink, batch)
+                return await self._post(sink, batch, in_trouble=in_trouble)
             except (SecretUnreadError, WebError) as error:
                 if self._stopping.is_set() or not _may_pass(error):
                     raise
+                in_trouble = True
                 await self._rest(self._pause(error, wait))
-        return await self._post(sink, batch)
+        return await self._post(sink, batch, in_trouble=in_trouble)
 
-    async def _post(self, sink: Sink, batch: list[Alert]) -> None:
+    async def _post(self, sink: Sink, batch: list[Alert], *, in_trouble: bool) -> None:
+        options = self._options
         body = written(sink.format, batch, sink.info)
         try:
-            async with asyncio.timeout(self._options.timeout):
+            async with asyncio.timeout(options.timeout):
                 url = await self._urls(sink)
-                request = Request(
-                    url=url,
-                    method="POST",
-                    headers={"Content-Type": body.content_type},
-                    body=body.content,
-                    redirects=0,
-                    furthest=self._options.furthest if sink.owner else Reach.LOCAL,
-                    proxy=None if sink.owner and stays_inside(url) else sink.proxy,
-                    alias=str(sink),
-                )
+            request = Request(
+                url=url,
+                method="POST",
+                headers={"Content-Type": body.content_type},
+                body=body.content,
+                redirects=0,
+                furthest=options.furthest if sink.owner else Reach.LOCAL,
+                proxy=None if sink.owner and stays_inside(url) else sink.proxy,
+                alias=str(sink),
+            )
+            namespace = sink.owner.namespace if sink.owner else ""
+            server = origin_of(url)
+            async with (
+                self._places.place(server, namespace, in_trouble=in_trouble),
+                asyncio.timeout(options.timeout),
                 # What it says besides its status is of no interest, and is not read.
-                async with self._http.open(request) as answer:
-                    status, asked = answer.status, answer.headers.get("Retry-After")
+                self._http.open(request) as answer,
+            ):
+                status, asked = answer.status, answer.headers.get("Retry-After")
         except TimeoutError:
-            seconds = self._options.timeout
+            seconds = options.timeout
             raise TooSlowError(f"{sink}: no answer after {seconds:g} s") from None
         except UrlError:
             raise SinkError(

@@ -120,6 +120,39 @@ def test_a_failure_is_told_once_for_each_change_until_it_succeeds() -> None:
     ]
 
 
+@pytest.mark.parametrize("topic", [Topic.SETTLED, Topic.SKIPPED])
+def test_a_failure_that_is_over_without_a_reload_is_told_when_it_comes_again(
+    topic: Topic,
+) -> None:
+    told = Told(ALL, {})
+
+    for again in (news(FAILED), news(Outcome("", "", topic)), news(FAILED)):
+        told.desk(again)
+
+    assert [event for _, event in told.found] == ["failed", "failed"]
+
+
+@pytest.mark.parametrize("topic", [Topic.ROLLED_OUT, Topic.STUCK, Topic.HELD])
+def test_the_end_of_a_rollout_neither_ends_nor_repeats_the_failure_of_the_next_reload(
+    topic: Topic,
+) -> None:
+    told = Told(ALL, {})
+
+    for again in (news(FAILED), news(Outcome("", "", topic)), news(FAILED)):
+        told.desk(again)
+
+    assert [event for _, event in told.found] == ["failed"]
+
+
+def test_a_change_that_fails_again_long_after_it_was_taken_back_is_told_again() -> None:
+    told = Told(ALL, {})
+
+    for minutes in (0, 5, 10, 15, 60):
+        told.desk(news(FAILED)._replace(now=NOW + timedelta(minutes=minutes)))
+
+    assert [event for _, event in told.found] == ["failed", "failed"]
+
+
 def test_a_storm_is_told_once_until_it_has_been_over_for_five_minutes() -> None:
     told = Told(AlertOptions(), {ONE: slack()})
     held = news(Outcome("ReloadHeld", "waits", Topic.HELD), ONE)

@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 from controller_runtime import Json, NamespacedName
 from controller_runtime.testing.clock import FakeClock
 from controllers.reload.alerts.alert import RELOADED, Alert, Change
+from controllers.reload.alerts.places import PlaceOptions
 from controllers.reload.alerts.sender import Sender, SenderOptions
 from controllers.reload.alerts.sinks import (
     SecretUnreadError,
@@ -190,6 +191,71 @@ async def test_a_sink_that_hangs_is_given_up_and_delays_no_other() -> None:
     (line,) = [it for it in logs if it["log_level"] == "warning"]
     assert line["event"] == "alerts cannot be delivered"
     assert "no answer after 10 s" in line["error"]
+
+
+@pytest.mark.parametrize(
+    "is_one_config", [True, False], ids=["of one namespace", "of many namespaces"]
+)
+async def test_a_hundred_sinks_of_one_server_that_hangs_delay_no_other(
+    is_one_config: bool,
+) -> None:
+    slow, quick = Chat(hangs=True), Chat()
+    async with chats(slow, quick), sending() as running:
+        for number in range(100):
+            owner = CONFIG if is_one_config else NamespacedName(f"n{number}", "x")
+            running.offer(slow.sink(f"slow-{number}", owner=owner), "a", "b")
+        await asyncio.sleep(0.6)
+        began = _now()
+        running.offer(quick.sink("quick", owner=NamespacedName("b", "b")), "a")
+        await asyncio.sleep(60)
+
+    assert quick.times[0] - began < 2
+    assert sum(time < slow.times[0] + 9 for time in slow.times) == 16
+
+
+async def test_a_hundred_servers_that_hang_delay_no_other_of_another_namespace() -> (
+    None
+):
+    slow, quick = [Chat(hangs=True) for _ in range(100)], Chat()
+    async with chats(*slow, quick), sending() as running:
+        for number, chat in enumerate(slow):
+            running.offer(chat.sink(f"slow-{number}"), "a")
+        await asyncio.sleep(0.6)
+        began = _now()
+        running.offer(quick.sink("quick", owner=NamespacedName("b", "b")), "a")
+        await asyncio.sleep(60)
+
+    assert quick.times[0] - began < 2
+
+
+async def test_sinks_in_trouble_leave_places_to_the_others() -> None:
+    slow, quick = [Chat(hangs=True) for _ in range(8)], Chat()
+    places = PlaceOptions(in_trouble=2, all=4)
+    async with (
+        chats(*slow, quick),
+        sending(SenderOptions(places=places, furthest=Reach.LOCAL)) as running,
+    ):
+        for number, chat in enumerate(slow):
+            running.offer(chat.sink(f"slow-{number}"), "a")
+        await asyncio.sleep(25)  # all have hung once
+        for _ in range(5):
+            began = _now()
+            running.offer(quick.sink("quick"), "a")
+            await asyncio.sleep(5)
+            assert quick.times[-1] - began < 2
+
+
+async def test_all_queues_together_have_a_bound_and_the_longest_gives_way() -> None:
+    long, short = Chat(hangs=True), Chat()
+    options = SenderOptions(queues=5, furthest=Reach.LOCAL)
+    async with chats(long, short), sending(options) as running:
+        running.offer(long.sink("long"), "a", "b", "c", "d", "e")
+        running.offer(short.sink("short"), "f")
+        await asyncio.sleep(5)
+        assert running.counts == {"dropped": 1, "sent": 1}
+
+    assert short.told == [["f"]]
+    assert long.told == [["b", "c", "d", "e"]]
 
 
 async def test_a_queue_has_a_bound_and_the_oldest_goes() -> None:
