@@ -49,7 +49,7 @@ from controllers.reload.plan import Plan
 from controllers.reload.policy import ReloadPolicy
 from controllers.reload.record import parse_record, read_record, recorded_text
 from controllers.reload.rehearsal import Rehearsal
-from controllers.reload.rollout import concerns, decide, problems
+from controllers.reload.rollout import concerns, decide, problems, unread
 from controllers.reload.sources import Source
 from controllers.reload.upkeep import Upkeep, due
 from controllers.reload.workloads import Workload, WorkloadKey
@@ -223,6 +223,9 @@ class Reloader:
         if plan is not None and plan.markers:
             turn = Turn(workload, policy, plan, self._clock.now(), _now(), self._due)
             if (hold := self._enter(turn)) is not None:
+                if (noted := unread(workload, plan, happened)) is not None:
+                    await self._adopt(workload, policy, noted)
+                    return _Compared(self._again(hold), is_written=True)
                 is_brief = hold.seconds is not None and hold.seconds <= _BRIEF
                 return _Compared(self._again(hold), is_brief=hold.quiet and is_brief)
             is_reloaded = await self._reload(turn)

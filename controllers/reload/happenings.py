@@ -10,7 +10,7 @@ Where workloads may not be watched, one that came or was annotated meanwhile is 
 only by the list that follows a change, and must not take the new content for its own.
 
 It is lost with the process. Then a source that appeared is taken as it is, as if
-nobody had asked for more.
+nobody had asked for more; unless a look has put it into the record before.
 """
 
 from __future__ import annotations

@@ -20,6 +20,10 @@ from controllers.reload.workloads import Workload
 RECORD = "reloader.stakater.com/applied-hashes"
 """Annotation of a workload: JSON, source → `Digest.recorded` of what it runs with."""
 
+UNREAD = ""
+"""In a record, in place of a hash: the source has appeared, and the workload waits to
+reload for it. So that is not lost with the process that saw it."""
+
 RELOADED_AT = "reloader.stakater.com/reloaded-at"
 """Annotation of a workload: when it was reloaded last, in RFC 3339."""
 

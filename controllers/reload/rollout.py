@@ -11,6 +11,7 @@ that the workload carries (an annotation of its metadata, which restarts nothing
     no record, but a marker of other content           reload
     no record, and a marker of this content, or none   adopt: write the record alone
     no record, but it has just appeared, and that is asked for         reload
+    the record says that it has appeared, and that is asked for        reload
     no record, but it changed before the workload was known            reload
     the record has a hash, the source is gone, and that is asked for   reload
     the workload's namespace has just become ours                      adopt
@@ -51,6 +52,7 @@ from controllers.reload.policy import Match, Problem, ReloadPolicy, Wish
 from controllers.reload.record import (
     RECORD,
     RELOADED_AT,
+    UNREAD,
     last_reloaded_from,
     read_record,
 )
@@ -127,11 +129,13 @@ def decide(
         applied[recorded] = digest.recorded
         if had == digest.recorded:
             continue
+        has_appeared = had == UNREAD or key in happened.appeared
+        had = had or None
         is_change = (
             _is_change(target, had)
             or (had is None and _is_missed(workload, target, happened))
         ) and not _has_read(workload, target, happened)
-        is_wanted = is_change or _is_wanted(target, policy, happened)
+        is_wanted = is_change or (has_appeared and _is_wanted(target, policy))
         if is_wanted and not happened.joined:
             markers.append(_marker(workload.template.spec, target))
             changes.append(f"{recorded} {digest.recorded} {had}")
@@ -142,6 +146,20 @@ def decide(
         policy.trigger is LegacyTrigger.CRD and any(m.configs for m in markers)
     )
     return Plan(applied, tuple(markers), policy.strategy, change, triggers)
+
+
+def unread(workload: Workload, plan: Plan, happened: Happened) -> Plan | None:
+    """Return what to write while a plan waits, so that what it is for is not forgotten.
+
+    The record tells of changes, and of what has appeared once it says so.
+    """
+    record, own = read_record(workload) or {}, workload.key.namespace
+    appeared = {
+        marker.source.recorded_in(own): UNREAD
+        for marker in plan.markers
+        if marker.source in happened.appeared
+    }
+    return None if appeared.keys() <= record.keys() else Plan({**appeared, **record})
 
 
 def concerns(workload: Workload, policy: ReloadPolicy, source: Source) -> bool:
@@ -280,10 +298,8 @@ def _has_read(workload: Workload, target: _Target, happened: Happened) -> bool:
     return created - datetime.fromisoformat(written) >= _READ_AFTER
 
 
-def _is_wanted(target: _Target, policy: ReloadPolicy, happened: Happened) -> bool:
+def _is_wanted(target: _Target, policy: ReloadPolicy) -> bool:
     """Tell whether the appearance of a source is to count as a change."""
-    if target.source.key not in happened.appeared:
-        return False
     asks = target.source.annotations.get(policy.keys.on_create) == "true"
     by_config = any(wish.on_create for wish in target.want.wishes)
     return policy.on_create or asks or by_config
@@ -297,9 +313,9 @@ def _gone(
 ) -> Iterator[Source]:
     """Yield the sources that are missed, as if they held `DELETED`."""
     present = {source.key for source in there}
-    for recorded in read_record(workload) or {}:
+    for recorded, had in (read_record(workload) or {}).items():
         key = SourceKey.of_record(recorded, workload.key.namespace)
-        if key is None or key in present or not key.kind.is_missed:
+        if had == UNREAD or key is None or key in present or not key.kind.is_missed:
             continue
         if key.namespace != workload.key.namespace and key not in happened.gone:
             continue  # its namespace may have left us, and it is there

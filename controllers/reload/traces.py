@@ -15,7 +15,12 @@ from datetime import UTC, datetime
 import msgspec
 
 from controllers.reload.patches import LAST_RELOAD, TRIGGERED_AT
-from controllers.reload.record import LAST_RELOADED_FROM, RELOADED_AT, read_record
+from controllers.reload.record import (
+    LAST_RELOADED_FROM,
+    RELOADED_AT,
+    UNREAD,
+    read_record,
+)
 from controllers.reload.sources import SourceKey, SourceKind
 from controllers.reload.workloads import Workload, WorkloadKey
 
@@ -50,7 +55,7 @@ def recorded_hashes(workload: Workload) -> Mapping[str, str]:
     return {
         source_name(key): digits(hash_)
         for key, hash_ in zip(keys, record.values(), strict=True)
-        if key is not None
+        if key is not None and hash_ != UNREAD
     }
 
 

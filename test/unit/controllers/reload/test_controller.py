@@ -504,6 +504,64 @@ async def test_a_workload_that_comes_after_its_source_does_not_reload_for_it(
     assert (await world.record("web")).keys() == {"cm/c"}
 
 
+@pytest.mark.parametrize("kept_by", ["a pause", "the debounce"])
+async def test_what_appears_while_its_workload_waits_reloads_after_a_restart(
+    world: World, kept_by: str
+) -> None:
+    pause = {"reloader.stakater.com/pause": "true"} if kept_by == "a pause" else {}
+    options = ReloadOptions(reload_on_create=True)
+    await world.workload("web", AUTO | pause)
+    await world.workload("other", AUTO, uses=("a",))
+
+    async with world.manager(options):
+        await world.config_map("c", k="v")
+        await asyncio.sleep(0.3)
+    assert await world.record("web") == {"cm/c": ""}
+    assert await world.markers("web") == {}
+    off: Json = {"metadata": {"annotations": dict.fromkeys(pause)}}
+    await world.patch(Deployment.gvk, "web", off)
+    for _ in range(2):
+        async with world.manager(options):
+            pass
+
+    assert (await world.markers("web")).keys() == {"STAKATER_C_CONFIGMAP"}
+    assert len(await world.events("Reloaded")) == 1
+    assert await world.record("other") == {}
+
+
+async def test_what_waited_to_reload_for_a_source_that_appeared_is_asked_again(
+    world: World,
+) -> None:
+    await world.workload("web", AUTO | {"reloader.stakater.com/pause": "true"})
+    async with world.manager(ReloadOptions(reload_on_create=True)):
+        await world.config_map("c", k="v")
+        await world.settled()
+
+    async with world.manager():  # nobody wants that any more
+        pass
+
+    assert await world.events("Reloaded") == []
+    assert (await world.record("web"))["cm/c"]
+
+
+async def test_what_appeared_and_went_while_its_workload_waited_reloads_nothing(
+    world: World,
+) -> None:
+    options = ReloadOptions(reload_on_create=True, reload_on_delete=True)
+    pause = "reloader.stakater.com/pause"
+    await world.workload("web", AUTO | {pause: "true"})
+    async with world.manager(options):
+        await world.config_map("c", k="v")
+        await world.settled()
+        await world.client.delete(ConfigMap.gvk, "c", "shop")
+        await world.settled()
+        off: Json = {"metadata": {"annotations": {pause: None}}}
+        await world.patch(Deployment.gvk, "web", off)
+        await world.settled()
+
+    assert await world.events("Reloaded") == []
+
+
 async def test_what_appeared_while_the_manager_was_down_reloads_if_asked_for(
     world: World,
 ) -> None:
