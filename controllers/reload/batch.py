@@ -146,7 +146,8 @@ def started_anew(job: Workload, plan: Plan, *, now: datetime) -> Json:
         if name in old
     }
     _drop(metadata, "labels", _MADE_BY_THE_SERVER)
-    annotations = metadata.get("annotations", {}) | notes(plan, now)
+    noted = metadata.get("annotations", {}) | notes(plan, now) | plan.notes
+    annotations = {key: value for key, value in noted.items() if value is not None}
     return {
         "apiVersion": Job.gvk.api_version,
         "kind": Job.gvk.kind,

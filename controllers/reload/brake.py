@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from controller_runtime import Duration
-from controllers.reload.braking import BrakeOptions, Pace
+from controllers.reload.braking import BrakeOptions, Pace, pace_text, read_pace
+from controllers.reload.cooldown import reloaded_at
 from controllers.reload.fading import Fading
 from controllers.reload.gates import Gate, Hold, HoldReason, Turn
+from controllers.reload.record import PACE
 from controllers.reload.workloads import WorkloadKey
 
 
@@ -43,6 +47,13 @@ class StormBrake(Gate):
             episode=pace.since,
         )
 
+    def notes(self, turn: Turn) -> Mapping[str, str | None]:
+        """Have the workload carry how it will have reloaded."""
+        pace = self._pace(turn).reloaded(turn.at, self._rule)
+        text = pace_text(pace, at=turn.at, now=turn.now)
+        is_there = PACE in turn.workload.meta.annotations
+        return {PACE: text or None} if text or is_there else {}
+
     def end(self, turn: Turn, *, is_reloaded: bool) -> None:
         """Count a reload."""
         if is_reloaded:
@@ -53,7 +64,19 @@ class StormBrake(Gate):
         self._paces.pop(key)
 
     def _pace(self, turn: Turn) -> Pace:
-        return self._paces.get(turn.key, now=turn.at) or Pace()
+        known = self._paces.get(turn.key, now=turn.at)
+        return self._carried(turn) if known is None else known
+
+    def _carried(self, turn: Turn) -> Pace:
+        """Read what other processes have left, or this one long ago."""
+        text = turn.workload.meta.annotations.get(PACE)
+        if text is not None:
+            return read_pace(text, at=turn.at, now=turn.now, rule=self._rule)
+        last = reloaded_at(turn.workload, turn.now)
+        if last is None or turn.now - last >= self._rule.window:
+            return Pace()
+        ago = max((turn.now - last).total_seconds(), 0.0)
+        return Pace((turn.at - ago,))
 
     def _remember(self, turn: Turn, pace: Pace) -> None:
         span = self._rule.quiet if pace.interval else self._rule.window

@@ -8,21 +8,31 @@ A braked workload reloads again when its interval has passed since the last time
 interval doubles from `first` to `longest`. Whatever changes meanwhile is one reload
 then, with what there is by then, so the last content always lands.
 
-This is remembered by the process that sees it, for as long as it matters: one that
-starts in the middle of a storm lets `limit` reloads pass and brakes again.
+This is remembered by the process that sees it, for as long as it matters. A workload
+that reloads again within the window carries it, too, written by the patch that reloads:
+a process that starts in the middle of a storm goes on from there. What it carries may
+be anybody's text; it can hold a workload for `longest` and no more.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
+
+import msgspec
 
 from controller_runtime import Duration
 
 LIMIT_MAX = 1000
 """Reloads that are worth counting: each is remembered."""
+
+_CARRIED_MAX = 256
+"""Reloads that a workload carries: 4 KiB."""
+
+_SKEW = 60.0
+"""Seconds by which the clock of another replica may be ahead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,3 +103,48 @@ class Pace(NamedTuple):
         if not self.interval:
             return 0.0
         return max(self.times[-1] + self.interval - at, 0.0)
+
+
+class _Carried(msgspec.Struct, omit_defaults=True):
+    """A `Pace` by the wall clock: milliseconds since 1970."""
+
+    times: list[int]
+    interval: float = 0.0
+    since: int = 0
+
+
+_decoder = msgspec.json.Decoder(_Carried)
+
+
+def pace_text(pace: Pace, *, at: float, now: datetime) -> str:
+    """Write a pace as a workload carries it; empty for a single reload.
+
+    Args:
+        pace: What to write.
+        at: Seconds of the loop's clock.
+        now: The same moment, with a zone.
+    """
+    if len(pace.times) < 2 and not pace.interval:
+        return ""
+    epoch = now.timestamp() - at
+    times = [round(1000 * (epoch + time)) for time in pace.times[-_CARRIED_MAX:]]
+    since = round(1000 * (epoch + pace.since)) if pace.interval else 0
+    return msgspec.json.encode(_Carried(times, pace.interval, since)).decode()
+
+
+def read_pace(text: str, *, at: float, now: datetime, rule: BrakeOptions) -> Pace:
+    """Read what `pace_text` writes, as far as it still counts."""
+    try:
+        carried = _decoder.decode(text)
+    except msgspec.MsgspecError:
+        return Pace()
+    epoch = now.timestamp() - at
+    found = sorted(time / 1000 - epoch for time in carried.times)
+    times = tuple(min(time, at) for time in found if time <= at + _SKEW)
+    interval = min(max(carried.interval, 0.0), rule.longest.total_seconds())
+    span = rule.quiet if interval else rule.window
+    if not times or at - times[-1] >= max(span.total_seconds(), interval):
+        return Pace()
+    if not interval:
+        return Pace(times)
+    return Pace(times[-1:], interval, carried.since / 1000 - epoch)

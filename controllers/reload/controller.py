@@ -307,9 +307,8 @@ class Reloader:
         is_reloaded = False
         began = since = _now()
         try:
-            outcome = await self._writer.carry_out(
-                turn.workload, turn.policy, turn.plan
-            )
+            plan = turn.plan._replace(notes=self._gates.notes(turn))
+            outcome = await self._writer.carry_out(turn.workload, turn.policy, plan)
             is_reloaded = outcome.topic is Topic.RELOADED
         except NotFoundError:
             return False  # gone meanwhile, and the cache will say so

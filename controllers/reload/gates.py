@@ -16,7 +16,7 @@ awaited, so that two workers never take one place, and `end`-ed whatever came of
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
@@ -116,6 +116,11 @@ class Gate:
     def begin(self, turn: Turn) -> None:
         """Note that a reload is about to be written."""
 
+    def notes(self, turn: Turn) -> Mapping[str, str | None]:
+        """Return annotations to be written with a reload, for whoever looks next."""
+        del turn
+        return {}
+
     def end(self, turn: Turn, *, is_reloaded: bool) -> None:
         """Note what came of it; follows each `begin`.
 
@@ -203,6 +208,10 @@ class Gates:
         for gate in self._gates:
             gate.begin(turn)
         return None
+
+    def notes(self, turn: Turn) -> Mapping[str, str | None]:
+        """Return annotations to be written with a reload that is begun."""
+        return {key: v for gate in self._gates for key, v in gate.notes(turn).items()}
 
     def leave(self, turn: Turn, *, is_reloaded: bool) -> float:
         """Note what came of a reload that was begun.

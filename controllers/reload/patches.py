@@ -73,9 +73,11 @@ def begin_restart_patch(
 
     Where nothing happens to pods until they are deleted, new ones get the markers.
     """
-    annotations = {RESTARTING: Restarting(restart_change(plan)).text}
+    annotations: dict[str, str | None] = {
+        RESTARTING: Restarting(restart_change(plan)).text
+    }
     if plan is not None and plan.markers:
-        annotations[RELOADED_AT] = _instant(now)
+        annotations |= {RELOADED_AT: _instant(now), **plan.notes}
     body: dict[str, object] = {
         "metadata": {
             "resourceVersion": workload.meta.resource_version,
@@ -188,6 +190,8 @@ def _metadata(
     pausing: Pausing | None = None,
 ) -> Mapping[str, object]:
     annotations: dict[str, str | None] = {**notes(plan, reloaded)}
+    if reloaded is not None:
+        annotations |= plan.notes
     if pausing is not None:
         annotations[pausing.key] = pausing.since
     if reloaded is not None and workload.key.kind in ROLLING_KINDS:

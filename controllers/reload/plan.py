@@ -57,6 +57,10 @@ class Plan(NamedTuple):
     triggers: bool = False
     """The marks of why-xn/reloader-operator are left as well."""
 
+    notes: Mapping[str, str | None] = {}
+    """Annotations of the workload that gates want written with its reload; `None` takes
+    one away."""
+
     @property
     def configs(self) -> tuple[NamespacedName, ...]:
         """The ReloaderConfigs that want this reload, by name."""

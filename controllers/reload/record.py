@@ -27,6 +27,9 @@ reload for it. So that is not lost with the process that saw it."""
 RELOADED_AT = "reloader.stakater.com/reloaded-at"
 """Annotation of a workload: when it was reloaded last, in RFC 3339."""
 
+PACE = "reloader.stakater.com/reload-pace"
+"""Annotation of a workload: how it reloaded lately, if more than once (`braking`)."""
+
 REVISION = "reloader.stakater.com/reloaded-revision"
 """Annotation of a workload: names the pod template that its last reload has made."""
 

@@ -318,7 +318,8 @@ class Writer:
             ConflictError: It ran before the changes of the plan, which are left to the
                 next look; or it is not the version that the plan is for.
         """
-        ran = Plan({**(read_record(cron_job) or {}), **run.record})
+        record = {**(read_record(cron_job) or {}), **run.record}
+        ran = Plan(record, notes=plan.notes)
         await self._write(cron_job, record_patch(cron_job, ran, reloaded=run.at), ran)
         if run.covers(plan, cron_job.key.namespace):
             return

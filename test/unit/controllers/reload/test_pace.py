@@ -341,6 +341,24 @@ async def test_a_storm_is_braked_told_once_and_its_last_content_lands(
         assert world.patches() == []
 
 
+@pytest.mark.parametrize("is_killed", [True, False])
+async def test_a_manager_that_restarts_again_and_again_is_braked_as_one(
+    world: World, is_killed: bool
+) -> None:
+    await world.workload()
+    reloads = []
+    for number in range(16):
+        async with world.manager(is_killed=is_killed):
+            await world.change(number)
+            await asyncio.sleep(3)
+            reloads.append(len(world.patches()))
+
+    assert reloads[1:10] == [1] * 9
+    assert sum(reloads[10:]) < 5
+    assert await world.notes("ReloadThrottled")
+    assert await world.notes("ReloadFail") == []
+
+
 async def test_a_reload_whose_reasons_to_wait_alternate_is_told_once_of_each(
     world: World,
 ) -> None:

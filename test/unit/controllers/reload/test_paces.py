@@ -20,7 +20,7 @@ from controllers.reload.patches import notes
 from controllers.reload.plan import Plan
 from controllers.reload.policy import ReloadPolicy
 from controllers.reload.rate import RateLimit
-from controllers.reload.record import RELOADED_AT
+from controllers.reload.record import PACE, RELOADED_AT
 from controllers.reload.suspend import NamespaceGate, Suspensions
 from controllers.reload.terms import Terms, Window
 from controllers.reload.windows import Windows
@@ -60,7 +60,9 @@ class Times:
         if (hold := self.gates.enter(turn)) is not None:
             self.holds.append(hold)
             return hold
-        self.annotations = dict(notes(turn.plan, turn.now))
+        carried = self.gates.notes(turn)
+        self.annotations = {k: v for k, v in carried.items() if v is not None}
+        self.annotations |= notes(turn.plan, turn.now)
         self.gates.leave(turn, is_reloaded=True)
         return None
 
@@ -303,6 +305,75 @@ def test_all_holds_of_a_storm_are_of_one_episode_and_the_next_is_another() -> No
 
     assert len(first) == 1
     assert len({hold.episode for hold in times.holds}) == 2
+
+
+def test_a_storm_goes_on_where_it_was_whoever_looks_next() -> None:
+    times, reloads = Times(StormBrake(BrakeOptions())), []
+    for change in range(18):
+        times.reload(change)
+        reloads.append(times.at)
+        times.gates = Gates([StormBrake(BrakeOptions())])  # another process
+
+    gaps = [round(later - sooner) for sooner, later in pairwise(reloads)]
+    assert gaps == [0] * 9 + [5, 10, 20, 40, 80, 160, 300, 300]
+
+
+def test_a_storm_that_is_over_holds_nobody_who_looks_later() -> None:
+    times = Times(StormBrake(BrakeOptions()))
+    for change in range(12):
+        times.reload(change)
+    times.gates = Gates([StormBrake(BrakeOptions())])
+
+    times.at += 300
+
+    assert [times.reload(change) for change in range(20, 30)] == [0.0] * 10
+
+
+def test_a_workload_carries_its_pace_only_while_it_reloads_more_than_once() -> None:
+    times = Times(StormBrake(BrakeOptions()))
+    carried = []
+    for wait in (0, 10, 400):
+        times.at += wait
+        times.reload(wait)
+        carried.append(PACE in times.annotations)
+
+    assert carried == [False, True, False]
+    times.reload("again")
+    times.at += 400
+    assert times.gates.notes(times.turn("alone")) == {PACE: None}
+
+
+def test_a_pace_that_a_workload_carries_is_short() -> None:
+    rule = BrakeOptions(limit=1000)
+    times = Times(StormBrake(rule))
+    for change in range(990):
+        times.reload(change)
+
+    assert len(times.annotations[PACE]) < 4096
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "x", "[]", "{}", '{"times":[]}', '{"times":["x"]}', '{"times":[1e99]}'),
+        '{"times":[4102444800000],"interval":300}',
+        '{"times":[-9007199254740993],"interval":300}',
+        '{"times":[],"interval":300}',
+    ],
+)
+def test_a_pace_that_we_cannot_have_written_holds_nothing(text: str) -> None:
+    times = Times(StormBrake(BrakeOptions()))
+    times.annotations = {PACE: text}
+
+    assert times.hold("a") is None
+
+
+def test_no_pace_that_somebody_writes_holds_for_longer_than_five_minutes() -> None:
+    times = Times(StormBrake(BrakeOptions()))
+    now = round(1000 * (START + timedelta(seconds=times.at)).timestamp())
+    times.annotations = {PACE: f'{{"times":[{now + 30000}],"interval":1e9}}'}
+
+    assert times.reload("a") == pytest.approx(300)
 
 
 def test_the_memory_of_storms_is_no_larger_than_what_storms_there_are() -> None:
