@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 
 import pytest
 
 from api.apps.v1 import ControllerRevision
-from api.batch.v1 import Job
+from api.batch.v1 import CronJob, Job
 from api.reload.v1alpha1 import ReloaderConfig
 from conformance.reloads import AUTO, IMAGE, SECONDS, Shop
-from controller_runtime import GroupVersionKind, InvalidError, Json
+from controller_runtime import GroupVersionKind, InvalidError, Json, RawObject
+from controller_runtime.meta import read_meta
 from controller_runtime.testing.eventually import eventually, eventually_list
-from controllers.reload.record import RECORD
+from controllers.reload.batch import run_of
+from controllers.reload.digest import config_map_digest
+from controllers.reload.plan import Marker, Plan
+from controllers.reload.record import RECORD, RELOADED_AT
+from controllers.reload.sources import SourceKey, SourceKind
+from controllers.reload.workloads import read_workload
 
 EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")
 POLICY = GroupVersionKind(
@@ -24,6 +32,8 @@ BINDING = GroupVersionKind(
     "admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicyBinding"
 )
 QUOTA = GroupVersionKind("", "v1", "ResourceQuota")
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 UNMARKED = (
     "object.spec.template.spec.containers.all(c, !has(c.env) || "
@@ -179,3 +189,51 @@ async def reported(shop: Shop, condition: Callable[[Json], object]) -> None:
 def is_at_work(now: Json, before: Json) -> bool:
     is_same = now["metadata"]["uid"] == before["metadata"]["uid"]
     return is_same and "deletionTimestamp" not in now["metadata"]
+
+
+async def test_a_run_of_a_dead_manager_is_the_only_one(shop: Shop) -> None:
+    """Scenario 25, and a kill between the run and its record."""
+    await shop.sources("cm/c", "cm/d")
+    sources = [{"configMapRef": {"name": name}} for name in "cd"]
+    container = {"name": "app", "image": IMAGE, "envFrom": sources}
+    template = {"spec": {"restartPolicy": "Never", "containers": [container]}}
+    spec = {"schedule": "0 0 1 1 *", "jobTemplate": {"spec": {"template": template}}}
+    await shop.create(CronJob.gvk, "x", AUTO, spec=spec)
+    found = (shop.client, CronJob.gvk, "x", shop.namespace)
+    async with shop.manager():
+        adopted = await eventually(
+            *found,
+            lambda it: RECORD in it["metadata"]["annotations"],
+            timeout=SECONDS,
+        )
+    raw = json.dumps(adopted).encode()
+    workload = read_workload("CronJob", RawObject(read_meta(raw), raw))
+    digest = config_map_digest({"k": "new"}, {})
+    markers = tuple(
+        Marker(
+            SourceKey(SourceKind.CONFIG_MAP, shop.namespace, name),
+            *("app", f"STAKATER_{name}", digest.marker, digest.marker),
+        )
+        for name in "cd"
+    )
+    for name in "cd":
+        await shop.change(f"cm/{name}")
+    plan = Plan(dict.fromkeys(("cm/c", "cm/d"), digest.recorded), markers)
+    await shop.client.create(run_of(workload, plan, now=NOW))
+    await shop.remove("cm/d")
+
+    async with shop.manager():
+        after = await eventually(
+            *found,
+            lambda it: RELOADED_AT in it["metadata"]["annotations"],
+            timeout=SECONDS,
+        )
+        await shop.change("cm/c", "newer")
+        runs = await eventually_list(
+            *(shop.client, Job.gvk, shop.namespace),
+            lambda them: len(them) > 1,
+            timeout=SECONDS,
+        )
+
+    assert json.loads(after["metadata"]["annotations"][RECORD]) == plan.record
+    assert len(runs) == 2
