@@ -2,7 +2,8 @@
 
     reconciler ─▶ EventRecorder ─▶ EventBroadcaster ──▶ Outbox: which, and when
                  one a controller      one a process │
-                                                     └▶ up to 8 writers ─▶ API server
+                                                     └▶ up to 8 writes at a time
+                                                           └▶ EventWriter ─▶ server
 
 Recording never waits and never fails: what does not fit is dropped and counted. Events
 that say the same become a series (`series`, which decides what is to be written).
@@ -12,10 +13,12 @@ twelve times; an Event that it refuses is dropped, with a log line. The rules ar
 of client-go (`tools/events/event_broadcaster.go`), with one difference: there, whoever
 writes an Event also sits out its pauses, so that eight that fail hold up the rest for
 two minutes. Here a write that has to wait waits beside the line, and a writer is kept
-for ten seconds at most.
+for ten seconds at most. Which of the two APIs for Events takes a write, `eventwriter`
+finds out.
 
 Cancelling `run` writes what still waits, and the last count of every series, for a few
-seconds at most. An account needs the verbs create and patch on events.k8s.io/events.
+seconds at most. An account needs the verbs create and patch on events.k8s.io/events; an
+older role that has them in the core group will do.
 """
 
 from __future__ import annotations
@@ -38,9 +41,9 @@ from controller_runtime.errors import (
     ApiError,
     ControllerRuntimeError,
     DecodeError,
-    NotFoundError,
     ServerError,
 )
+from controller_runtime.eventwriter import EVENT, EventWriter, is_ending
 from controller_runtime.meta import (
     GroupVersionKind,
     Json,
@@ -52,14 +55,11 @@ from controller_runtime.meta import (
     kind_of,
 )
 from controller_runtime.metrics import Metrics
-from controller_runtime.patch import merge_patch
 from controller_runtime.rbac import Permission
 from controller_runtime.series import WAITING, Outbox, Write
 from controller_runtime.transport import TRANSPORT_ERRORS
 
 log = structlog.get_logger(__name__)
-
-EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")
 
 WRITES_EVENTS = Permission(EVENT, ("create", "patch"))
 """What a recorder asks of the API server."""
@@ -215,7 +215,7 @@ class EventBroadcaster:
             metrics: Counts what is written and what is dropped.
             limit: How many Events may wait to be written.
         """
-        self._client = client
+        self._writer = EventWriter(client)
         self._clock = clock
         self._random = randomness or random.Random()  # noqa: S311 - jitter, no secret
         self._metrics = metrics
@@ -296,7 +296,7 @@ class EventBroadcaster:
         """Try once to write, and tell the outbox what came of it."""
         try:
             async with asyncio.timeout(_ANSWER):
-                await self._send(write)
+                await self._writer.write(write)
         except asyncio.CancelledError:
             self._drop(write.event, "stopped")
             raise
@@ -312,29 +312,6 @@ class EventBroadcaster:
         finally:
             self._writers -= 1
             self._wake.set()
-
-    async def _send(self, write: Write) -> None:
-        """Change the Event that exists, or else create it."""
-        if write.patch and write.is_known:
-            metadata = write.event["metadata"]
-            try:
-                await self._client.patch(
-                    EVENT,
-                    metadata["name"],
-                    metadata["namespace"],
-                    patch=merge_patch(write.patch),
-                )
-            except NotFoundError:  # the server forgets an Event after an hour
-                self._outbox.learn(write, exists=False)
-            else:
-                return
-        try:
-            await self._client.create(write.event)
-        except AlreadyExistsError:
-            # A try of ours whose answer was lost. Its series is still to be written.
-            if write.patch:
-                self._outbox.learn(write, exists=True)
-                raise
 
     def _failed(self, write: Write, error: Exception) -> None:
         if not _may_pass(error):
@@ -352,7 +329,7 @@ class EventBroadcaster:
         self._drop(write.event, reason)
 
     def _tell_of_refusal(self, error: Exception) -> None:
-        if _is_ending(error):
+        if is_ending(error):
             log.debug("event comes too late", error=str(error))
             return
         reason = error.reason if isinstance(error, ApiError) else type(error).__name__
@@ -367,15 +344,6 @@ class EventBroadcaster:
     def _drop(self, event: Json, reason: str) -> None:
         if self._metrics is not None:
             self._metrics.event_dropped(event["reportingController"], reason)
-
-
-def _is_ending(error: Exception) -> bool:
-    """Tell whether the namespace goes away: no fault of an account or of an Event."""
-    causes = error.details.get("causes") if isinstance(error, ApiError) else None
-    return isinstance(causes, list) and any(
-        isinstance(cause, dict) and cause.get("reason") == "NamespaceTerminating"
-        for cause in causes
-    )
 
 
 def _may_pass(error: Exception) -> bool:

@@ -13,10 +13,10 @@ import pytest
 
 from controller_runtime.client import Client
 from controller_runtime.clock import SystemClock
+from controller_runtime.eventwriter import CORE_EVENT, EVENT
 from controller_runtime.meta import GroupVersionKind, Json
 from controller_runtime.metrics import Metrics
 from controller_runtime.recorder import (
-    EVENT,
     EventBroadcaster,
     EventRecorder,
     ObjectReference,
@@ -24,7 +24,6 @@ from controller_runtime.recorder import (
 )
 
 CONFIG_MAP = GroupVersionKind("", "v1", "ConfigMap")
-CORE_EVENT = GroupVersionKind("", "v1", "Event")
 
 
 async def subject(client: Client, namespace: str) -> ObjectReference:

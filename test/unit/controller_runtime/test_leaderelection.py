@@ -20,6 +20,7 @@ from controller_runtime.errors import (
     LeaderLostError,
     NotFoundError,
 )
+from controller_runtime.eventwriter import EVENT
 from controller_runtime.leaderelection import (
     LeaderElectionOptions,
     LeaderElector,
@@ -28,7 +29,7 @@ from controller_runtime.leaderelection import (
 from controller_runtime.lease import LEASE, Record, claim
 from controller_runtime.meta import Json
 from controller_runtime.metrics import Metrics
-from controller_runtime.recorder import EVENT, EventBroadcaster
+from controller_runtime.recorder import EventBroadcaster
 from controller_runtime.scheme import Scheme
 from controller_runtime.testing.apiserver import ApiServer
 from controller_runtime.testing.apiserver.faults import Recorded

@@ -14,12 +14,13 @@ from controller_runtime.errors import (
     ConfigError,
     ControllerRuntimeError,
 )
+from controller_runtime.eventwriter import EVENT
 from controller_runtime.garbage import THRESHOLDS
 from controller_runtime.httpserver import HttpServer
 from controller_runtime.manager import Manager
 from controller_runtime.manageroptions import ManagerOptions
 from controller_runtime.meta import GroupVersionKind
-from controller_runtime.recorder import EVENT, ObjectReference
+from controller_runtime.recorder import ObjectReference
 from controller_runtime.runnable import Group
 from controller_runtime.testing.apiserver import ApiServer
 from controller_runtime.transport import HttpTransport

@@ -10,12 +10,12 @@ import pytest
 
 from controller_runtime import builder
 from controller_runtime.errors import ForbiddenError
+from controller_runtime.eventwriter import EVENT
 from controller_runtime.manager import Manager
 from controller_runtime.manageroptions import ManagerOptions
 from controller_runtime.meta import GroupVersionKind
 from controller_runtime.part import Part, PartState
 from controller_runtime.reconcile import Request
-from controller_runtime.recorder import EVENT
 from controller_runtime.runnable import Group
 from controller_runtime.testing.apiserver import ApiServer
 from controller_runtime.testing.apiserver.resources import Resource
