@@ -34,6 +34,7 @@
     aftermath     what follows a reload           patterns   regular expressions
     options       what it is told                 permissions  what it may do
     gatehouse     gates in their order            policy     what is asked, of sources
+    unwritten     records that may not be written
 
 Gates of time: `suspend`, `windows` (`schedules`), `cooldown`, `brake` (`braking`),
 `debounce` and `rate`; what they remember is `fading`.

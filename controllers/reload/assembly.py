@@ -62,6 +62,7 @@ from controllers.reload.sources import SourceKind
 from controllers.reload.statuscontroller import StatusReconciler
 from controllers.reload.statusfeeds import StatusFeeds, Wakes
 from controllers.reload.suspend import Suspensions
+from controllers.reload.unwritten import Unwritten
 from controllers.reload.views import Views
 from controllers.reload.webhook import Notify
 from controllers.reload.workloads import WorkloadKey
@@ -105,6 +106,7 @@ class _Writing(NamedTuple):
     writer: Acts
     memory: Memory
     ledger: Ledger
+    unwritten: Unwritten
 
 
 def setup(
@@ -144,7 +146,7 @@ def setup(
         options=options,
         listeners=[known.journal, desk],
         memory=writing.memory,
-        upkeep=[Resuming(), rollback, Ageing()],
+        upkeep=[Resuming(), rollback, Ageing(), writing.unwritten],
     )
     controller = _controller(manager, options, reloader, known, feeds)
     manager.add(restarts)
@@ -210,9 +212,9 @@ def _feeds(known: _Known, metrics: ReloadMetrics) -> Feeds:
 
 def _write(manager: Manager, options: ReloadOptions, notify: Notify | None) -> _Writing:
     """Make what writes, or does as if."""
-    memory, ledger = Memory(), Ledger(manager.api_reader)
+    memory, ledger, unwritten = Memory(), Ledger(manager.api_reader), Unwritten()
     if options.dry_run:
-        return _Writing(Rehearsal(), memory, ledger)
+        return _Writing(Rehearsal(), memory, ledger, unwritten)
     writer = Writer(
         manager.client,
         clock=manager.clock,
@@ -220,8 +222,9 @@ def _write(manager: Manager, options: ReloadOptions, notify: Notify | None) -> _
         notify=notify,
         memory=memory,
         ledger=ledger,
+        unwritten=unwritten,
     )
-    return _Writing(writer, memory, ledger)
+    return _Writing(writer, memory, ledger, unwritten)
 
 
 def _gates(

@@ -59,6 +59,7 @@ from controllers.reload.plan import Plan
 from controllers.reload.policy import ReloadPolicy
 from controllers.reload.record import read_record
 from controllers.reload.restarts import is_evicted
+from controllers.reload.unwritten import Unwritten
 from controllers.reload.webhook import Notify
 from controllers.reload.workloads import Workload, WorkloadKey, waits_for_deletion
 
@@ -145,6 +146,7 @@ class Writer:
         notify: Notify | None = None,
         memory: Memory | None = None,
         ledger: Ledger | None = None,
+        unwritten: Unwritten | None = None,
     ) -> None:
         self._client = client
         self._memory = Memory() if memory is None else memory
@@ -152,6 +154,7 @@ class Writer:
         self._clock = clock
         self._again = options.recreate_finished_jobs
         self._ledger = Ledger(client) if ledger is None else ledger
+        self._unwritten = Unwritten() if unwritten is None else unwritten
         self._owed: dict[WorkloadKey, Owed] = {}
         self._done: dict[WorkloadKey, str] = {}
         """Changes that a webhook was told of, and are not in the record yet."""
@@ -160,7 +163,7 @@ class Writer:
 
     def seen(self, workload: Workload) -> Workload:
         """Return a workload as it is to be compared."""
-        return workload
+        return self._unwritten.seen(workload)
 
     async def carry_out(
         self, workload: Workload, policy: ReloadPolicy, plan: Plan
@@ -200,7 +203,13 @@ class Writer:
             ConflictError: The workload is not the version that the patch is for.
             ApiError: The server refuses.
         """
-        await self._patch(workload, patch)
+        try:
+            await self._patch(workload, patch)
+        except ForbiddenError as error:
+            if not self._keep(workload, patch, error):
+                raise
+        else:
+            self._unwritten.forget(workload.key)
         return True
 
     async def settle(self, key: WorkloadKey, current: Workload | None) -> Owed | None:
@@ -354,6 +363,7 @@ class Writer:
         """Let go of a workload that is no more."""
         self._done.pop(key, None)
         self._runs.pop(key, None)
+        self._unwritten.forget(key)
 
     async def _try(self, owed: Owed) -> None:
         """Ask whether a Job would be taken, while there is still the one before.
@@ -438,11 +448,20 @@ class Writer:
             version = await self._patch(workload, patch)
         except ServerError:
             raise  # and perhaps it was written
-        except ApiError:
+        except ApiError as error:
             take_back()
-            raise
-        self._memory.learn(workload, record_text(plan.record), version)
+            if not self._keep(workload, patch, error):
+                raise
+        else:
+            self._unwritten.forget(workload.key)
+            self._memory.learn(workload, record_text(plan.record), version)
         self._done.pop(workload.key, None)
+
+    def _keep(self, workload: Workload, patch: Patch, error: ApiError) -> bool:
+        """Keep what may not be written; tell whether that is as good."""
+        if not isinstance(error, ForbiddenError):
+            return False
+        return self._unwritten.keep(workload, patch, error, self._clock.now())
 
     async def _patch(self, workload: Workload, patch: Patch) -> str:
         """Patch a workload; return its resource version from then on."""

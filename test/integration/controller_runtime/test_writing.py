@@ -6,16 +6,17 @@ Events, finalizers and whole objects.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from controller_runtime.client import Client
 from controller_runtime.credentials import StaticCredentials
-from controller_runtime.meta import GroupVersionKind, NamespacedName
+from controller_runtime.meta import GroupVersionKind, Json, NamespacedName
 from controller_runtime.rbac import Grant, Roles
 from controller_runtime.restconfig import RestConfig, load
 from controller_runtime.scheme import Scheme
@@ -64,7 +65,9 @@ def account(
             await client.create(obj)
         accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
         await control_plane.api.post(accounts, {"metadata": {"name": ACCOUNT}})
-        answer = await control_plane.api.post(f"{accounts}/{ACCOUNT}/token", {})
+        answer: Mapping[str, Any] = await control_plane.api.post(
+            f"{accounts}/{ACCOUNT}/token", {}
+        )
         credentials = StaticCredentials.bearer(answer["status"]["token"])
         theirs = replace(config, client_certificate=None, credentials=credentials)
         async with HttpTransport(theirs) as transport:
@@ -82,7 +85,7 @@ async def known(client: Client, namespace: str, group: str) -> None:
     """Wait until the server has heard of the role."""
     asked = {"namespace": namespace, "group": group, "resource": "events"}
     spec = {"resourceAttributes": {**asked, "verb": VERBS[-1]}}
-    review = {"apiVersion": REVIEW.api_version, "kind": REVIEW.kind, "spec": spec}
+    review: Json = {"apiVersion": REVIEW.api_version, "kind": REVIEW.kind, "spec": spec}
     async with asyncio.timeout(30):
         while not (await client.create(review))["status"]["allowed"]:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.05)

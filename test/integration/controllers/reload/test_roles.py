@@ -24,6 +24,7 @@ import yaml
 from structlog.testing import capture_logs
 
 from api.apps.v1 import Deployment, StatefulSet
+from api.batch.v1 import CronJob, Job
 from api.core.v1 import ConfigMap, Secret
 from controller_runtime import (
     Client,
@@ -50,6 +51,7 @@ from controllers.reloader.settings import LEASE, read
 ROLE = GroupVersionKind("rbac.authorization.k8s.io", "v1", "Role")
 BINDING = GroupVersionKind("rbac.authorization.k8s.io", "v1", "RoleBinding")
 EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")
+CORE_EVENT = GroupVersionKind("", "v1", "Event")
 LEASE_KIND = GroupVersionKind("coordination.k8s.io", "v1", "Lease")
 ROOT = Path(__file__).parents[4]
 ACCOUNT = "reloader"
@@ -122,6 +124,63 @@ class Shop:
         path.touch(mode=0o600)
         await asyncio.to_thread(path.write_text, yaml.safe_dump(config))
         return path
+
+    async def batch(self, gvk: GroupVersionKind, name: str) -> None:
+        """Create a Job of which no pod ever runs, or a CronJob of such."""
+        source = {"configMapRef": {"name": "c"}}
+        container = {"name": "app", "image": "registry.example/a", "envFrom": [source]}
+        pod = {"restartPolicy": "Never", "nodeSelector": {"no": "node"}}
+        template = {"spec": {**pod, "containers": [container]}}
+        spec: Json = {"template": template}
+        if gvk == CronJob.gvk:
+            spec = {"schedule": "0 0 1 1 *", "jobTemplate": {"spec": spec}}
+        await self._create(gvk, name, spec=spec)
+
+    async def runs(self, count: int) -> None:
+        """Wait until the CronJob `tick` has run so often."""
+
+        def are_there(jobs: list[Json]) -> bool:
+            owners = [job["metadata"].get("ownerReferences", []) for job in jobs]
+            return sum(any(o["name"] == "tick" for o in one) for one in owners) == count
+
+        await eventually_list(
+            self.client, Job.gvk, self.namespace, are_there, timeout=60
+        )
+
+    async def started_anew(self, name: str, uid: str) -> str:
+        """Wait until a Job has another uid, and return that."""
+
+        def is_new(obj: Json) -> bool:
+            return obj["metadata"]["uid"] != uid and bool(_marker(obj))
+
+        job = await eventually(
+            self.client, Job.gvk, name, self.namespace, is_new, timeout=60
+        )
+        return str(job["metadata"]["uid"])
+
+    async def told(self, kind: str, reason: str) -> Json:
+        """Wait for an Event, and return it as v1 has it."""
+
+        def find(events: list[Json]) -> Json | None:
+            return next(
+                (
+                    event
+                    for event in events
+                    if (event["involvedObject"]["kind"], event["reason"])
+                    == (kind, reason)
+                ),
+                None,
+            )
+
+        def is_there(events: list[Json]) -> bool:
+            return find(events) is not None
+
+        events = await eventually_list(
+            self.client, CORE_EVENT, self.namespace, is_there, timeout=60
+        )
+        found = find(events)
+        assert found is not None
+        return found
 
     async def workload(self, gvk: GroupVersionKind, name: str) -> None:
         labels = {"app": name}
@@ -301,6 +360,46 @@ async def test_workloads_that_may_not_be_watched_reload(shop: Shop) -> None:
     warned = [log["kind"] for log in logs if "may not be watched" in log["event"]]
     assert sorted(warned) == sorted(set(warned))
     assert "Deployment (apps/v1)" in warned
+
+
+async def test_events_are_written_as_the_original_writes_them(shop: Shop) -> None:
+    """Scenario 56: its role names them in the core group."""
+    await shop.give_original_role()
+    await shop.workload(Deployment.gvk, "web")
+    with capture_logs() as logs:
+        async with shop.running():
+            old = await shop.adopted(Deployment.gvk, "web")
+            await shop.change("1")
+            await shop.recorded(Deployment.gvk, "web", old)
+            event = await shop.told("Deployment", "Reloaded")
+
+    assert event["source"]["component"] == "reloader-configmaps"
+    assert event["count"] == 1
+    assert event["firstTimestamp"] == event["lastTimestamp"]
+    (told,) = [log for log in logs if log["event"] == "events are written as core/v1"]
+    assert told["log_level"] == "warning"
+    assert [log for log in logs if log["event"] == "events are refused"] == []
+
+
+async def test_jobs_and_cron_jobs_that_may_not_be_patched_reload(shop: Shop) -> None:
+    """Scenario 56: of CronJobs that role gives `list` and `get` alone."""
+    await shop.give_original_role()
+    await shop.batch(CronJob.gvk, "tick")
+    await shop.batch(Job.gvk, "once")
+    uid = (await shop.client.get(Job.gvk, "once", shop.namespace))["metadata"]["uid"]
+    with capture_logs() as logs:
+        async with shop.running():
+            await shop.workload(Deployment.gvk, "witness")
+            old = await shop.adopted(Deployment.gvk, "witness")
+            for count in (1, 2):
+                await shop.change(str(count))
+                await shop.runs(count)
+                uid = await shop.started_anew("once", uid)
+                old = await shop.recorded(Deployment.gvk, "witness", old)
+            await shop.runs(2)
+
+    kept = [log["kind"] for log in logs if "kept in memory" in log["event"]]
+    assert sorted(kept) == ["CronJob", "Job"]
 
 
 async def test_one_that_came_since_the_last_list_is_not_taken_for_new(

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from structlog.testing import capture_logs
 
 from api.argoproj.v1alpha1 import Rollout
 from api.batch.v1 import CronJob, Job
@@ -27,7 +28,7 @@ from controller_runtime import (
 from controller_runtime.testing.apiserver import ApiServer, Resource
 from controllers.reload import setup
 from controllers.reload.options import CronJobStrategy, ReloadOptions
-from controllers.reload.record import RECORD
+from controllers.reload.record import RECORD, RELOADED_AT
 
 EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")
 AUTO = {"reloader.stakater.com/auto": "true"}
@@ -79,6 +80,13 @@ class World:
     async def notes(self, reason: str) -> list[str]:
         events = (await self.client.list(EVENT, "shop")).items
         return [str(e["note"]) for e in events if e["reason"] == reason]
+
+    async def times(self, reason: str) -> int:
+        events = (await self.client.list(EVENT, "shop")).items
+        counts = (
+            e.get("series", {}).get("count", 1) for e in events if e["reason"] == reason
+        )
+        return sum(counts)
 
     @asynccontextmanager
     async def manager(
@@ -214,7 +222,7 @@ async def test_a_cron_job_whose_record_is_refused_for_long_runs_one_job_all_the_
     await world.create(CronJob, "x", AUTO, spec=cron_job())
 
     async with world.manager():
-        world.server.faults.on(verb="patch", resource="cronjobs", times=10).answer(
+        world.server.faults.on(verb="patch", resource="cronjobs", times=2).answer(
             403, reason="Forbidden"
         )
         await world.change("new")
@@ -226,6 +234,54 @@ async def test_a_cron_job_whose_record_is_refused_for_long_runs_one_job_all_the_
 
     assert len(created) == 1
     assert RECORD in (await world.read(CronJob))["metadata"]["annotations"]
+
+
+async def test_a_cron_job_that_may_not_be_patched_runs_a_job_for_each_change(
+    world: World,
+) -> None:
+    """Scenario 56: so it is under the role of the original's chart."""
+    await world.create(CronJob, "x", AUTO, spec=cron_job())
+    world.server.faults.on(verb="patch", resource="cronjobs", times=None).answer(
+        403, reason="Forbidden"
+    )
+
+    with capture_logs() as logs:
+        async with world.manager():
+            for value in ("1", "2", "1"):
+                await world.change(value)
+                await settled()
+            await asyncio.sleep(3600)
+            patches = world.server.requests.of("patch", "cronjobs")
+
+    assert len(await world.all(Job)) == 3
+    assert await world.times("Reloaded") == 3  # of one version of it: one Event
+    assert await world.times("ReloadFail") == 0
+    assert len(patches) <= 4 + 6  # its record, and then every ten minutes
+    warnings = [log for log in logs if log["log_level"] in {"warning", "error"}]
+    assert [log["kind"] for log in warnings] == ["CronJob"]
+
+
+async def test_the_record_of_a_cron_job_is_written_when_that_is_allowed(
+    world: World,
+) -> None:
+    await world.create(CronJob, "x", AUTO, spec=cron_job())
+    refused = world.server.faults.on(verb="patch", resource="cronjobs", times=None)
+    fault = refused.answer(403, reason="Forbidden")
+
+    async with world.manager():
+        await world.change("new")
+        await settled()
+        fault.remove()
+        await asyncio.sleep(1300)
+    async with world.manager():
+        await settled()
+        assert len(await world.all(Job)) == 1
+        await world.change("newer")
+        await settled()
+
+    annotations = (await world.read(CronJob))["metadata"]["annotations"]
+    assert {RECORD, RELOADED_AT} <= set(annotations)
+    assert len(await world.all(Job)) == 2
 
 
 async def test_a_cron_job_may_have_its_template_patched_instead(world: World) -> None:
@@ -260,6 +316,25 @@ async def test_a_job_at_work_is_started_anew(world: World) -> None:
     assert variables(after["spec"]["template"]) == {NAME}
     assert (await world.read(Job))["metadata"]["uid"] == after["metadata"]["uid"]
     assert len(await world.notes("Reloaded")) == 1
+
+
+async def test_a_job_that_may_not_be_patched_is_started_anew(world: World) -> None:
+    """Scenario 56: so it is under the role of the original's chart."""
+    await world.create(Job, "x", AUTO, spec={"template": template()})
+    world.server.faults.on(verb="patch", resource="jobs", times=None).answer(
+        403, reason="Forbidden"
+    )
+
+    uids = set()
+    async with world.manager():
+        for value in ("1", "2", "3"):
+            await world.change(value)
+            await settled()
+            uids.add((await world.read(Job))["metadata"]["uid"])
+
+    assert len(uids) == 3
+    assert len(await world.notes("Reloaded")) == 3
+    assert await world.notes("ReloadFail") == []
 
 
 async def test_a_job_is_created_again_whatever_fails_in_between(world: World) -> None:
