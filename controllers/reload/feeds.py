@@ -204,7 +204,7 @@ class Feeds:
 
 
 _NAMES: Mapping[type, str] = {
-    Created: "create",
+    Created: "add",
     Updated: "update",
     Deleted: "delete",
 }

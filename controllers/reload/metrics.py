@@ -6,7 +6,7 @@ is counted once: there, a success counts twice in `reconcile_total`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -24,6 +24,20 @@ from controllers.reload.workloads import WorkloadKey
 
 _ROLLOUT_BUCKETS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600)
 """Seconds; what takes longer has a limit of its own."""
+
+_LOOK_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_ACTION_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+"""Seconds; both are the original's."""
+
+_FAILURE = "handler_error"
+"""The original's word for a reload that fails."""
+
+_RESOURCES: Mapping[SourceKind, str] = {
+    SourceKind.CONFIG_MAP: "configmaps",
+    SourceKind.SECRET: "secrets",
+    SourceKind.SECRET_PROVIDER_CLASS: "secretproviderclasspodstatuses",
+}
+"""What is watched, in the original's words."""
 
 _SUCCESS = {True: "true", False: "false"}
 _RESULT = {True: "success", False: "error"}
@@ -190,7 +204,7 @@ class ReloadMetrics:
         """Count a reload that the server refuses; `reason` is one of a few words."""
         self._acted(key, seconds=seconds, is_success=False)
         self._reload_errors.labels(key.namespace, key.kind, reason).inc()
-        self._errors.labels("reload").inc()
+        self._errors.labels(_FAILURE).inc()
         self._retries.inc()
 
     def rolled_out(self, key: WorkloadKey, outcome: str, *, seconds: float) -> None:
@@ -220,12 +234,13 @@ class ReloadMetrics:
 
         Args:
             kind: Of the source.
-            event: `create`, `update` or `delete`.
+            event: `add`, `update` or `delete`.
             skipped: Why no workload looks for it; `None` if they do.
         """
         result = "success" if skipped is None else "skipped"
-        self._received.labels(event, kind.value).inc()
-        self._processed.labels(event, kind.value, result).inc()
+        resource = _RESOURCES[kind]
+        self._received.labels(event, resource).inc()
+        self._processed.labels(event, resource, result).inc()
         if skipped is not None:
             self._skipped.labels(skipped).inc()
 
@@ -273,13 +288,19 @@ class ReloadMetrics:
         )
         self._looks = counter("reconcile_total", "Looks, by their result.", "result")
         self._look_seconds = self._histogram(
-            "reconcile_duration_seconds", "Length of a look.", "result"
+            "reconcile_duration_seconds",
+            "Length of a look.",
+            "result",
+            buckets=_LOOK_BUCKETS,
         )
         self._actions = counter(
             "action_total", "Writes that reload.", "workload_kind", "result"
         )
         self._action_seconds = self._histogram(
-            "action_latency_seconds", "Length of such a write.", "workload_kind"
+            "action_latency_seconds",
+            "Length of such a write.",
+            "workload_kind",
+            buckets=_ACTION_BUCKETS,
         )
         self._skipped = counter(
             "skipped_total", "Events and changes that restart nothing.", "reason"
@@ -311,5 +332,9 @@ class ReloadMetrics:
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"reloader_{name}", text, labels, registry=self._registry)
 
-    def _histogram(self, name: str, text: str, *labels: str) -> Histogram:
-        return Histogram(f"reloader_{name}", text, labels, registry=self._registry)
+    def _histogram(
+        self, name: str, text: str, *labels: str, buckets: Sequence[float]
+    ) -> Histogram:
+        return Histogram(
+            f"reloader_{name}", text, labels, buckets=buckets, registry=self._registry
+        )

@@ -1,8 +1,9 @@
 """What this process tells of itself: a ConfigMap that support tools read.
 
 It is the original's `reloader-meta-info`: which build runs, with which options, as
-which Deployment. It is written once at the start; that it cannot be is no reason not
-to work.
+which Deployment, by the names and types of its `pkg/common/metainfo.go`, so that what
+reads that reads this. It is written once at the start; that it cannot be is no reason
+not to work.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Iterable
-from dataclasses import asdict
 
 import structlog
 
@@ -23,11 +23,38 @@ from controller_runtime import (
     Json,
     Permission,
 )
+from controllers.reload.sources import SourceKind
 from controllers.reloader.settings import ReloaderSettings
+from controllers.web import origin_of
 
 log = structlog.get_logger(__name__)
 
 NAME = "reloader-meta-info"
+
+_NO_TIME = "0001-01-01T00:00:00Z"
+"""Go's time of nothing."""
+
+_CLASSES = SourceKind.SECRET_PROVIDER_CLASS
+
+_KEYS = {
+    "reloaderAutoAnnotation": "auto",
+    "configmapReloaderAutoAnnotation": "configmap_auto",
+    "secretReloaderAutoAnnotation": "secret_auto",
+    "secretProviderClassReloaderAutoAnnotation": "spc_auto",
+    "configmapUpdateOnChangeAnnotation": "configmap_reload",
+    "secretUpdateOnChangeAnnotation": "secret_reload",
+    "secretProviderClassUpdateOnChangeAnnotation": "spc_reload",
+    "configmapExcludeReloaderAnnotation": "configmap_exclude",
+    "secretExcludeReloaderAnnotation": "secret_exclude",
+    "secretProviderClassExcludeReloaderAnnotation": "spc_exclude",
+    "ignoreResourceAnnotation": "ignore",
+    "autoSearchAnnotation": "search",
+    "searchMatchAnnotation": "match",
+    "rolloutStrategyAnnotation": "rollout_strategy",
+    "pauseDeploymentAnnotation": "pause_period",
+    "pauseDeploymentTimeAnnotation": "paused_at",
+}
+"""The original's name of the key of an annotation → field of `AnnotationKeys`."""
 
 _TROUBLE: tuple[type[Exception], ...] = (ControllerRuntimeError, *TRANSPORT_ERRORS)
 
@@ -75,23 +102,6 @@ class About:
 
 def meta_info(settings: ReloaderSettings, *, version: str) -> Json:
     """Make the ConfigMap. Nothing reloads for it, whoever lists it."""
-    options = settings.options
-    build = {"version": version, "implementation": "pilothouse", **_python()}
-    chosen = {
-        "autoReloadAll": options.auto_reload_all,
-        "reloadStrategy": options.strategy.value,
-        "reloadOnCreate": options.reload_on_create,
-        "reloadOnDelete": options.reload_on_delete,
-        "syncAfterRestart": options.sync_after_restart,
-        "enableHA": settings.election is not None,
-        "webhookUrl": bool(settings.webhook_url),
-        "namespacesToIgnore": sorted(options.namespaces_to_ignore),
-        "namespaceSelectors": options.namespace_selector,
-        "resourceSelectors": options.resource_label_selector,
-        "resourcesToIgnore": sorted(it.value for it in options.ignored_sources),
-        "workloadTypesToIgnore": sorted(options.ignored_workloads),
-        "annotations": asdict(options.keys),
-    }
     deployment = {"name": settings.deployment, "namespace": settings.namespace}
     return {
         "apiVersion": ConfigMap.gvk.api_version,
@@ -100,15 +110,71 @@ def meta_info(settings: ReloaderSettings, *, version: str) -> Json:
             "name": NAME,
             "namespace": settings.namespace,
             "labels": {"reloader.stakater.com/meta-info": "reloader"},
-            "annotations": {options.keys.ignore: "true"},
+            "annotations": {settings.options.keys.ignore: "true"},
         },
         "data": {
-            "buildInfo": json.dumps(build),
-            "reloaderOptions": json.dumps(chosen),
+            "buildInfo": json.dumps(_build(version)),
+            "reloaderOptions": json.dumps(_flags(settings) | _keys(settings)),
             "deploymentInfo": json.dumps(deployment),
         },
     }
 
 
-def _python() -> dict[str, str]:
-    return {"pythonVersion": platform.python_version()}
+def _build(version: str) -> Json:
+    """Say what runs; the first five are the original's, of types that Go reads."""
+    return {
+        "goVersion": "",
+        "releaseVersion": version,
+        "commitHash": "",
+        "commitTime": _NO_TIME,
+        "edition": "pilothouse",
+        "pythonVersion": platform.python_version(),
+    }
+
+
+def _flags(settings: ReloaderSettings) -> Json:
+    """Say the options by the original's names, and where it works."""
+    options = settings.options
+    has_debug = settings.debug_address != "0"
+    return {
+        "autoReloadAll": options.auto_reload_all,
+        "logFormat": "json" if settings.log_format == "json" else "",
+        "logLevel": settings.log_level,
+        "isArgoRollouts": True,
+        "reloadStrategy": options.strategy.value,
+        "reloadOnCreate": options.reload_on_create,
+        "reloadOnDelete": options.reload_on_delete,
+        "syncAfterRestart": options.sync_after_restart,
+        "enableHA": settings.election is not None,
+        "enableCSIIntegration": _CLASSES not in options.ignored_sources,
+        "webhookUrl": _without_path(settings.webhook_url),
+        "resourcesToIgnore": sorted(
+            f"{it.value}s" for it in options.ignored_sources if it is not _CLASSES
+        ),
+        "workloadTypesToIgnore": sorted(
+            f"{it.lower()}s" for it in options.ignored_workloads
+        ),
+        "namespaceSelectors": _list(options.namespace_selector),
+        "resourceSelectors": _list(options.resource_label_selector),
+        "namespacesToIgnore": sorted(options.namespaces_to_ignore),
+        "namespaces": list(options.namespaces),
+        "enablePProf": has_debug,
+        "pprofAddr": settings.debug_address if has_debug else "",
+    }
+
+
+def _keys(settings: ReloaderSettings) -> Json:
+    keys = settings.options.keys
+    return {name: getattr(keys, field) for name, field in _KEYS.items()}
+
+
+def _without_path(url: str) -> str:
+    """Leave out what may be all that it takes to post there."""
+    if not url:
+        return ""
+    scheme, host, port = origin_of(url)
+    return f"{scheme}://{host}:{port}"
+
+
+def _list(selector: str) -> list[str]:
+    return [selector] if selector else []

@@ -3,8 +3,9 @@
     --flag value   --flag=value   --switch   --switch=false
 
 Values of lists are CSV: an item in quotes may hold commas, and a flag may be given
-more than once. What comes after `--`, or is no flag, is refused: there is nothing to
-say besides flags.
+more than once. Words that are no flags, and all that comes after `--`, mean nothing,
+there as here: they are kept apart, for a remark. The most likely one is the value of
+a switch without an equals sign.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ class FlagKind(StrEnum):
     """On alone; a value takes an equals sign."""
 
     WORD = auto()
-    """`true` or `false`, and as all texts, with or without an equals sign."""
+    """`true`, or anything else for off; as all texts, with or without an equals
+    sign."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +50,12 @@ class Flag:
 class Flags:
     """Flags that were given, by name."""
 
-    def __init__(self, given: Mapping[str, Sequence[str]]) -> None:
+    def __init__(
+        self, given: Mapping[str, Sequence[str]], strays: Sequence[str] = ()
+    ) -> None:
         self._given = given
+        self.strays = tuple(strays)
+        """Words that are no flags."""
 
     def text(self, name: str, default: str = "") -> str:
         """Return the last value."""
@@ -81,18 +87,27 @@ class Flags:
             raise ConfigError(f"--{name}={value} is neither true nor false")
         return value in _TRUE
 
+    def says_true(self, name: str) -> bool | None:
+        """Return whether a word says so; `None` if it is neither true nor false."""
+        value = self.text(name)
+        return value in _TRUE if value in _TRUE | _FALSE | {""} else None
+
 
 def parse(arguments: Sequence[str], known: Sequence[Flag]) -> Flags:
     """Read a command line.
 
     Raises:
-        ConfigError: A flag is not known, lacks its value, or is none.
+        ConfigError: A flag is not known, lacks its value, or has one dash.
     """
     by_name = {name: it for it in known for name in (it.name, *it.aliases)}
     given: dict[str, list[str]] = {}
+    strays: list[str] = []
     for flag, value in _pairs(iter(arguments), by_name):
-        given.setdefault(flag.name, []).append(value)
-    return Flags(given)
+        if flag is None:
+            strays.append(value)
+        else:
+            given.setdefault(flag.name, []).append(value)
+    return Flags(given, strays)
 
 
 def usage(known: Sequence[Flag]) -> str:
@@ -104,12 +119,19 @@ def usage(known: Sequence[Flag]) -> str:
 
 def _pairs(
     rest: Iterator[str], known: Mapping[str, Flag]
-) -> Iterator[tuple[Flag, str]]:
+) -> Iterator[tuple[Flag | None, str]]:
+    """Yield each flag with its value, and words that are none without a flag."""
     for argument in rest:
+        if argument == "--":
+            yield from ((None, word) for word in rest)
+            return
+        if not argument.startswith("-") or argument == "-":
+            yield None, argument
+            continue
         name, equals, value = argument.removeprefix("--").partition("=")
         if not argument.startswith("--") or not name:
             raise ConfigError(
-                f"{argument!r} is no flag: everything is said by flags such as "
+                f"{argument!r} is no flag: they have two dashes, such as "
                 "--auto-reload-all; --help names them"
             )
         flag = known.get(name)

@@ -2,7 +2,8 @@
 
 Names, defaults and what goes before what are those of stakater/Reloader
 (`internal/pkg/cmd/reloader.go`, `internal/pkg/options/flags.go`). What it refuses is
-refused here. What it takes and has no use here is named in a remark.
+refused here, and nothing else of its flags: who changes over must not find a pod that
+does not start. What it takes and has no use, there or here, is named in a remark.
 """
 
 from __future__ import annotations
@@ -167,7 +168,6 @@ def read(arguments: Sequence[str], environ: Mapping[str, str]) -> ReloaderSettin
         ConfigError: Something cannot be used; the text names it.
     """
     flags = parse(arguments, FLAGS)
-    unused = [name for name in _UNUSED if flags.is_on(name)]
     return ReloaderSettings(
         options=_options(flags, environ),
         bind_address=flags.text("metrics-bind-address", ":9090"),
@@ -176,10 +176,10 @@ def read(arguments: Sequence[str], environ: Mapping[str, str]) -> ReloaderSettin
         election=_election(flags, environ),
         webhook_url=flags.text("webhook-url"),
         log_format="json" if flags.text("log-format") == "json" else "logfmt",
-        log_level=_chosen(flags, "log-level", _LEVELS, "info"),
+        log_level=_LEVELS.get(flags.text("log-level").lower(), "info"),
         namespace=environ.get("RELOADER_NAMESPACE", ""),
         deployment=environ.get("RELOADER_DEPLOYMENT_NAME", ""),
-        remarks=tuple(_remarks(unused, environ)),
+        remarks=tuple(_remarks(flags, environ)),
     )
 
 
@@ -189,12 +189,30 @@ def _debug_address(flags: Flags) -> str:
     return address if flags.is_on("enable-pprof") else "0"
 
 
-def _remarks(unused: Sequence[str], environ: Mapping[str, str]) -> Iterator[str]:
-    for name in unused:
-        yield f"--{name} has no effect"
+def _remarks(flags: Flags, environ: Mapping[str, str]) -> Iterator[str]:
+    for name in _UNUSED:
+        if flags.is_on(name):
+            yield f"--{name} has no effect"
+    for word in flags.strays:
+        yield f"{word!r} is no flag; the value of a switch follows an equals sign"
+    for flag in FLAGS:
+        if flag.kind is _WORD and flags.says_true(flag.name) is None:
+            value = flags.text(flag.name)
+            yield f"--{flag.name}={value} is neither true nor false: taken for false"
+    yield from _remarks_on_words(flags)
     url = environ.get("ALERT_WEBHOOK_URL", "").strip()
     if environ.get("ALERT_ON_RELOAD") == "true" and not url:
         yield "ALERT_ON_RELOAD has no effect without ALERT_WEBHOOK_URL"
+
+
+def _remarks_on_words(flags: Flags) -> Iterator[str]:
+    if (level := flags.text("log-level")).lower() not in {"", *_LEVELS}:
+        yield f"--log-level={level} is none of {', '.join(_LEVELS)}: taken for info"
+    if (form := flags.text("log-format")) not in {"", "json"}:
+        yield f"--log-format={form} is not json: taken for logfmt"
+    known = ", ".join(sorted(_JOBS))
+    for word in sorted(_lower(flags, "ignored-workload-types") - _JOBS):
+        yield f"--ignored-workload-types: {word!r} is none of {known}"
 
 
 def _options(flags: Flags, environ: Mapping[str, str]) -> ReloadOptions:
@@ -227,8 +245,8 @@ def _options(flags: Flags, environ: Mapping[str, str]) -> ReloadOptions:
         dry_run=flags.is_on("dry-run"),
         auto_reload_all=flags.is_on("auto-reload-all"),
         strict_auto_false=flags.is_on("strict-auto-false"),
-        reload_on_create=flags.is_on("reload-on-create"),
-        reload_on_delete=flags.is_on("reload-on-delete"),
+        reload_on_create=bool(flags.says_true("reload-on-create")),
+        reload_on_delete=bool(flags.says_true("reload-on-delete")),
         sync_after_restart=flags.is_on("sync-after-restart"),
         alerts=_alerts(environ),
         count_by_workload=flags.is_on("metrics-by-workload"),
@@ -239,7 +257,7 @@ def _options(flags: Flags, environ: Mapping[str, str]) -> ReloadOptions:
         resource_label_selector=",".join(flags.items("resource-label-selector")),
         ignored_sources=_sources(flags),
         ignored_workloads=ignored_workloads(
-            _words(flags, "ignored-workload-types", {"jobs", "cronjobs"})
+            _lower(flags, "ignored-workload-types") & _JOBS
         ),
         hashing=_hashing(flags),
         extra_references=_extra_references(flags),
@@ -341,7 +359,6 @@ def _sources(flags: Flags) -> frozenset[SourceKind]:
     ignored = ignored_sources(words)
     if not flags.is_on("enable-csi-integration"):
         ignored |= {SourceKind.SECRET_PROVIDER_CLASS}
-    flags.is_on("is-Argo-Rollouts")  # checked, and needed no more
     return ignored
 
 
@@ -352,10 +369,18 @@ def _keys(flags: Flags) -> AnnotationKeys:
 
 def _words(flags: Flags, name: str, known: set[str]) -> frozenset[str]:
     """Read words of which case does not matter."""
-    words = frozenset(item.lower() for item in flags.items(name))
+    words = _lower(flags, name)
     for word in words - known:
         raise ConfigError(f"--{name}: {word!r} is none of {', '.join(sorted(known))}")
     return words
+
+
+def _lower(flags: Flags, name: str) -> frozenset[str]:
+    return frozenset(item.lower() for item in flags.items(name))
+
+
+_JOBS = frozenset({"jobs", "cronjobs"})
+"""What may be among the ignored workload types."""
 
 
 def _election(flags: Flags, environ: Mapping[str, str]) -> LeaderElectionOptions | None:

@@ -65,7 +65,7 @@ def test_a_refused_reload_is_an_error_and_will_be_tried_again() -> None:
     for series in (
         'reloader_reload_executed_total{success="false"}',
         'reloader_action_total{result="error",workload_kind="Deployment"}',
-        'reloader_errors_total{type="reload"}',
+        'reloader_errors_total{type="handler_error"}',
         "reloader_retries_total",
         'reloader_reload_errors_total{kind="Deployment",namespace="shop",reason="Forbidden"}',
     ):
@@ -93,9 +93,9 @@ def test_an_event_of_a_source_is_received_and_then_processed_or_skipped(
 ) -> None:
     shown = Shown()
 
-    shown.metrics.received(SourceKind.SECRET, "update", skipped=skipped)
+    shown.metrics.received(SourceKind.SECRET, "add", skipped=skipped)
 
-    labels = 'event_type="update",resource_type="secret"'
+    labels = 'event_type="add",resource_type="secrets"'
     assert shown[f"reloader_events_received_total{{{labels}}}"] == 1
     processed = f'reloader_events_processed_total{{{labels},result="{result}"}}'
     assert shown[processed] == 1
@@ -104,6 +104,19 @@ def test_an_event_of_a_source_is_received_and_then_processed_or_skipped(
         for reason in SkipReason
     }
     assert counts == {reason: float(reason is skipped) for reason in SkipReason}
+
+
+def test_durations_are_in_the_buckets_of_the_original() -> None:
+    shown = Shown()
+
+    shown.metrics.reloaded(WEB, Strategy.ENV_VARS, seconds=0.1, at=7)
+    shown.metrics.looked(WEB, "success", seconds=0.001)
+
+    kind = 'workload_kind="Deployment"'
+    assert shown[f'reloader_action_latency_seconds_bucket{{le="0.05",{kind}}}'] == 0
+    assert shown[f'reloader_action_latency_seconds_bucket{{le="60.0",{kind}}}'] == 1
+    looks = "reloader_reconcile_duration_seconds_bucket"
+    assert shown[f'{looks}{{le="0.001",result="success"}}'] == 1
 
 
 def test_reloads_are_counted_by_workload_and_source_where_that_is_asked_for() -> None:

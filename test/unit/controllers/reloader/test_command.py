@@ -109,7 +109,7 @@ async def test_it_tells_of_itself_in_a_config_map_and_again_after_a_restart(
         "namespace": "ops",
     }
     assert json.loads(found["data"]["reloaderOptions"])["autoReloadAll"] is True
-    assert "version" in json.loads(found["data"]["buildInfo"])
+    assert json.loads(found["data"]["buildInfo"])["edition"] == "pilothouse"
 
 
 async def test_that_it_may_not_tell_of_itself_stops_nothing(world: World) -> None:

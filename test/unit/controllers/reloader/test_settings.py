@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import timedelta
 
 import pytest
@@ -231,15 +231,13 @@ def test_a_kind_to_ignore_is_named_in_any_case(word: str, ignored: SourceKind) -
         (["--reload-strategy=restart"], "--reload-strategy=restart"),
         (["--resources-to-ignore=configMaps,secrets"], "nothing would reload"),
         (["--resources-to-ignore=pods"], "'pods' is none of configmaps, secrets"),
-        (["--ignored-workload-types=pods"], "'pods' is none of cronjobs, jobs"),
         (["--enable-ha"], "POD_NAME and POD_NAMESPACE"),
-        (["--log-level=loud"], "--log-level=loud"),
         (["--debounce=500"], "--debounce: '500' is no duration"),
         (["--storm-brake=often"], "--storm-brake: 'often' is no number of reloads"),
         (["--window=at night"], "--window: 'at night' is no window"),
         (["--reload-qps=-1"], "--reload-qps=-1 is no number from 0"),
         (["--reload-qps=nan"], "--reload-qps=nan is no number from 0"),
-        (["--is-Argo-Rollouts=maybe"], "neither true nor false"),
+        (["--enable-ha=maybe"], "neither true nor false"),
         (["--max-concurrent-rollouts=many"], "is no number such as 5"),
         (["--rollout-timeout=soon"], "--rollout-timeout"),
     ],
@@ -254,6 +252,39 @@ def test_what_cannot_be_used_is_refused_with_a_sentence(
 def test_what_has_no_effect_is_named() -> None:
     assert settings("--metrics-secure").remarks == ("--metrics-secure has no effect",)
     assert settings("--metrics-secure=false").remarks == ()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "same", "said"),
+    [
+        (["--auto-reload-all", "false"], ["--auto-reload-all"], "'false' is no flag"),
+        (["manager"], [], "'manager' is no flag"),
+        (["--reload-on-create=yes"], [], "--reload-on-create=yes is neither"),
+        (["--is-Argo-Rollouts", "maybe"], [], "--is-Argo-Rollouts=maybe is neither"),
+        (["--log-level=loud"], [], "--log-level=loud"),
+        (["--log-format=text"], [], "--log-format=text"),
+        (
+            ["--ignored-workload-types=pods,Jobs"],
+            ["--ignored-workload-types=jobs"],
+            "'pods' is none of cronjobs, jobs",
+        ),
+    ],
+)
+def test_what_the_original_takes_and_ignores_is_remarked_upon(
+    arguments: list[str], same: list[str], said: str
+) -> None:
+    found = settings(*arguments)
+
+    (remark,) = found.remarks
+    assert said in remark
+    assert replace(found, remarks=()) == settings(*same)
+
+
+@pytest.mark.parametrize(
+    "argument", ["--reload-on-delete=", "--is-Argo-Rollouts=", "--log-level=INFO"]
+)
+def test_what_says_nothing_new_is_not_remarked_upon(argument: str) -> None:
+    assert settings(argument) == settings()
 
 
 @pytest.mark.parametrize(

@@ -176,7 +176,7 @@ async def test_events_of_sources_are_counted_by_why_nothing_restarts() -> None:
             reason: quiet.sample("skipped_total", reason=reason)
             for reason in ("no_data_change", "ignored_or_not_selected")
         }
-        seen = {"event_type": "update", "resource_type": "configmap"}
+        seen = {"event_type": "update", "resource_type": "configmaps"}
         received = quiet.sample("events_received_total", **seen)
         processed = quiet.sample("events_processed_total", **seen, result="skipped")
 
