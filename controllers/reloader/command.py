@@ -9,17 +9,20 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
 
 from controller_runtime import (
+    Client,
     Group,
     HttpServer,
     HttpTransport,
     Manager,
     ManagerOptions,
     Metrics,
+    Scheme,
     Transport,
     configure_logging,
     load_restconfig,
@@ -30,6 +33,7 @@ from controllers.reload.preview import Preview
 from controllers.reload.webhook import Notify, Webhook
 from controllers.reloader.about import About
 from controllers.reloader.flags import usage
+from controllers.reloader.readable import readable
 from controllers.reloader.settings import FLAGS, ReloaderSettings, read
 from controllers.run import server_version
 from controllers.settings import version
@@ -56,6 +60,8 @@ async def run_reloader(arguments: Sequence[str], environ: Mapping[str, str]) -> 
             for _ in range(2)
         ]
         server = await server_version(transport, config)
+        client = Client(transport, scheme=Scheme())
+        settings = replace(settings, options=await readable(settings.options, client))
         notify = None
         if settings.webhook_url:
             http = await stack.enter_async_context(Http())

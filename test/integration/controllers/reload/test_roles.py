@@ -89,8 +89,10 @@ class Shop:
     async def open(self) -> None:
         await self._create(ConfigMap.gvk, "c", data={"k": "0"})
 
-    async def give_original_role(self) -> None:
-        await self._create(ROLE, ACCOUNT, rules=rules())
+    async def give_original_role(self, *, without: str = "") -> None:
+        """Give the account the role of the original, maybe without an API group."""
+        given = [it for it in rules() if not without or without not in it["apiGroups"]]
+        await self._create(ROLE, ACCOUNT, rules=given)
         group = ROLE.group
         account = {
             "kind": "ServiceAccount",
@@ -400,6 +402,23 @@ async def test_jobs_and_cron_jobs_that_may_not_be_patched_reload(shop: Shop) -> 
 
     kept = [log["kind"] for log in logs if "kept in memory" in log["event"]]
     assert sorted(kept) == ["CronJob", "Job"]
+
+
+async def test_kinds_that_may_not_even_be_listed_are_left_out(
+    shop: Shop, kubeconfig: Path, free_port: int
+) -> None:
+    """Older charts of the original say nothing of Jobs."""
+    await shop.give_original_role(without="batch")
+    await shop.workload(Deployment.gvk, "web")
+    path = await shop.write_kubeconfig(kubeconfig)
+    port = f"--metrics-bind-address=127.0.0.1:{free_port}"
+    flags = (port, "--debounce=0", f"--namespaces={shop.namespace}")
+    async with reloader(*flags, kubeconfig=path, namespace=shop.namespace) as log:
+        old = await shop.adopted(Deployment.gvk, "web")
+        await shop.change("1")
+        await shop.recorded(Deployment.gvk, "web", old)
+
+    assert sum("kind is left out" in line and "batch/v1" in line for line in log) == 2
 
 
 async def test_one_that_came_since_the_last_list_is_not_taken_for_new(
