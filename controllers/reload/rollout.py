@@ -43,6 +43,7 @@ from functools import partial
 from hashlib import sha256
 from typing import NamedTuple
 
+from api.argoproj.v1alpha1 import Rollout
 from api.core.v1 import Container, PodSpec
 from controllers.reload.digest import DELETED
 from controllers.reload.happenings import Happened
@@ -236,7 +237,10 @@ def _want(workload: Workload, policy: ReloadPolicy, source: Source) -> _Want | N
     if policy.vetoes(source):
         return None
     place = partial(_container, workload, source, policy.extra)
-    asked = place(policy.match_from(workload.key.namespace, source))
+    match = policy.match_from(workload.key.namespace, source)
+    asked = place(match)
+    if asked is None and match is Match.EXPLICIT and _has_no_pods(workload, policy):
+        asked = ""
     found = [
         (wish, container)
         for wish in policy.wishes
@@ -247,6 +251,12 @@ def _want(workload: Workload, policy: ReloadPolicy, source: Source) -> _Want | N
     if container is None:
         return None
     return _Want(container, asked is not None, tuple(wish for wish, _ in found))
+
+
+def _has_no_pods(workload: Workload, policy: ReloadPolicy) -> bool:
+    """Tell whether it restarts pods whose template is elsewhere: `spec.workloadRef`."""
+    is_rollout = workload.key.kind == Rollout.gvk.kind
+    return is_rollout and policy.restarts and not workload.template.spec.containers
 
 
 def _container(

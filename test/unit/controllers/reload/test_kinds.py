@@ -505,6 +505,29 @@ async def test_a_rollout_may_restart_its_pods_and_keep_its_template(
     assert len(await world.notes("Reloaded")) == 1
 
 
+async def test_a_rollout_whose_template_is_elsewhere_restarts_for_what_it_lists(
+    world: World,
+) -> None:
+    """Its `workloadRef` names a Deployment, which has the pods' template."""
+    world.server.register(served(Rollout))
+    listed = {"configmap.reloader.stakater.com/reload": "c"}
+    restarts = {"reloader.stakater.com/rollout-strategy": "restart"}
+    elsewhere = {"workloadRef": {"kind": "Deployment", "name": "x"}}
+    await world.create(Rollout, "x", listed | restarts, spec=elsewhere)
+    await world.create(Rollout, "silent", listed, spec=elsewhere)
+
+    async with world.manager():
+        for value in ("1", "2"):
+            await world.change(value)
+            await settled()
+
+    spec = (await world.read(Rollout))["spec"]
+    assert "restartAt" in spec
+    assert "template" not in spec
+    assert (await world.read(Rollout, "silent"))["spec"] == elsewhere
+    assert await world.times("Reloaded") == 2
+
+
 # --- SecretProviderClasses ----------------------------------------------------------
 
 SPC = SecretProviderClassPodStatus
