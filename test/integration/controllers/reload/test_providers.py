@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from api.batch.v1 import Job
@@ -177,6 +179,42 @@ async def test_a_pod_template_may_ask_for_a_class(
         before = await web.adopted("spc/vault")
         await driver.rotate("vault")
         await web.reloaded(before)
+
+
+@pytest.mark.parametrize("asks", [SPC_AUTO, SPC_NAMED, AUTO])
+async def test_a_class_that_an_init_container_mounts_is_seen(
+    shop: Shop, asks: dict[str, str]
+) -> None:
+    """Scenario 16, the part of SecretProviderClasses; the first container is marked."""
+    driver = Driver(shop, "vault")
+    await driver.start()
+    pod = pod_that_mounts("vault")
+    mounts = pod["containers"][0].pop("volumeMounts")
+    init = {**pod["containers"][0], "name": "prepare", "volumeMounts": mounts}
+    pod["initContainers"] = [init]
+    async with shop.manager():
+        web = await shop.workload("web", asks, pod=pod)
+        before = await web.adopted("spc/vault")
+        await driver.rotate("vault")
+        after = await web.reloaded(before)
+
+    assert variables(after) == {"app": {MARK.format("VAULT")}, "prepare": set()}
+
+
+async def test_an_annotation_may_tell_of_a_class(shop: Shop) -> None:
+    """Scenario 17: under the strategy `annotations`."""
+    driver = Driver(shop, "vault")
+    await driver.start()
+    asks = SPC_AUTO | {f"{GROUP}/reload-strategy": "annotations"}
+    async with shop.manager():
+        web = await shop.workload("web", asks, pod=pod_that_mounts("vault"))
+        before = await web.adopted("spc/vault")
+        await driver.rotate("vault")
+        after = await web.reloaded(before)
+
+    told = json.loads(after["metadata"]["annotations"][f"{GROUP}/last-reloaded-from"])
+    assert (told["type"], told["name"]) == ("SECRETPROVIDERCLASS", "vault")
+    assert variables(after) == {"app": set()}
 
 
 async def test_a_job_that_mounts_a_class_is_started_anew(shop: Shop) -> None:

@@ -417,6 +417,27 @@ async def test_a_job_that_has_ended_is_not_run_again(world: World) -> None:
     assert "ended" in note
 
 
+async def test_a_job_that_has_ended_is_run_again_where_that_is_asked_for(
+    world: World,
+) -> None:
+    """As the original does, by default."""
+    await world.create(Job, "x", AUTO, spec={"template": template()})
+    status = {"conditions": [{"type": "Complete", "status": "True"}]}
+    await world.client.subresource(Job, "status").patch(
+        "x", "shop", patch=merge_patch({"status": status}), kind=Job.gvk
+    )
+    before = await world.read(Job)
+
+    async with world.manager(ReloadOptions(recreate_finished_jobs=True)):
+        await world.change("new")
+        await settled()
+
+    after = await world.read(Job)
+    assert after["metadata"]["uid"] != before["metadata"]["uid"]
+    assert "conditions" not in after.get("status", {})
+    assert variables(after["spec"]["template"]) == {NAME}
+
+
 async def test_a_job_that_a_cron_job_started_is_left_alone(world: World) -> None:
     owner = {
         "apiVersion": "batch/v1",
