@@ -78,11 +78,33 @@ _Catalog: TypeAlias = Annotated[
 
 app = typer.Typer(
     name="pilothouse",
-    help="A cluster's platform jobs in one manager.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # its tables cut the names of flags off
 )
+
+
+def _show_version(is_wanted: bool) -> None:
+    if is_wanted:
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_show_version,
+            is_eager=True,
+            help="Print the version.",
+        ),
+    ] = False,
+) -> None:
+    """Run a cluster's platform jobs in one manager."""
 
 
 @app.command()
@@ -109,7 +131,7 @@ _FOREIGN_FLAGS = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 @app.command(add_help_option=False, context_settings=_FOREIGN_FLAGS)
 def reloader(context: typer.Context) -> None:
-    """Stand in for stakater/Reloader, with its own flags; see its --help."""
+    """Stand in for stakater/Reloader, flags and all. See its --help."""
     from controllers.reloader.command import (  # noqa: PLC0415 - lazy
         help_text,
         run_reloader,
@@ -134,14 +156,14 @@ def up(
         str, typer.Option(help="debug, info, warning or error.")
     ] = "warning",
 ) -> None:
-    """Start a local control plane with the manager on it, and show it at work."""
+    """Show the manager at work on a local control plane."""
     from controllers.up import show  # noqa: PLC0415 - lazy
 
     _sentence_on_error(lambda: show(once=once, state=state, log_level=log_level))
 
 
 rbac_app = typer.Typer(
-    help="Write the roles that `run` needs under the same settings, and no more.",
+    help="Write the roles that `run` needs with these settings.",
     invoke_without_command=True,
 )
 app.add_typer(rbac_app, name="rbac")
@@ -161,7 +183,7 @@ def rbac(
     output: _RolesFile = None,
     **flags: object,
 ) -> None:
-    """Write the roles that `run` needs under the same settings, and no more."""
+    """Write the roles that `run` needs with these settings."""
     if call.invoked_subcommand is not None:
         return
     from controllers.rbac import RoleOptions, write_roles  # noqa: PLC0415 - lazy
@@ -261,7 +283,7 @@ def render(
     ] = False,
     output: Annotated[str, typer.Option(help="yaml, json or status.")] = "yaml",
 ) -> None:
-    """Show what the autopilot would apply; 2 for errors, 3 if --diff finds changes."""
+    """Show what the autopilot would apply. 2 for errors, 3 if --diff finds changes."""
     from controllers.autopilot.command import read_options  # noqa: PLC0415 - lazy
     from controllers.autopilot.command import render as show  # noqa: PLC0415 - lazy
 
@@ -304,7 +326,7 @@ def lint_patch(
         str, typer.Option(help="Pointers, such as /spec/a,/spec/b.")
     ] = "",
 ) -> None:
-    """Show what a patch makes of an asset; 2 if it would not be in force."""
+    """Show what a patch makes of an asset. 2 if it would not be in force."""
     from controllers.autopilot.command import read_options  # noqa: PLC0415 - lazy
     from controllers.autopilot.patchlint import lint_patch as lint  # noqa: PLC0415
 

@@ -13,7 +13,8 @@ import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
-from typing import Annotated, Any, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import typer
 from pydantic import BaseModel
@@ -66,13 +67,38 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     is_switch = field.annotation is bool
     spelled = f"--{flag}/--no-{flag}" if is_switch else f"--{flag}"
     kind: Any = bool | None if is_switch else str | None
-    option = typer.Option(spelled, help=_help(field), show_default=False)
+    option = typer.Option(
+        spelled, help=_help(field), show_default=False, metavar=_metavar(field)
+    )
     return inspect.Parameter(
         name.replace(".", _DOT),
         inspect.Parameter.KEYWORD_ONLY,
         default=None,
         annotation=Annotated[kind, option],
     )
+
+
+def _metavar(field: FieldInfo) -> str | None:
+    """Say what a value looks like: the words there are, or what kind of thing."""
+    kind = field.annotation
+    several = get_origin(kind) is tuple
+    if several:
+        kind = get_args(kind)[0]
+    if get_origin(kind) is Literal:
+        shown = "|".join(map(str, get_args(kind)))
+    else:
+        parts = set(get_args(kind)) or {kind}
+        shown = next((it for known, it in _METAVARS.items() if known in parts), "text")
+    return f"{shown},…" if several else shown
+
+
+_METAVARS: Mapping[Any, str] = {
+    bool: "",
+    int: "number",
+    float: "number",
+    timedelta: "time",
+    Path: "path",
+}
 
 
 def _help(field: FieldInfo) -> str:

@@ -30,7 +30,7 @@ from controller_runtime import (
     on_stop_signal,
 )
 from controllers.manager import build
-from controllers.settings import Settings, version
+from controllers.settings import Settings, unknown_variables, version
 
 log = structlog.get_logger(__name__)
 
@@ -63,6 +63,8 @@ async def run_manager(settings: Settings, *, ask: bool) -> int:
             config=config,
             lease_transport=lease_transport,
         )
+        for name in unknown_variables(os.environ):
+            log.warning("variable without effect, is it misspelt?", variable=name)
         log.info(
             "starting",
             version=version(),

@@ -11,8 +11,10 @@ names the setting, where it came from, and what fits.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -480,14 +482,14 @@ def load(flags: Values, environ: Mapping[str, str], file: Path | None) -> Settin
     Raises:
         ConfigError: A value cannot be used; the text names setting and origin.
     """
-    origins = (
-        (f"the file {file}", _from_file(file) if file else {}),
-        ("the environment", _from_environment(environ)),
-        ("the flags", {n: v for n, v in flags.items() if v is not None}),
+    origins: Sequence[tuple[Callable[[str], str], Values]] = (
+        (lambda name: f"{_key(name)} in {file}", _from_file(file) if file else {}),
+        (_variable, _from_environment(environ)),
+        (_flag, {n: v for n, v in flags.items() if v is not None}),
     )
     merged: dict[str, tuple[str, object]] = {}
-    for origin, values in origins:
-        merged |= {name: (origin, value) for name, value in values.items()}
+    for spelled, values in origins:
+        merged |= {name: (spelled(name), value) for name, value in values.items()}
     try:
         return Settings.model_validate(_nested({n: v for n, (_, v) in merged.items()}))
     except ValidationError as error:
@@ -522,10 +524,7 @@ def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, o
 
 
 def _from_environment(environ: Mapping[str, str]) -> Values:
-    names = {
-        ENVIRONMENT_PREFIX + name.replace(".", "_").upper(): name
-        for name in setting_names(Settings)
-    }
+    names = {_variable(name): name for name in setting_names(Settings)}
     return {names[v]: value for v, value in environ.items() if v in names}
 
 
@@ -550,10 +549,48 @@ def _nested(values: Values) -> dict[str, Any]:
 def _sentence(error: ValidationError, merged: Mapping[str, tuple[str, object]]) -> str:
     first = error.errors(include_url=False)[0]
     name = ".".join(str(part) for part in first["loc"])
-    origin = next(
+    given = next(
         (o for n, (o, _) in merged.items() if name == n or name.startswith(f"{n}.")),
-        "the settings",
+        _flag(name),
     )
+    if first["type"] == "extra_forbidden":
+        return (
+            f"{given} is no setting{_guess(name)}; `run --help` names those there are"
+        )
+    if first["type"] == "model_type":
+        return f"{given} cannot be used: it has settings of its own, such as {{…: …}}"
     problem = first["msg"].removeprefix("Value error, ")
-    flag = "--" + name.replace(".", "-").replace("_", "-")
-    return f"{origin}: {flag} ({name}) cannot be used: {problem}"
+    return f"{given} cannot be used: {problem}"
+
+
+def _guess(name: str) -> str:
+    """Ask for a setting that has nearly this name."""
+    near = get_close_matches(name, list(setting_names(Settings)), n=1)
+    return f": is {_key(near[0])} meant?" if near else ""
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace(".", "-").replace("_", "-")
+
+
+def _variable(name: str) -> str:
+    return ENVIRONMENT_PREFIX + name.replace(".", "_").upper()
+
+
+def _key(name: str) -> str:
+    return name.replace("_", "-")
+
+
+_OF_SERVICES = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_\d+_.*)?)")
+"""Variables that Kubernetes puts into pods, named after the Services beside them."""
+
+
+def unknown_variables(environ: Mapping[str, str]) -> Sequence[str]:
+    """Name variables that look like settings of a controller and are none."""
+    known = {_variable(name) for name in setting_names(Settings)}
+    sections = tuple(f"{ENVIRONMENT_PREFIX}{name.upper()}_" for name in CONTROLLERS)
+    return sorted(
+        name
+        for name in environ.keys() - known
+        if name.startswith(sections) and not _OF_SERVICES.fullmatch(name)
+    )

@@ -34,7 +34,7 @@ from controllers.reload.webhook import Notify, Webhook
 from controllers.reloader.about import About
 from controllers.reloader.flags import usage
 from controllers.reloader.readable import readable
-from controllers.reloader.settings import FLAGS, ReloaderSettings, read
+from controllers.reloader.settings import FLAGS, VARIABLES, ReloaderSettings, read
 from controllers.run import server_version
 from controllers.settings import version
 from controllers.web import Http
@@ -139,5 +139,5 @@ def _servers(
 
 
 def help_text() -> str:
-    """Say which flags there are."""
-    return usage(FLAGS)
+    """Say which flags and variables there are."""
+    return usage(FLAGS, VARIABLES)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from enum import StrEnum, auto
 
 from controller_runtime import ConfigError
@@ -110,11 +111,32 @@ def parse(arguments: Sequence[str], known: Sequence[Flag]) -> Flags:
     return Flags(given, strays)
 
 
-def usage(known: Sequence[Flag]) -> str:
-    """Say which flags there are."""
-    width = max(len(flag.name) for flag in known)
-    lines = [f"  --{flag.name:<{width}}  {flag.help}" for flag in known]
-    return "\n".join(["Flags, with the original's spelling:", *lines, ""])
+_VALUES: Mapping[FlagKind, str] = {
+    FlagKind.TEXT: " value",
+    FlagKind.LIST: " a,b",
+    FlagKind.SWITCH: "",
+    FlagKind.WORD: " true|false",
+}
+
+
+def usage(known: Sequence[Flag], variables: Mapping[str, str]) -> str:
+    """Say which flags there are, and which variables of the environment."""
+    flags = [(f"--{it.name}{_VALUES[it.kind]}", it.help) for it in known]
+    rows = [*flags, *variables.items()]
+    width = max(len(name) for name, _ in rows)
+    lines = [f"  {name:<{width}}  {text}" for name, text in rows]
+    parts = (
+        ("Usage: reloader [flags], as stakater/Reloader is called", []),
+        ("Flags; --flag value and --flag=value are the same:", lines[: len(flags)]),
+        ("Variables:", lines[len(flags) :]),
+    )
+    return "\n".join(line for title, part in parts for line in (title, *part, ""))
+
+
+def _guess(name: str, known: Mapping[str, Flag]) -> str:
+    """Ask for a flag that has nearly this name."""
+    near = get_close_matches(name, list(known), n=1)
+    return f": is --{near[0]} meant?" if near else ""
 
 
 def _pairs(
@@ -136,7 +158,10 @@ def _pairs(
             )
         flag = known.get(name)
         if flag is None:
-            raise ConfigError(f"unknown flag --{name}; --help names those there are")
+            raise ConfigError(
+                f"unknown flag --{name}{_guess(name, known)}; --help names those there "
+                "are"
+            )
         if equals:
             yield flag, value
         elif flag.kind is FlagKind.SWITCH:

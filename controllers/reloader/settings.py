@@ -89,7 +89,10 @@ FLAGS: Sequence[Flag] = (
     Flag("log-level", _TEXT, "trace, debug, info (default), warning, error …"),
     Flag("enable-pprof", _SWITCH, "Serve /debug: queues, caches and tasks, as JSON."),
     Flag("pprof-addr", _TEXT, "host:port of that; :6060."),
-    *(Flag(name, _TEXT, "Another key for it.") for name in _KEYS),
+    *(
+        Flag(name, _TEXT, f"Annotation instead of {getattr(AnnotationKeys(), field)}.")
+        for name, field in _KEYS.items()
+    ),
     Flag("metrics-bind-address", _TEXT, "host:port of everything; :9090."),
     Flag("health-probe-bind-address", _TEXT, "host:port of the probes too."),
     Flag("leader-elect", _SWITCH, "The same as enable-ha."),
@@ -118,6 +121,22 @@ FLAGS: Sequence[Flag] = (
     Flag("window", _TEXT, "When to reload: '0 2 * * 1-5; 2h; Europe/Berlin'."),
     Flag("reload-qps", _TEXT, "Reloads a second of all workloads, 50; 0 for no limit."),
 )
+
+VARIABLES: Mapping[str, str] = {
+    "KUBECONFIG": "Kubeconfig, outside of a pod.",
+    "KUBERNETES_NAMESPACE": "Only this namespace, unless --namespaces says which.",
+    "RELOADER_NAMESPACE": "Where reloader-meta-info is written.",
+    "RELOADER_DEPLOYMENT_NAME": "Named in it.",
+    "POD_NAME": "Needed by --enable-ha: who holds the Lease.",
+    "POD_NAMESPACE": "Needed by --enable-ha: where the Lease is.",
+    "METRICS_COUNT_BY_NAMESPACE": "enabled: count reloads by namespace too.",
+    "ALERT_ON_RELOAD": "true: tell a chat of reloads.",
+    "ALERT_WEBHOOK_URL": "Where; it is a secret.",
+    "ALERT_SINK": f"{', '.join(AlertFormat)}.",
+    "ALERT_WEBHOOK_PROXY": "http://user:password@host:port for alerts.",
+    "ALERT_ADDITIONAL_INFO": "Begins each alert.",
+}
+"""What is read of the environment, and what for."""
 
 _UNUSED = ("metrics-secure",)
 
@@ -203,6 +222,10 @@ def _remarks(flags: Flags, environ: Mapping[str, str]) -> Iterator[str]:
     url = environ.get("ALERT_WEBHOOK_URL", "").strip()
     if environ.get("ALERT_ON_RELOAD") == "true" and not url:
         yield "ALERT_ON_RELOAD has no effect without ALERT_WEBHOOK_URL"
+    sink = environ.get("ALERT_SINK", "").strip().lower()
+    if sink and sink not in {*AlertFormat, "webhook", "default"}:
+        known = ", ".join(AlertFormat)
+        yield f"ALERT_SINK={sink} is none of {known}; it is taken as raw"
 
 
 def _remarks_on_words(flags: Flags) -> Iterator[str]:

@@ -28,6 +28,34 @@ def test_a_verb_that_takes_settings_takes_all_of_them(verb: str) -> None:
     assert {flag(name) for name in setting_names(Settings)} <= flags
 
 
+@pytest.mark.parametrize("width", ["60", "80", "200"])
+def test_no_flag_is_cut_off_in_the_help(width: str) -> None:
+    shown = CliRunner().invoke(app, ["run", "--help"], env={"COLUMNS": width}).stdout
+
+    assert "--reload-max-concurrent-rollouts-per-namespace number" in shown
+    assert "--reload-strategy env-vars|annotations" in shown
+    assert "--reload-resources-to-ignore configmaps|secrets,…" in shown
+    assert "--reload-debounce time" in shown
+    assert "--reload-hash-key-file path" in shown
+    assert "--reload-dry-run / --no-reload-dry-run" in shown
+
+
+def test_the_list_of_verbs_says_whole_sentences() -> None:
+    shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "80"}).stdout
+
+    commands = shown.partition("Commands:")[2]
+    assert "lint-patch" in commands
+    assert "..." not in commands
+
+
+def test_the_version_is_a_flag_too() -> None:
+    asked = [CliRunner().invoke(app, [word]) for word in ("--version", "version")]
+
+    assert [answer.exit_code for answer in asked] == [0, 0]
+    assert asked[0].stdout == asked[1].stdout
+    assert asked[0].stdout.startswith("pilothouse ")
+
+
 def test_every_flag_is_explained() -> None:
     @with_settings
     def command(**_: object) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from controller_runtime.errors import ConfigError
-from controllers.settings import Settings, load
+from controllers.settings import Settings, load, unknown_variables
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_a_certificate_for_plain_metrics_is_a_mistake() -> None:
     environ = {"PILOTHOUSE_METRICS_CERT_PATH": "/certs"}
 
     assert load({}, environ, None).metrics_cert_path == Path("/certs")
-    with pytest.raises(ConfigError, match=r"environment: --metrics-cert-path .*plain"):
+    with pytest.raises(ConfigError, match=r"PILOTHOUSE_METRICS_CERT_PATH .*plain"):
         load({"metrics_secure": False}, environ, None)
 
 
@@ -100,25 +100,25 @@ def test_controllers_are_a_list_with_commas_each_once() -> None:
         pytest.param(
             {"controllers": "relaod"},
             {},
-            ["the flags", "--controllers", "'relaod'", "reload"],
+            ["--controllers", "'relaod'", "reload"],
             id="an unknown controller",
         ),
         pytest.param(
             {},
             {"PILOTHOUSE_RELOAD_WORKERS": "0"},
-            ["the environment", "--reload-workers", "greater than or equal to 1"],
+            ["PILOTHOUSE_RELOAD_WORKERS", "greater than or equal to 1"],
             id="a number out of bounds",
         ),
         pytest.param(
             {"graceful_shutdown_timeout": -5},
             {},
-            ["the flags", "--graceful-shutdown-timeout", "greater than or equal"],
+            ["--graceful-shutdown-timeout", "greater than or equal"],
             id="a grace period below zero",
         ),
         pytest.param(
             {"log_level": "loud"},
             {},
-            ["the flags", "--log-level", "'debug'"],
+            ["--log-level", "'debug'"],
             id="an unknown level",
         ),
     ],
@@ -133,10 +133,28 @@ def test_a_mistake_is_named_with_its_origin(
     assert "\n" not in str(caught.value)
 
 
+def test_variables_that_are_misspelt_are_noticed_and_those_of_services_are_not() -> (
+    None
+):
+    environ = {
+        "PILOTHOUSE_RELOAD_NAMESPACE": "shop",
+        "PILOTHOUSE_RELOAD_NAMESPACES": "shop",
+        "PILOTHOUSE_RELOAD_SERVICE_HOST": "10.0.0.1",
+        "PILOTHOUSE_RELOAD_PORT_8080_TCP_ADDR": "10.0.0.1",
+        "PILOTHOUSE_RELOAD_PORT": "tcp://10.0.0.1:8080",
+        "PILOTHOUSE_CACHE": "/cache",
+    }
+
+    assert unknown_variables(environ) == ["PILOTHOUSE_RELOAD_NAMESPACE"]
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("workers: 3\n", ["workers", "Extra inputs"]),
+        ("workers: 3\n", ["workers in ", "is no setting"]),
+        ("reload: {cool-down: 5}\n", ["is reload.cooldown meant?"]),
+        ("reload: 5\n", ["reload in ", "settings of its own"]),
+        ("log-level: loud\n", ["log-level in ", "'debug'"]),
         ("- a\n", ["must be a mapping"]),
         ("a: [\n", ["is not YAML"]),
     ],
@@ -171,7 +189,7 @@ def test_a_span_of_time_is_in_seconds_or_as_in_go(text: str, seconds: float) -> 
 def test_a_span_that_is_none_is_refused_with_what_fits() -> None:
     environ = {"PILOTHOUSE_GRACEFUL_SHUTDOWN_TIMEOUT": "soon"}
 
-    with pytest.raises(ConfigError, match=r"the environment: .*90s, 15m or 1h30m"):
+    with pytest.raises(ConfigError, match=r"PILOTHOUSE_GRACEFUL_.*90s, 15m or 1h30m"):
         load({}, environ, None)
 
 

@@ -108,10 +108,19 @@ def test_what_is_no_flag_is_named(argument: str, said: str) -> None:
         given(argument)
 
 
-def test_the_help_has_a_line_for_each_flag() -> None:
-    assert [line.split()[0] for line in usage(KNOWN).splitlines()[1:]] == [
-        "--text",
-        "--list",
+def test_the_help_has_a_line_for_each_flag_and_variable() -> None:
+    lines = usage(KNOWN, {"KUBECONFIG": "A path."}).splitlines()
+
+    shown = [line.strip().partition("  ")[0] for line in lines if line.startswith(" ")]
+    assert shown == [
+        "--text value",
+        "--list a,b",
         "--switch",
-        "--word",
+        "--word true|false",
+        "KUBECONFIG",
     ]
+
+
+def test_a_flag_that_is_nearly_one_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"--swich: is --switch meant\?"):
+        given("--swich")

@@ -249,6 +249,15 @@ def test_what_cannot_be_used_is_refused_with_a_sentence(
         settings(*arguments)
 
 
+def test_a_sink_that_there_is_not_is_a_raw_one_and_named() -> None:
+    found = settings(ALERT_SINK="Slak")
+
+    assert found.options.alerts.format is AlertFormat.RAW
+    assert found.remarks[0].startswith("ALERT_SINK=slak is none of slack, teams")
+    assert settings(ALERT_SINK="Slack").remarks == ()
+    assert settings(ALERT_SINK="webhook").remarks == ()
+
+
 def test_what_has_no_effect_is_named() -> None:
     assert settings("--metrics-secure").remarks == ("--metrics-secure has no effect",)
     assert settings("--metrics-secure=false").remarks == ()
