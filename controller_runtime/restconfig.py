@@ -12,14 +12,11 @@ What may change later, tokens above all, is left to `Credentials`.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import importlib.util
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from controller_runtime.clock import Clock, SystemClock
 from controller_runtime.credentials import (
@@ -32,6 +29,13 @@ from controller_runtime.credentials import (
     exec_plugin,
 )
 from controller_runtime.errors import ConfigError
+from controller_runtime.kubeconfigfiles import (
+    Entry,
+    Kubeconfig,
+    listed_files,
+    read_kubeconfig,
+    usual_file,
+)
 from controller_runtime.tls import KeyPair, load_pair
 from controller_runtime.validity import not_after
 
@@ -125,19 +129,14 @@ def load(
     Raises:
         ConfigError: Nothing is there, or what is there cannot be used.
     """
-    clock = clock or SystemClock()
     if kubeconfig:
-        return _from_files([Path(kubeconfig)], context, clock)
-    if listed := [
-        Path(item) for item in environ.get("KUBECONFIG", "").split(":") if item
-    ]:
-        # kubectl passes over those that are not there, as long as one is
-        there = [path for path in listed if path.exists()]
-        return _from_files(there or listed, context, clock)
+        return from_kubeconfig(read_kubeconfig([Path(kubeconfig)]), context, clock)
+    if listed := listed_files(environ):
+        return from_kubeconfig(read_kubeconfig(listed), context, clock)
     if not context and _is_pod(environ, service_account):
         return _from_pod(environ, service_account)
-    if (usual := home / ".kube" / "config").exists():
-        return _from_files([usual], context, clock)
+    if (usual := usual_file(home)).exists():
+        return from_kubeconfig(read_kubeconfig([usual]), context, clock)
     raise ConfigError(
         f"no kubeconfig was given, KUBECONFIG is not set, {usual} does not exist, and "
         "this is no pod with a service account: name a kubeconfig"
@@ -151,7 +150,7 @@ def _is_pod(environ: Mapping[str, str], account: Path) -> bool:
 def _from_pod(environ: Mapping[str, str], account: Path) -> RestConfig:
     host = environ["KUBERNETES_SERVICE_HOST"]
     port = environ.get("KUBERNETES_SERVICE_PORT") or "443"
-    here = _Entry("pod", host, {"certificate-authority": "ca.crt"}, account / "ca.crt")
+    here = Entry("pod", host, {"certificate-authority": "ca.crt"}, account / "ca.crt")
     namespace = account / "namespace"
     return RestConfig(
         server=f"https://{f'[{host}]' if ':' in host else host}:{port}",
@@ -163,80 +162,22 @@ def _from_pod(environ: Mapping[str, str], account: Path) -> RestConfig:
     )
 
 
-class _Entry(NamedTuple):
-    """A named part of a kubeconfig, and the file that defines it."""
+def from_kubeconfig(
+    merged: Kubeconfig, context: str | None = None, clock: Clock | None = None
+) -> RestConfig:
+    """Make settings of kubeconfig files that have been read. Blocks on disk.
 
-    role: str
-    name: str
-    fields: Mapping[str, object]
-    file: Path
+    Args:
+        merged: What the files say.
+        context: Name of the context; else the current one.
+        clock: Tells whether a certificate has expired.
 
-    def __str__(self) -> str:
-        return f"{self.role} {self.name} in {self.file}"
-
-    def error(self, name: str, problem: str, remedy: str) -> ConfigError:
-        return ConfigError(f"the {name} of {self} {problem}: {remedy}")
-
-    def text(self, name: str) -> str:
-        value = self.fields.get(name)
-        if value is None:
-            return ""
-        if not isinstance(value, str):
-            raise self.error(name, "is not a text", "put it in quotes")
-        return value
-
-    def flag(self, name: str) -> bool:
-        value = self.fields.get(name, False)
-        if not isinstance(value, bool):
-            raise self.error(name, "is neither true nor false", "write one of them")
-        return value
-
-    def section(self, name: str) -> Mapping[str, object] | None:
-        value = self.fields.get(name)
-        if value is None or isinstance(value, Mapping):
-            return value
-        raise self.error(name, "has no fields", "write it as kubectl does")
-
-    def path(self, name: str) -> Path | None:
-        """Read a path; a relative one starts where the file is."""
-        return self.file.parent / text if (text := self.text(name)) else None
-
-    def content(self, name: str) -> bytes | None:
-        """Read `name-data`, or the file that `name` points to; the data wins."""
-        if text := self.text(data := f"{name}-data"):
-            try:
-                return base64.b64decode("".join(text.split()), validate=True)
-            except (binascii.Error, ValueError):
-                raise self.error(
-                    data, "is not base64", f"use {name} to name a file instead"
-                ) from None
-        if (path := self.path(name)) is None:
-            return None
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            raise self.error(
-                name,
-                f"cannot be read from {path} ({error.strerror})",
-                "correct the path or let this process read it",
-            ) from None
-
-
-class _Kubeconfig(NamedTuple):
-    """Kubeconfig files, merged: of two parts with one name the first counts."""
-
-    files: str
-    current: str
-    contexts: Mapping[str, _Entry]
-    clusters: Mapping[str, _Entry]
-    users: Mapping[str, _Entry]
-
-
-def _from_files(paths: Iterable[Path], name: str | None, clock: Clock) -> RestConfig:
-    merged = _merge(paths)
-    context = _context(merged, name or merged.current)
-    cluster = _named(merged.clusters, context, "cluster")
-    user = _named(merged.users, context, "user")
+    Raises:
+        ConfigError: What is there cannot be used.
+    """
+    clock = clock or SystemClock()
+    chosen = merged.context(context)
+    cluster, user = merged.cluster(chosen), merged.user(chosen)
     server = cluster.text("server").rstrip("/")
     if not server.startswith(("https://", "http://")) or "@" in server:
         raise cluster.error("server", "is no plain http or https URL", "write one")
@@ -250,96 +191,14 @@ def _from_files(paths: Iterable[Path], name: str | None, clock: Clock) -> RestCo
         server_name=cluster.text("tls-server-name") or None,
         client_certificate=_certificate(user, clock),
         credentials=_credentials(user, clock),
-        namespace=context.text("namespace") or "default",
-        context=context.name,
+        namespace=chosen.text("namespace") or "default",
+        context=chosen.name,
         source=merged.files,
         proxy_url=_proxy(cluster),
     )
 
 
-def _merge(paths: Iterable[Path]) -> _Kubeconfig:
-    paths = [path.absolute() for path in paths]
-    documents = [(path, _read(path)) for path in paths]
-    current = (document.get("current-context") for _, document in documents)
-    return _Kubeconfig(
-        ", ".join(map(str, paths)),
-        next((str(name) for name in current if name), ""),
-        *(
-            {
-                entry.name: entry
-                for path, document in reversed(documents)
-                for entry in _entries(role, path, document)
-            }
-            for role in ("context", "cluster", "user")
-        ),
-    )
-
-
-def _read(path: Path) -> Mapping[str, object]:
-    import yaml  # noqa: PLC0415 - in a cluster there is no kubeconfig
-
-    # libyaml is not in every wheel of PyYAML.
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        document = yaml.load(path.read_bytes(), loader)  # noqa: S506 -- a safe one
-    except OSError as error:
-        raise ConfigError(
-            f"the kubeconfig {path} cannot be read ({error.strerror}): "
-            "correct its path, or KUBECONFIG"
-        ) from None
-    except yaml.YAMLError as error:
-        # Without the parser's own words, which quote the file.
-        mark = getattr(error, "problem_mark", None)
-        line = f" at line {mark.line + 1}" if mark else ""
-        raise ConfigError(
-            f"the kubeconfig {path} is not YAML{line}: write it with kubectl config"
-        ) from None
-    if document is None:
-        return {}
-    if not isinstance(document, Mapping):
-        raise ConfigError(
-            f"{path} is no kubeconfig, which has clusters, users and contexts: "
-            "name another file"
-        )
-    return document
-
-
-def _entries(role: str, path: Path, document: Mapping[str, object]) -> Iterable[_Entry]:
-    listed = document.get(f"{role}s") or []
-    if not isinstance(listed, list):
-        raise ConfigError(f"{role}s in {path} is no list: write it as kubectl does")
-    # Of two entries with one name the first counts: it is the last to be yielded.
-    for item in reversed(listed):
-        fields = (item.get(role) or {}) if isinstance(item, Mapping) else None
-        if isinstance(fields, Mapping):
-            yield _Entry(role, str(item.get("name", "")), fields, path)
-
-
-def _context(merged: _Kubeconfig, name: str) -> _Entry:
-    names = ", ".join(sorted(merged.contexts)) or "none: there is no context yet"
-    if not name:
-        raise ConfigError(
-            f"current-context is not set in {merged.files}: name one of {names}"
-        )
-    if name not in merged.contexts:
-        raise ConfigError(
-            f"the context {name} is not in {merged.files}: name one of {names}"
-        )
-    return merged.contexts[name]
-
-
-def _named(entries: Mapping[str, _Entry], context: _Entry, role: str) -> _Entry:
-    """Find the cluster or user of a context; a context may do without a user."""
-    name = context.text(role)
-    if not name and role == "user":
-        return _Entry(role, name, {}, context.file)
-    if name not in entries:
-        names = ", ".join(sorted(entries)) or "none, so add it"
-        raise context.error(role, f"is {name!r}, which is not there", f"use {names}")
-    return entries[name]
-
-
-def _authority(cluster: _Entry) -> bytes | None:
+def _authority(cluster: Entry) -> bytes | None:
     if (data := cluster.content("certificate-authority")) is None:
         return None
     try:
@@ -351,14 +210,14 @@ def _authority(cluster: _Entry) -> bytes | None:
     return data
 
 
-def _proxy(cluster: _Entry) -> str | None:
+def _proxy(cluster: Entry) -> str | None:
     url = cluster.text("proxy-url")
     if url and not url.startswith(("http://", "https://")):
         raise cluster.error("proxy-url", "is no http or https URL", "begin it so")
     return url or None
 
 
-def _credentials(user: _Entry, clock: Clock) -> Credentials | None:
+def _credentials(user: Entry, clock: Clock) -> Credentials | None:
     if user.fields.get("as"):
         raise user.error("as", "is not supported", "use an account of its own")
     if path := user.path("tokenFile"):
@@ -371,9 +230,7 @@ def _credentials(user: _Entry, clock: Clock) -> Credentials | None:
         return StaticCredentials.basic(name, user.text("password"))
     if (settings := user.section("exec")) is not None:
         _require_plugins(user, "exec")
-        return PluginCredentials(
-            exec_plugin(_located(user, settings), str(user)), clock
-        )
+        return PluginCredentials(exec_plugin(located(user, settings), str(user)), clock)
     if (settings := user.section("auth-provider")) is not None:
         _require_plugins(user, "auth-provider")
         return PluginCredentials(auth_provider(settings, str(user)), clock)
@@ -381,7 +238,7 @@ def _credentials(user: _Entry, clock: Clock) -> Credentials | None:
 
 
 def _require_plugins(
-    user: _Entry, name: str, *, package: str = "kubernetes_asyncio"
+    user: Entry, name: str, *, package: str = "kubernetes_asyncio"
 ) -> None:
     if importlib.util.find_spec(package) is None:
         raise user.error(
@@ -389,8 +246,16 @@ def _require_plugins(
         )
 
 
-def _located(user: _Entry, settings: Mapping[str, object]) -> Mapping[str, object]:
-    """Make the command absolute if it is a relative path, as kubectl does."""
+def located(user: Entry, settings: Mapping[str, object]) -> Mapping[str, object]:
+    """Make the command absolute if it is a relative path, as kubectl does.
+
+    Args:
+        user: Whose plug-in it is.
+        settings: Its field `exec`.
+
+    Raises:
+        ConfigError: There is no command.
+    """
     command = settings.get("command")
     if not isinstance(command, str) or not command:
         raise user.error("exec", "has no command", "name the program to run")
@@ -399,7 +264,7 @@ def _located(user: _Entry, settings: Mapping[str, object]) -> Mapping[str, objec
     return {**settings, "command": str((user.file.parent / command).absolute())}
 
 
-def _certificate(user: _Entry, clock: Clock) -> ClientCertificate | None:
+def _certificate(user: Entry, clock: Clock) -> ClientCertificate | None:
     certificate = user.content("client-certificate")
     key = user.content("client-key")
     if certificate is None and key is None:
@@ -413,7 +278,7 @@ def _certificate(user: _Entry, clock: Clock) -> ClientCertificate | None:
     return pair
 
 
-def _check_pair(user: _Entry, pair: ClientCertificate) -> None:
+def _check_pair(user: Entry, pair: ClientCertificate) -> None:
     try:
         _load_pair(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), pair)
     except ssl.SSLError as error:
@@ -428,7 +293,7 @@ def _load_pair(context: ssl.SSLContext, pair: ClientCertificate) -> None:
     load_pair(context, KeyPair(public=pair.certificate, private=pair.key))
 
 
-def _check_expiry(user: _Entry, certificate: bytes, clock: Clock) -> None:
+def _check_expiry(user: Entry, certificate: bytes, clock: Clock) -> None:
     try:
         until = not_after(certificate)
     except ValueError:

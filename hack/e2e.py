@@ -19,15 +19,18 @@ from pathlib import Path
 
 import pytest
 
-from controller_runtime import ConfigError, ControllerRuntimeError, load_restconfig
+from controller_runtime import (
+    ControllerRuntimeError,
+    HttpTransport,
+    NotFoundError,
+    RestConfig,
+)
 from controller_runtime.testing.envtest.api import Api
 from controller_runtime.testing.envtest.crds import install_crds
-from controller_runtime.testing.envtest.kubeconfig import (
-    CurrentContext,
-    current_kubeconfig,
-)
+from controller_runtime.testing.envtest.existing import ContextApi
+from controller_runtime.testing.envtest.kubeconfig import CurrentContext
 from controllers.crds import CRDS
-from controllers.run import confirmed
+from controllers.run import confirmed, server_version
 
 ROOT = Path(__file__).parents[1]
 
@@ -44,10 +47,9 @@ def run(arguments: list[str]) -> int:
     Raises:
         ControllerRuntimeError: With a sentence for the user.
     """
-    path = current_kubeconfig(os.environ)
-    api = CurrentContext(path).api()
-    config = load_restconfig(kubeconfig=path, environ={}, home=Path.home())
-    version, is_there = asyncio.run(_look(api, config.server))
+    config = CurrentContext.of(os.environ, Path.home()).restconfig()
+    api = ContextApi.of(config)
+    version, is_there = asyncio.run(_look(api, config))
     remark = "" if is_there else f"{NAME}; it is installed while the tests run"
     if not confirmed(config, version, remark, what="the tests"):
         return NOTHING_RAN
@@ -56,16 +58,15 @@ def run(arguments: list[str]) -> int:
         return pytest.main(["-m", "e2e", str(ROOT / "test/integration"), *arguments])
 
 
-async def _look(api: Api, server: str) -> tuple[str, bool]:
+async def _look(api: Api, config: RestConfig) -> tuple[str, bool]:
     """Ask for the version of a server, and whether it has the CRD."""
+    async with HttpTransport(config) as transport:
+        version = await server_version(transport, config)
     try:
-        version = await api.get("/version")
-        return str(version["gitVersion"]), await api.answers(PATH)
-    except (OSError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"cannot reach the API server {server}: {error}; is the cluster up, and is "
-            "this the right context?"
-        ) from error
+        await api.get(PATH)
+    except NotFoundError:
+        return version, False
+    return version, True
 
 
 @contextmanager

@@ -18,6 +18,7 @@ import os
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,10 +32,7 @@ from controller_runtime.testing.envtest import (
 )
 from controller_runtime.testing.envtest.crds import CrdSource
 from controller_runtime.testing.envtest.environment import Environment
-from controller_runtime.testing.envtest.kubeconfig import (
-    CurrentContext,
-    current_kubeconfig,
-)
+from controller_runtime.testing.envtest.kubeconfig import CurrentContext
 from controller_runtime.testing.envtest.shared import shared_control_plane
 
 _WITH_CONTROLLERS = {"--kwok", "--controller-manager"}
@@ -73,7 +71,7 @@ def control_plane(
 ) -> Cluster:
     """Lend the cluster that all tests share."""
     if uses_existing_cluster(os.environ):
-        return ExistingCluster(CurrentContext(current_kubeconfig(os.environ)))
+        return ExistingCluster(CurrentContext.of(os.environ, Path.home()))
     base = tmp_path_factory.getbasetemp()
     root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     until_the_end = pytestconfig.stash[_UNTIL_THE_END]

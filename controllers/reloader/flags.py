@@ -125,7 +125,7 @@ def usage(known: Sequence[Flag], variables: Mapping[str, str]) -> str:
     rows = [*flags, *variables.items()]
     width = max(len(name) for name, _ in rows)
     lines = [f"  {name:<{width}}  {text}" for name, text in rows]
-    parts = (
+    parts: Sequence[tuple[str, Sequence[str]]] = (
         ("Usage: reloader [flags], as stakater/Reloader is called", []),
         ("Flags; --flag value and --flag=value are the same:", lines[: len(flags)]),
         ("Variables:", lines[len(flags) :]),

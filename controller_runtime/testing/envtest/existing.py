@@ -8,13 +8,18 @@ current context must be allowed to.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
+import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 from controller_runtime.errors import ConfigError
+from controller_runtime.restconfig import RestConfig
 from controller_runtime.testing.envtest.access import Cluster
 from controller_runtime.testing.envtest.api import Api
 from controller_runtime.testing.envtest.assets import AssetsOptions
@@ -23,11 +28,44 @@ from controller_runtime.testing.envtest.controlplane import (
     ControlPlane,
     ControlPlaneOptions,
 )
-from controller_runtime.testing.envtest.kubeconfig import (
-    CurrentContext,
-    current_kubeconfig,
-)
+from controller_runtime.testing.envtest.kubeconfig import CurrentContext
 from controller_runtime.testing.envtest.progress import Progress, progress_for
+from controller_runtime.transport import TRANSPORT_ERRORS, HttpTransport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextApi(Api):
+    """Asks a server in every way that a kubeconfig may say: plug-ins, proxies, names.
+
+    It may be asked from any loop, one request after the other.
+    """
+
+    config: RestConfig = field(repr=False)
+    turn: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @classmethod
+    def of(cls, config: RestConfig) -> ContextApi:
+        """Return what asks as these settings say."""
+        return cls(url=config.server, config=config)
+
+    def _send(self, method: str, path: str, body: object, content: str) -> bytes:
+        with self.turn:  # credentials that are asked for know one loop at a time
+            return asyncio.run(self._ask(method, path, body, content))
+
+    async def _ask(self, method: str, path: str, body: object, content: str) -> bytes:
+        where = urlsplit(path)
+        try:
+            async with HttpTransport(self.config) as transport:
+                answer = await transport.request(
+                    method,
+                    where.path,
+                    params=dict(parse_qsl(where.query)),
+                    body=None if body is None else json.dumps(body).encode(),
+                    content_type=content,
+                )
+        except TRANSPORT_ERRORS as error:
+            raise OSError(f"{method} {self.url}{path}: {error}") from error
+        return answer.body
 
 
 class ExistingCluster:
@@ -38,7 +76,7 @@ class ExistingCluster:
         self._context = context
         self._ca = context.ca
         try:
-            self._api: Api | ConfigError = context.api()
+            self._api: Api | ConfigError = ContextApi.of(context.restconfig())
         except ConfigError as problem:
             self._api = problem  # matters only to who wants to ask through us
 
@@ -110,11 +148,10 @@ async def cluster(
     """
     progress = progress or progress_for(sys.stderr)
     if uses_existing_cluster(environ):
-        path = current_kubeconfig(environ)
-        existing = await asyncio.to_thread(
-            lambda: ExistingCluster(CurrentContext(path))
-        )
-        progress.say(f"using the existing cluster at {existing.url}, from {path}")
+        context = await asyncio.to_thread(CurrentContext.of, environ, Path.home())
+        existing = await asyncio.to_thread(ExistingCluster, context)
+        where = f"{existing.url}, from {context.files}"
+        progress.say(f"using the existing cluster at {where}")
         yield existing
         return
     if options is None:

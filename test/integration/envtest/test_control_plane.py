@@ -35,7 +35,8 @@ from controller_runtime.testing.envtest import (
     install_crds,
     uninstall_crds,
 )
-from controller_runtime.testing.envtest.kubeconfig import CurrentContext
+from controller_runtime.testing.envtest.existing import ContextApi
+from controller_runtime.testing.envtest.kubeconfig import CurrentContext, tls_context
 
 ROOT = Path(__file__).parents[3]
 
@@ -62,7 +63,7 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
 async def acting_as(cluster: Cluster, folder: Path, user: str) -> Api:
     path = await cluster.write_kubeconfig(folder / user, user=user)
     context = await asyncio.to_thread(CurrentContext, path)
-    return await asyncio.to_thread(context.api)
+    return ContextApi.of(await asyncio.to_thread(context.restconfig))
 
 
 def programs_on(folder: Path) -> set[str]:
@@ -266,7 +267,7 @@ async def test_a_user_may_do_what_a_role_of_a_group_allows(
         tmp_path / "config", user="ann", groups=["viewers"]
     )
     context = await asyncio.to_thread(CurrentContext, file)
-    ann = await asyncio.to_thread(context.api)
+    ann = ContextApi.of(await asyncio.to_thread(context.restconfig))
 
     # The authoriser hears of the binding through a watch of its own.
     async with asyncio.timeout(60):
@@ -276,14 +277,13 @@ async def test_a_user_may_do_what_a_role_of_a_group_allows(
         await ann.post(f"/api/v1/namespaces/{namespace}/configmaps", NOTE)
 
 
-async def test_an_expired_certificate_is_nobodys(
-    control_plane: Cluster, tmp_path: Path
-) -> None:
+async def test_an_expired_certificate_is_nobodys(control_plane: Cluster) -> None:
     if not isinstance(control_plane, Access):
         pytest.skip("only an authority of ours signs what has expired")
-    path = await control_plane.write_kubeconfig(tmp_path / "config", expired=True)
-    context = await asyncio.to_thread(CurrentContext, path)
-    api = await asyncio.to_thread(context.api)
+    expired = control_plane.client_certificate("admin", expired=True)
+    ca = control_plane.ca_pem
+    tls = await asyncio.to_thread(lambda: tls_context(ca=ca, client=expired))
+    api = Api(url=control_plane.url, tls=tls)
 
     with pytest.raises(UnauthorizedError):
         await api.get(CONFIG_MAPS)

@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from controller_runtime.credentials import ClientCertificate, StaticCredentials
 from controller_runtime.errors import ConfigError
-from controller_runtime.restconfig import RestConfig, _Entry, _require_plugins, load
+from controller_runtime.kubeconfigfiles import Entry
+from controller_runtime.restconfig import RestConfig, _require_plugins, load
 from controller_runtime.testing.clock import FakeClock
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -522,7 +523,7 @@ class TestWhatCannotWork:
         )
 
     def test_a_plug_in_without_the_package_that_runs_it(self) -> None:
-        user = _Entry("user", "dev", {}, Path("config"))
+        user = Entry("user", "dev", {}, Path("config"))
 
         with pytest.raises(ConfigError) as caught:
             _require_plugins(user, "exec", package="not_installed")

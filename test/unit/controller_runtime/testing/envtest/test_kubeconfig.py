@@ -17,7 +17,6 @@ from controller_runtime.testing.envtest.existing import (
 )
 from controller_runtime.testing.envtest.kubeconfig import (
     CurrentContext,
-    current_kubeconfig,
 )
 
 URL = "https://127.0.0.1:6443"
@@ -66,7 +65,7 @@ def test_what_we_write_we_can_read(access: Access, tmp_path: Path) -> None:
 
     assert context.url == URL
     assert context.ca == access.ca_pem
-    assert context.api().tls is not None
+    assert context.restconfig().client_certificate is not None
 
 
 def test_a_kubeconfig_is_the_users_alone(access: Access) -> None:
@@ -79,13 +78,11 @@ def test_a_kubeconfig_is_the_users_alone(access: Access) -> None:
 
 def test_files_are_found_beside_the_kubeconfig(tmp_path: Path) -> None:
     ca = authority_in(tmp_path)
-    content = "from a file"
-    (tmp_path / "token").write_text(f"{content}\n", encoding="utf-8")
+    (tmp_path / "token").write_text("from a file\n", encoding="utf-8")
 
     context = written(tmp_path / "config", document({"tokenFile": "token"}))
 
     assert context.ca == ca
-    assert context.api().token == content
     copied = yaml.safe_load(context.text())
     assert copied["clusters"][0]["cluster"]["server"] == URL
     assert copied["users"][0]["user"]["tokenFile"] == str(tmp_path / "token")
@@ -111,16 +108,44 @@ def test_nothing_is_signed_for_an_existing_cluster(tmp_path: Path) -> None:
         cluster.kubeconfig(expired=True)
 
 
-def test_credentials_of_a_plug_in_matter_only_to_who_asks_through_us(
+def test_a_plug_in_beside_the_kubeconfig_is_found_from_everywhere(
     tmp_path: Path,
 ) -> None:
     authority_in(tmp_path)
-    cluster = ExistingCluster(written(tmp_path / "config", document(dict(PLUG_IN))))
+    user: dict[str, object] = {"exec": {**PLUG_IN["exec"], "command": "bin/login"}}
+    cluster = ExistingCluster(written(tmp_path / "config", document(user)))
+
+    users = yaml.safe_load(cluster.kubeconfig())["users"]
 
     assert cluster.url == URL
-    assert "client.authentication.k8s.io" in cluster.kubeconfig()
-    with pytest.raises(ConfigError, match="plug-in"):
+    assert users[0]["user"]["exec"]["command"] == str(tmp_path / "bin" / "login")
+    assert cluster.api.url == URL
+
+
+def test_what_cannot_be_used_matters_only_to_who_asks_through_us(
+    tmp_path: Path,
+) -> None:
+    authority_in(tmp_path)
+    cluster = ExistingCluster(written(tmp_path / "config", document({"as": "eve"})))
+
+    assert cluster.url == URL
+    with pytest.raises(ConfigError, match="user me"):
         _ = cluster.api
+
+
+def test_files_of_the_environment_are_one(tmp_path: Path) -> None:
+    authority_in(tmp_path)
+    whole = yaml.safe_load(document({"token": "secret"}))
+    users = {"users": whole.pop("users")}
+    (tmp_path / "clusters").write_text(yaml.safe_dump(whole), encoding="utf-8")
+    (tmp_path / "users").write_text(yaml.safe_dump(users), encoding="utf-8")
+    listed = f"{tmp_path / 'gone'}:{tmp_path / 'clusters'}:{tmp_path / 'users'}"
+
+    context = CurrentContext.of({"KUBECONFIG": listed}, tmp_path)
+
+    assert context.url == URL
+    assert yaml.safe_load(context.text())["users"][0]["user"] == {"token": "secret"}
+    assert context.files == f"{tmp_path / 'clusters'}, {tmp_path / 'users'}"
 
 
 @pytest.mark.parametrize(
@@ -136,9 +161,9 @@ def test_a_kubeconfig_that_is_not_there_is_named(tmp_path: Path) -> None:
         CurrentContext(tmp_path / "nowhere")
 
 
-def test_the_first_file_of_the_environment_counts() -> None:
-    assert current_kubeconfig({"KUBECONFIG": "/a/b:/c"}) == Path("/a/b")
-    assert current_kubeconfig({}) == Path.home() / ".kube" / "config"
+def test_without_the_environment_it_is_the_usual_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=str(tmp_path / ".kube" / "config")):
+        CurrentContext.of({}, tmp_path)
 
 
 @pytest.mark.parametrize("value", ["true", "True", "1", "t"])
