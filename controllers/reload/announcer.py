@@ -6,7 +6,7 @@ Reloader names for the kind of the first source.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -16,7 +16,9 @@ from controllers.reload.metrics import ReloadMetrics
 from controllers.reload.news import News, Topic
 from controllers.reload.plan import describe
 from controllers.reload.policy import Problem
+from controllers.reload.record import read_record
 from controllers.reload.sources import SourceKind
+from controllers.reload.traces import source_name
 from controllers.reload.upkeep import Chore
 from controllers.reload.workloads import Workload, WorkloadKey
 
@@ -27,6 +29,25 @@ _BAD = frozenset({Topic.FAILED, Topic.STUCK})
 
 _GOES_ON = frozenset({Topic.FAILED, Topic.ROLLED_OUT, Topic.STUCK})
 """What leaves a reload waiting that waits; a rollout is one of the reload before."""
+
+
+_LINES: Mapping[Topic, str] = {
+    Topic.RELOADED: "Successfully triggered reload",
+    Topic.FAILED: "reload refused",
+    Topic.HELD: "reload waits",
+    Topic.PLANNED: "would reload",
+    Topic.SKIPPED: "nothing to restart",
+    Topic.ROLLED_OUT: "rollout complete",
+    Topic.STUCK: "rollout failed",
+}
+"""What the log says besides each Event."""
+
+_CHANGES: Mapping[SourceKind, str] = {
+    SourceKind.CONFIG_MAP: "ConfigMap data changed",
+    SourceKind.SECRET: "Secret data changed",
+    SourceKind.SECRET_PROVIDER_CLASS: "SecretProviderClass data changed",
+}
+"""What it says of each source of a reload; as the ReloaderConfig operator does."""
 
 
 class Announcer:
@@ -47,7 +68,6 @@ class Announcer:
 
     def __call__(self, news: News) -> None:
         """Tell what became of a reload."""
-        self._log(news)
         self._count(news)
         if news.hold is not None:
             if self._is_to_tell(news.workload.key, news.hold):
@@ -122,20 +142,6 @@ class Announcer:
         self._episodes[key] = hold.episode
         return not is_known
 
-    def _log(self, news: News) -> None:
-        kind, namespace, name = news.workload.key
-        if news.topic is Topic.STUCK:
-            log.warning("rollout failed", kind=kind, namespace=namespace, name=name)
-        if news.topic is not Topic.RELOADED:
-            return
-        log.info(
-            "Successfully triggered reload",
-            kind=kind,
-            namespace=namespace,
-            name=name,
-            strategy=news.plan.strategy.value,
-        )
-
     def _count(self, news: News) -> None:
         key = news.workload.key
         if news.topic is Topic.RELOADED:
@@ -162,6 +168,7 @@ class Announcer:
         workload = news.workload
         is_warning = news.hold is not None and bool(news.hold.warning)
         is_warning |= news.topic in _BAD
+        _log(news, is_warning=is_warning)
         recorder = self._recorder
         if news.plan.markers:
             recorder = self._recorders[news.plan.markers[0].source.kind]
@@ -172,3 +179,28 @@ class Announcer:
             action="Reload",
             note=describe(news.plan, workload.key, news.outcome.text),
         )
+
+
+def _log(news: News, *, is_warning: bool) -> None:
+    """Write the line that goes with an Event; hashes are those that workloads show."""
+    kind, namespace, name = news.workload.key
+    if news.topic is Topic.RELOADED:
+        before = read_record(news.workload) or {}
+        for marker in news.plan.markers:
+            recorded = marker.source.recorded_in(namespace)
+            log.info(
+                _CHANGES[marker.source.kind],
+                namespace=marker.source.namespace,
+                source=marker.source.name,
+                oldHash=before.get(recorded, ""),
+                newHash=news.plan.record.get(recorded, ""),
+            )
+    told: dict[str, object] = {"kind": kind, "namespace": namespace, "name": name}
+    if news.plan.markers:
+        told["sources"] = [source_name(marker.source) for marker in news.plan.markers]
+    if news.topic is Topic.RELOADED:
+        told["strategy"] = news.plan.strategy.value
+    else:
+        told["why"] = news.outcome.text
+    write = log.warning if is_warning else log.info
+    write(_LINES[news.topic], **told)

@@ -145,10 +145,15 @@ class Gate:
 class SuspendGate(Gate):
     """Holds while somebody wishes so."""
 
+    def __init__(self, annotation: str) -> None:
+        """Know the annotation that a workload says it with."""
+        self._annotation = annotation
+
     def ask(self, turn: Turn) -> Hold | None:
         """Hold what is suspended."""
         if turn.policy.terms.suspended:
-            return Hold(HoldReason.SUSPENDED, "until it is not suspended any more")
+            text = f"until its annotation {self._annotation} is taken away"
+            return Hold(HoldReason.SUSPENDED, text)
         suspended = turn.policy.terms.suspended_configs
         if not suspended:
             return None
@@ -156,7 +161,7 @@ class SuspendGate(Gate):
             if marker.is_annotated or not suspended.issuperset(marker.configs):
                 return None  # this one may go, and takes the others along
         names = ", ".join(map(str, turn.plan.configs))
-        text = f"until ReloaderConfig {names} is not suspended any more"
+        text = f"until spec.suspend of ReloaderConfig {names} is taken away"
         return Hold(HoldReason.SUSPENDED, text)
 
 

@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import NamedTuple, TypeAlias
 
 from controller_runtime import NamespacedName
@@ -316,7 +317,7 @@ def scopes_of(key: WorkloadKey, policy: ReloadPolicy) -> tuple[Scope, ...]:
 def describe_end(ended: Ended) -> str:
     """Say for an Event what became of a rollout, after the name of the workload."""
     if ended.stage is Stage.COMPLETE:
-        return f"has rolled out within {ended.seconds:.0f} s"
+        return f"has rolled out within {max(1, ceil(ended.seconds))} s"
     why = ended.text or "no reason is given"
     if ended.is_timeout:
         return (

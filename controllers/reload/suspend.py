@@ -43,7 +43,7 @@ class Suspensions:
             annotation: That a Namespace says it with.
             is_asked: Namespaces will be read, or refused; if not, none is suspended.
         """
-        self._annotation = annotation
+        self.annotation = annotation
         self._is_known = not is_asked
         self._places: Places | None = None
 
@@ -57,7 +57,7 @@ class Suspensions:
 
     def says_so(self, namespace: RawObject) -> bool:
         """Tell whether a Namespace says that it is suspended."""
-        return namespace.meta.annotations.get(self._annotation) == "true"
+        return namespace.meta.annotations.get(self.annotation) == "true"
 
     def of(self, namespace: str) -> bool | None:
         """Tell whether a namespace is suspended; `None` while that is not known."""
@@ -80,8 +80,8 @@ class NamespaceGate(Gate):
         namespace = turn.key.namespace
         match self._suspensions.of(namespace):
             case True:
-                text = f"until namespace {namespace} is not suspended any more"
-                return Hold(HoldReason.SUSPENDED, text)
+                text = f"until {self._suspensions.annotation} is taken away from "
+                return Hold(HoldReason.SUSPENDED, f"{text}namespace {namespace}")
             case None:
                 text = "until it is known which namespaces are suspended"
                 return Hold(HoldReason.SUSPENDED, text, _A_MOMENT, quiet=True)

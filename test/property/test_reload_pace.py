@@ -107,7 +107,7 @@ class Simulation:
     def restart(self) -> None:
         self.gates = Gates(
             [
-                SuspendGate(),
+                SuspendGate(AnnotationKeys().pause),
                 Windows(),
                 Cooldown(),
                 StormBrake(BRAKE),

@@ -181,7 +181,7 @@ def test_every_format_of_alerts_is_a_sink_of_the_settings() -> None:
 def test_a_setting_that_cannot_be_used_is_named(name: str, value: str) -> None:
     flag = name.lower().replace("_", "-")
 
-    with pytest.raises(ConfigError, match=f"--reload-{flag}"):
+    with pytest.raises(ConfigError, match=f"--reload-{flag}|PILOTHOUSE_RELOAD_{name} "):
         options(**{name: value})
 
 

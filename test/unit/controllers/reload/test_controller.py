@@ -206,10 +206,29 @@ async def test_a_reload_is_logged_with_what_and_how(world: World) -> None:
 
     (line,) = [e for e in logs if e["event"] == "Successfully triggered reload"]
     assert line["log_level"] == "info"
-    assert (line["kind"], line["name"], line["strategy"]) == (
+    assert (line["kind"], line["name"], line["strategy"], line["sources"]) == (
         *("Deployment", "web"),
         "env-vars",
+        ["shop/ConfigMap/c"],
     )
+    (change,) = [e for e in logs if e["event"] == "ConfigMap data changed"]
+    assert (change["namespace"], change["source"]) == ("shop", "c")
+    assert change["oldHash"] != change["newHash"]
+    assert len(change["oldHash"]) == len(change["newHash"]) == 20
+
+
+async def test_what_waits_is_in_the_log_as_it_is_in_an_event(world: World) -> None:
+    await world.config_map("c", k="old")
+    await world.workload("web", {**AUTO, "reloader.stakater.com/pause": "true"})
+
+    async with world.manager():
+        with capture_logs() as logs:
+            await world.change("c", k="new")
+            await world.settled()
+
+    (line,) = [e for e in logs if e["event"] == "reload waits"]
+    assert line["sources"] == ["shop/ConfigMap/c"]
+    assert "pause" in line["why"]
 
 
 async def test_a_change_while_the_manager_was_down_reloads_once(world: World) -> None:
@@ -752,7 +771,7 @@ async def test_a_change_waits_while_the_workload_says_pause_and_comes_then(
         await world.settled()
         assert await world.markers("web") == {}
         held = await world.events("ReloadHeld")
-        assert "until it is not suspended any more" in held[-1]["note"]
+        assert "until its annotation reloader.stakater.com/pause is taken away" in held[-1]["note"]
 
         annotations = {"annotations": {"reloader.stakater.com/pause": None}}
         await world.patch(Deployment.gvk, "web", {"metadata": annotations})

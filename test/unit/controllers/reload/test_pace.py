@@ -414,7 +414,7 @@ async def test_a_suspended_namespace_holds_changes_until_it_is_not(
             await asyncio.sleep(2)
         assert world.patches() == []
         (note,) = await world.notes("ReloadHeld")
-        assert "until namespace shop is not suspended any more" in note
+        assert "pause is taken away from namespace shop" in note
 
         await world.annotate_namespace(None)
         await asyncio.sleep(2)
@@ -443,7 +443,7 @@ async def test_a_suspended_namespace_stays_so_over_a_restart(
         await asyncio.sleep(30)
         assert await world.markers() == set()
         (note,) = await world.notes("ReloadHeld")
-        assert "until namespace shop is not suspended any more" in note
+        assert "pause is taken away from namespace shop" in note
 
         await world.annotate_namespace(None)
         await asyncio.sleep(2)
