@@ -46,7 +46,7 @@ def row(
     """
     return Gates(
         [
-            SuspendGate(),
+            SuspendGate(options.keys.pause),
             NamespaceGate(suspensions),
             *_of_time(options),
             *_of_others(options, observer, rollouts, wake),

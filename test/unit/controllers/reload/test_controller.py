@@ -771,7 +771,10 @@ async def test_a_change_waits_while_the_workload_says_pause_and_comes_then(
         await world.settled()
         assert await world.markers("web") == {}
         held = await world.events("ReloadHeld")
-        assert "until its annotation reloader.stakater.com/pause is taken away" in held[-1]["note"]
+        assert (
+            "until its annotation reloader.stakater.com/pause is taken away"
+            in held[-1]["note"]
+        )
 
         annotations = {"annotations": {"reloader.stakater.com/pause": None}}
         await world.patch(Deployment.gvk, "web", {"metadata": annotations})

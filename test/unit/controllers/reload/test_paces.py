@@ -522,7 +522,7 @@ def test_a_suspended_namespace_holds_its_workloads_and_no_others() -> None:
 
     assert hold is not None
     assert hold.seconds is None
-    assert hold.text == "until reloader.stakater.com/pause is taken away from namespace shop"
+    assert hold.text == "until pause is taken away from namespace shop"
     for namespace in ("blog", "elsewhere"):
         assert times.hold("a", WEB._replace(namespace=namespace)) is None
 
