@@ -32,7 +32,10 @@ if __name__ == "__main__":
 
     import_lean()
 
-import typer
+try:
+    import typer
+except ModuleNotFoundError as error:
+    sys.exit(f"pilothouse: {error}; `make sync` sets up what it needs, in .venv")
 
 from controller_runtime.errors import ControllerRuntimeError, ForbiddenError
 from controllers.flags import values, with_settings

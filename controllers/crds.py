@@ -6,10 +6,11 @@ the files should be.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from api.owned import OWNED
+from api.reload.v1alpha1 import ReloaderConfig
 from controller_runtime import (
     Discovery,
     KubeObject,
@@ -22,6 +23,8 @@ CRDS = Path("config/crd/bases")
 PAGES = Path("docs/reference")
 
 _MEANWHILE = "their controllers wait, but for reload, which goes by annotations"
+
+_RELOAD_ALONE = "reload goes by annotations alone"
 
 _INSTALL = "pilothouse crds --stdout | kubectl apply --server-side -f -"
 
@@ -36,15 +39,25 @@ async def missing(
 ) -> str:
     """Say which CRDs a cluster lacks and how they get there; nothing if it has all."""
     discovery = Discovery(transport)
-    kinds = []
+    lacking = []
     for model in models:
         try:
             await discovery.resource(model.gvk)
         except NoKindMatchError:
-            kinds.append(f"{model.gvk.kind}.{model.gvk.group}")
-    if not kinds:
+            lacking.append(model)
+    if not lacking:
         return ""
-    return f"{', '.join(kinds)}; until {_INSTALL} {_MEANWHILE}"
+    is_reload = [model.gvk.kind for model in lacking] == [ReloaderConfig.gvk.kind]
+    names = ", ".join(f"{model.gvk.kind}.{model.gvk.group}" for model in lacking)
+    return f"{names}; until {_INSTALL}, {_RELOAD_ALONE if is_reload else _MEANWHILE}"
+
+
+def kinds_of(controllers: Collection[str]) -> Sequence[type[KubeObject]]:
+    """Return the kinds of ours that some controllers are about.
+
+    Those of a controller are in the package of `api` that is named like it.
+    """
+    return [model for model in OWNED if model.__module__.split(".")[1] in controllers]
 
 
 def generate(

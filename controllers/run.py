@@ -54,7 +54,7 @@ async def run_manager(settings: Settings, *, ask: bool) -> int:
         HttpTransport(config, metrics=metrics) as lease_transport,
     ):
         server = await server_version(transport, config)
-        if ask and not confirmed(config, server, await _remark(transport)):
+        if ask and not confirmed(config, server, await _remark(transport, settings)):
             return 1
         manager = build(
             settings,
@@ -110,10 +110,11 @@ async def server_version(transport: Transport, config: RestConfig) -> str:
         ) from error
 
 
-async def _remark(transport: Transport) -> str:
-    from controllers.crds import missing  # noqa: PLC0415 - models cost memory
+async def _remark(transport: Transport, settings: Settings) -> str:
+    # models cost memory
+    from controllers.crds import kinds_of, missing  # noqa: PLC0415
 
-    return await missing(transport)
+    return await missing(transport, kinds_of(settings.controllers))
 
 
 def confirmed(

@@ -19,6 +19,7 @@ from api.apps.v1 import Deployment
 from controller_runtime import Duration
 from controllers.reload.keys import key_list
 from controllers.reload.options import (
+    CROSS_NAMESPACE,
     AnnotationKeys,
     ReloadOptions,
     Scope,
@@ -275,7 +276,7 @@ class _Reader:
         ours = options.namespaces or [namespace]
         reason = ""
         if not options.allow_cross_namespace:
-            reason = "names a namespace, which takes the flag --allow-cross-namespace"
+            reason = f"names a namespace, which takes {CROSS_NAMESPACE}"
         elif not (_LITERAL | {"."}).issuperset(namespace + name) or not name:
             reason = "is no namespace/name; patterns are for the own namespace"
         elif namespace not in ours or namespace in options.namespaces_to_ignore:

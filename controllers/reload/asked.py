@@ -13,7 +13,7 @@ from api.meta.v1 import LabelSelector as SelectorModel
 from api.reload import v1alpha1 as api
 from controller_runtime import LabelSelector, NamespacedName, SelectorError
 from controllers.reload.claims import Config, KeyRule, Target, Watched
-from controllers.reload.options import Strategy
+from controllers.reload.options import CROSS_NAMESPACE, Strategy
 from controllers.reload.patterns import PATTERNS_MAX, Pattern, PatternReader
 from controllers.reload.policy import PROBLEMS_MAX, NameList, Problem
 from controllers.reload.schedules import read_window
@@ -43,7 +43,7 @@ _UNSEEN = (
     "alone: it is left out"
 )
 
-_ELSEWHERE = "another namespace needs --allow-cross-namespace: it is left out"
+_ELSEWHERE = f"another namespace needs {CROSS_NAMESPACE}: it is left out"
 
 
 def read_config(

@@ -193,6 +193,12 @@ class AnnotationKeys:
     """Workload, ConfigMap or Secret: reload when the source goes."""
 
 
+CROSS_NAMESPACE = (
+    "--reload-allow-cross-namespace (of `reloader`: --allow-cross-namespace)"
+)
+"""The flag behind `ReloadOptions.allow_cross_namespace`, for messages."""
+
+
 class LegacyTrigger(StrEnum):
     """When a reload leaves the marks of why-xn/reloader-operator as well."""
 

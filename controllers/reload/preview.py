@@ -73,7 +73,8 @@ class Preview:
         place, kind, name = (_one(query, key) for key in ("ns", "kind", "name"))
         if path or not place or (name and not kind):
             return _reply({"error": _USAGE}, 404 if path else 400)
-        limit = _limit(_one(query, "limit"))
+        if (limit := _limit(_one(query, "limit"))) is None:
+            return _reply({"error": f"limit is no number from 1 to {_MOST}"}, 400)
         if (source := _SOURCES.get(kind.lower())) is not None and name:
             return _reply(self.of_source(SourceKey(source, place, name), limit))
         kinds = {it.lower(): it for it in self._observer.workload_kinds}
@@ -82,8 +83,9 @@ class Preview:
             return _reply({"error": f"{kind} is not looked at: {known} are"}, 404)
         if not name:
             wanted = [kinds[kind.lower()]] if kind else list(kinds.values())
-            keys = (k for one in wanted for k in self._observer.names(one, place))
-            return _reply({"workloads": self._all(keys, limit)})
+            keys = [k for one in wanted for k in self._observer.names(one, place)]
+            left = max(len(keys) - limit, 0)
+            return _reply({"workloads": self._all(keys, limit), "left": left})
         key = WorkloadKey(kinds[kind.lower()], place, name)
         if not self._observer.is_there(key):
             text = f"{workload_name(key)} is not in the cache"
@@ -187,8 +189,10 @@ def _one(query: Query, name: str) -> str:
     return values[-1]
 
 
-def _limit(text: str) -> int:
-    return min(int(text[:9]), _MOST) if text.isdecimal() else _SHOWN
+def _limit(text: str) -> int | None:
+    """Read how many; `None` if that is none."""
+    number = int(text[:9]) if text.isdecimal() else 0 if text else _SHOWN
+    return min(number, _MOST) or None
 
 
 def _reply(content: Json, status: int = 200) -> Reply:

@@ -26,7 +26,7 @@ from controller_runtime import (
     ControllerRuntimeError,
     NamespacedName,
 )
-from controllers.reload.options import AlertFormat, AlertOptions
+from controllers.reload.options import CROSS_NAMESPACE, AlertFormat, AlertOptions
 from controllers.web import Proxy, UrlError, origin_of
 
 _TROUBLE: tuple[type[Exception], ...] = (ControllerRuntimeError, *TRANSPORT_ERRORS)
@@ -115,8 +115,7 @@ class SecretUrls:
         is_foreign = sink.owner is not None and at.namespace != sink.owner.namespace
         if is_foreign and not self._allows_all:
             raise SinkError(
-                f"{sink}: {at} is in another namespace, which takes "
-                "--allow-cross-namespace"
+                f"{sink}: {at} is in another namespace, which takes {CROSS_NAMESPACE}"
             )
         try:
             found = await self._client.list(

@@ -12,7 +12,8 @@ from controller_runtime import GroupVersionKind, HttpTransport, KubeObject, sche
 from controller_runtime.testing.apiserver import ApiServer
 from controller_runtime.testing.apiserver.resources import Resource
 from controllers.__main__ import app
-from controllers.crds import manifests, missing
+from controllers.crds import kinds_of, manifests, missing
+from controllers.settings import CONTROLLERS
 
 
 class Lamp(KubeObject):
@@ -46,6 +47,19 @@ async def test_what_a_cluster_lacks_is_named_with_the_remedy() -> None:
 
     assert found.startswith("Lamp.example.com; ")
     assert "pilothouse crds --stdout | kubectl apply" in found
+
+
+async def test_reload_does_not_wait_for_its_crd() -> None:
+    async with ApiServer() as server, HttpTransport(server.config()) as transport:
+        found = await missing(transport, kinds_of(["reload", "autopilot"]))
+
+    assert found.startswith("ReloaderConfig.reloader.stakater.com; ")
+    assert found.endswith("reload goes by annotations alone")
+
+
+def test_every_kind_of_ours_belongs_to_a_controller() -> None:
+    assert list(kinds_of(CONTROLLERS)) == list(OWNED)
+    assert [model.gvk.kind for model in kinds_of(["bundle"])] == ["WerfBundle"]
 
 
 async def test_nothing_is_said_of_a_cluster_that_has_all() -> None:

@@ -260,7 +260,8 @@ def test_a_source_of_another_namespace_may_be_excluded_in_full() -> None:
         pytest.param(
             "ops/ca",
             ReloadOptions(),
-            "'ops/ca' names a namespace, which takes the flag --allow-cross-namespace",
+            "'ops/ca' names a namespace, which takes --reload-allow-cross-namespace "
+            "(of `reloader`: --allow-cross-namespace)",
             id="without the flag",
         ),
         pytest.param(

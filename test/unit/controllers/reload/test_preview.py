@@ -229,6 +229,7 @@ async def test_no_more_is_told_than_is_asked_for() -> None:
     assert len(usual["workloads"]) == 100
     assert [it["workload"][-4:] for it in few["workloads"]] == ["w000", "w001"]
     assert few["left"] == 598
+    assert many["left"] == 100
     assert len(many["workloads"]) == 500
 
 
@@ -239,6 +240,8 @@ async def test_no_more_is_told_than_is_asked_for() -> None:
         ({"ns": "shop", "name": "web"}, 400, "say which"),
         ({"ns": "shop", "kind": "Pod", "name": "web"}, 404, "Pod is not looked at"),
         ({"ns": "shop", "kind": "Job", "name": "web"}, 404, "not in the cache"),
+        ({"ns": "shop", "limit": "many"}, 400, "from 1 to 500"),
+        ({"ns": "shop", "limit": "0"}, 400, "from 1 to 500"),
     ],
 )
 async def test_what_cannot_be_answered_is_said_in_a_sentence(
