@@ -37,7 +37,7 @@ def selector(text: str, *, flag: str) -> LabelSelector:
         found = LabelSelector.parse(",".join(map(_modern, parts)))
     except SelectorError as error:
         raise ConfigError(
-            f"{flag}={text} is no selector of labels: {error}; write such as "
+            f"{flag}: {text!r} is no selector of labels: {error}; write such as "
             "team=shop, team in (shop,blog) or team"
         ) from error
     if key := contradiction(found):

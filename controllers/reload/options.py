@@ -193,10 +193,18 @@ class AnnotationKeys:
     """Workload, ConfigMap or Secret: reload when the source goes."""
 
 
-CROSS_NAMESPACE = (
-    "--reload-allow-cross-namespace (of `reloader`: --allow-cross-namespace)"
-)
-"""The flag behind `ReloadOptions.allow_cross_namespace`, for messages."""
+def flag_of(name: str, stand_in: str = "") -> str:
+    """Name a setting for messages, by the flag of `run` and as the stand-in has it.
+
+    Args:
+        name: As both have it after their prefixes, such as `namespace-selector`.
+        stand_in: What `reloader` has instead; by default a flag of that name.
+    """
+    return f"--reload-{name} (of `reloader`: {stand_in or f'--{name}'})"
+
+
+CROSS_NAMESPACE = flag_of("allow-cross-namespace")
+"""The flag behind `ReloadOptions.allow_cross_namespace`."""
 
 
 class LegacyTrigger(StrEnum):

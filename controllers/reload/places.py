@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from controller_runtime import NamespacedName, RawObject
 from controllers.reload.entries import Entries
 from controllers.reload.filters import selector
-from controllers.reload.options import ReloadOptions
+from controllers.reload.options import ReloadOptions, flag_of
 
 
 class Places:
@@ -16,7 +16,7 @@ class Places:
     def __init__(self, options: ReloadOptions, namespaces: Entries | None) -> None:
         self._namespaces = namespaces
         self._selector = selector(
-            options.namespace_selector, flag="--namespace-selector"
+            options.namespace_selector, flag=flag_of("namespace-selector")
         )
 
     @property

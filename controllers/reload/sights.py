@@ -20,6 +20,7 @@ from controllers.reload.configs import Configs
 from controllers.reload.gates import Gates, Waiting
 from controllers.reload.journal import Journal
 from controllers.reload.observe import Observer
+from controllers.reload.options import flag_of
 from controllers.reload.policy import Problem
 from controllers.reload.progress import ROLLING_KINDS, Stage, rollout_state
 from controllers.reload.record import read_record
@@ -138,7 +139,7 @@ class Sights:
             if not self._observer.places.is_ours(namespace):
                 yield (
                     f"spec.targets: namespace {namespace} does not have the labels of "
-                    "--namespace-selector"
+                    f"{flag_of('namespace-selector')}"
                 )
 
     def forget(self, key: NamespacedName) -> None:

@@ -19,7 +19,7 @@ from controller_runtime import (
     strip_managed_fields,
 )
 from controllers.reload.filters import not_in, selector
-from controllers.reload.options import ReloadOptions
+from controllers.reload.options import ReloadOptions, flag_of
 from controllers.reload.sources import SourceKind, reducer
 from controllers.reload.workloads import Covers
 from controllers.reload.workloads import reducer as workload_reducer
@@ -91,7 +91,9 @@ def _of_sources(
     keys = options.keys
     keep = {keys.match, keys.ignore, keys.ignore_keys}
     keep |= {keys.on_create, keys.on_delete}
-    labels = selector(options.resource_label_selector, flag="--resource-label-selector")
+    labels = selector(
+        options.resource_label_selector, flag=flag_of("resource-label-selector")
+    )
     for kind in SourceKind:
         if kind in options.ignored_sources:
             continue

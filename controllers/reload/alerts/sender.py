@@ -35,6 +35,7 @@ from controllers.reload.alerts.sinks import (
     Urls,
     stays_inside,
 )
+from controllers.reload.options import flag_of
 from controllers.web import (
     Http,
     HttpOptions,
@@ -330,6 +331,6 @@ def _remedy(sink: Sink, error: Exception) -> str:
         case _:
             return (
                 f"see whether the URL of {sink.place} can be reached from the "
-                "manager's pod; outside of the cluster it may take a proxy "
-                "(ALERT_WEBHOOK_PROXY)"
+                "manager's pod; outside of the cluster it may take "
+                f"{flag_of('alert-webhook-proxy', 'ALERT_WEBHOOK_PROXY')}"
             )

@@ -26,7 +26,12 @@ from controller_runtime import (
     ControllerRuntimeError,
     NamespacedName,
 )
-from controllers.reload.options import CROSS_NAMESPACE, AlertFormat, AlertOptions
+from controllers.reload.options import (
+    CROSS_NAMESPACE,
+    AlertFormat,
+    AlertOptions,
+    flag_of,
+)
 from controllers.web import Proxy, UrlError, origin_of
 
 _TROUBLE: tuple[type[Exception], ...] = (ControllerRuntimeError, *TRANSPORT_ERRORS)
@@ -83,7 +88,7 @@ class Sink:
             return str(self.secret)
         if self.owner is not None:
             return f"spec.alerts.{self.name}.url"
-        return "ALERT_WEBHOOK_URL"
+        return flag_of("alert-webhook-url", "ALERT_WEBHOOK_URL")
 
 
 class Urls(Protocol):
@@ -223,8 +228,8 @@ def proxy_of(url: str) -> Proxy | None:
         parts, port = urlsplit(""), ""
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ConfigError(
-            "the proxy for alerts (ALERT_WEBHOOK_PROXY, --reload-alert-webhook-proxy) "
-            "is no URL such as http://proxy.example:3128"
+            f"{flag_of('alert-webhook-proxy', 'ALERT_WEBHOOK_PROXY')} is no URL such "
+            "as http://proxy.example:3128"
         )
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return Proxy(
