@@ -131,7 +131,11 @@ class WatchedResources(ApiModel):
     schema.ValidationRule(
         "(self.name != '') != has(self.selector)",
         message="exactly one of name, selector must be set",
-    )
+    ),
+    schema.ValidationRule(
+        "!self.canary || self.name != ''",
+        message="canary needs a name: a selector may select any number",
+    ),
 )
 class Target(ApiModel):
     """A workload, or all that have certain labels."""
@@ -161,6 +165,10 @@ class Target(ApiModel):
     containers: Annotated[tuple[Name, ...], Field(max_length=64), schema.ListSet()] = ()
     """Only what these containers use counts as used, and one of them gets the mark; by
     default all count."""
+
+    canary: bool = False
+    """Reload it first, and the other targets that the same source concerns when its
+    rollout is complete. If that fails, they wait."""
 
 
 class IgnoredResource(ApiModel):

@@ -30,6 +30,7 @@
     budget        how many at once                order      which goes first
     room          how many sources a record has
     rollback      taking back what fails          assembly   how all of it meets
+    canary        which tries it for the others
     restarts      which pods are evicted          restarter  … step by step
     aftermath     what follows a reload           patterns   regular expressions
     options       what it is told                 permissions  what it may do

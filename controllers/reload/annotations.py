@@ -176,6 +176,7 @@ class _Reader:
             cooldown=cooldown,
             windows=self._options.windows,
             after=self.dependencies(),
+            is_canary=self.is_set(keys.canary),
         )
 
     def choice(self, annotation: str, default: E) -> E:

@@ -152,6 +152,7 @@ class _Reader:
                 cooldown=target.pause_period or NO_TIME,
                 requires_reference=target.require_reference,
                 containers=frozenset(target.containers),
+                is_canary=target.canary,
             )
 
     def key_rules(self) -> Iterator[KeyRule]:

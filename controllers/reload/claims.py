@@ -103,6 +103,8 @@ class Target(NamedTuple):
     cooldown: timedelta = NO_TIME
     requires_reference: bool = False
     containers: frozenset[str] = frozenset()
+    is_canary: bool = False
+    """It goes before the other targets."""
 
     def covers(self, workload: WorkloadKey, labels: Labels) -> bool:
         """Tell whether it is about a workload."""
@@ -274,6 +276,7 @@ def _merged_terms(terms: Terms, claims: Sequence[Claim]) -> Terms:
         ),
         after=tuple(dict.fromkeys([*terms.after, *after])),
         rolls_back=terms.rolls_back or any(c.rolls_back for c in configs),
+        is_canary=terms.is_canary or any(claim.target.is_canary for claim in claims),
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from controllers.reload.brake import StormBrake
 from controllers.reload.budget import BudgetGate
+from controllers.reload.canary import CanaryGate
 from controllers.reload.cooldown import Cooldown
 from controllers.reload.debounce import Debounce
 from controllers.reload.gates import Gate, Gates, SuspendGate
@@ -80,6 +81,7 @@ def _of_others(
         wake=wake,
         annotation=options.keys.depends_on,
     )
+    yield CanaryGate(rollouts, observer, source=observer.supply.source, wake=wake)
     yield BudgetGate(
         rollouts,
         cluster=options.max_concurrent_rollouts,

@@ -50,6 +50,12 @@ class HoldReason(StrEnum):
     ORDER = "Order"
     """Another workload goes first."""
 
+    CANARY = "Canary"
+    """One of those that the same source concerns tries it first."""
+
+    CANARY_FAILED = "CanaryFailed"
+    """It has tried, and failed: somebody has to see to it."""
+
     BUDGET = "Budget"
     """Too many roll out."""
 

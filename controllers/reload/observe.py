@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 
-from controller_runtime import RawObject
+from controller_runtime import NamespacedName, RawObject
 from controllers.reload.annotations import read_policy
 from controllers.reload.claims import Claim, Config, merged, split
 from controllers.reload.configs import Configs
@@ -302,8 +302,34 @@ class Observer:
             for kind, name in self.policy(workload).terms.after:
                 yield WorkloadKey(kind, key.namespace, name)
 
+    def canaries(
+        self, namespace: str, configs: Iterable[NamespacedName]
+    ) -> Iterator[WorkloadKey]:
+        """Yield what may go first; the same may come twice.
+
+        Args:
+            namespace: Of a workload: those there that have the annotation.
+            configs: Which want it to reload: the targets of these that are named so.
+        """
+        for kind, store in self._workloads.items():
+            for entry in store.by_index(_INDEX, _canaries_of(namespace)):
+                yield workload_key(kind, entry)
+        for config in filter(None, map(self._configs.get, configs)):
+            first = tuple(target for target in config.targets if target.is_canary)
+            for key in self.meant(config._replace(targets=first)):
+                if self._places.is_ours(key.namespace):
+                    yield key
+
     def _index(self, kind: str, entry: RawObject) -> Iterable[str]:
         if not self._is_annotated(entry) or is_run_of_cron_job(kind, entry):
             return ()
         workload = self.read(kind, entry)
-        return sorted(set(index_values(workload, self._annotated(workload))))
+        policy = self._annotated(workload)
+        values = set(index_values(workload, policy))
+        if policy.terms.is_canary:
+            values.add(_canaries_of(workload.key.namespace))
+        return sorted(values)
+
+
+def _canaries_of(namespace: str) -> str:
+    return f"canary/{namespace}"

@@ -183,6 +183,10 @@ class AnnotationKeys:
     depends_on: str = f"{_GROUP}/depends-on"
     """Workload: others of its namespace that go first, as `Deployment/db`."""
 
+    canary: str = f"{_GROUP}/canary"
+    """Workload: `true` lets it go first, of all in its namespace that reload for the
+    same source."""
+
     cronjob_strategy: str = f"{_GROUP}/cronjob-reload-strategy"
     """CronJob: a `CronJobStrategy` of its own."""
 

@@ -39,6 +39,7 @@ from controllers.reload.record import (
     RELOADED_AT,
     REVISION,
     next_revision,
+    put_back_note,
 )
 from controllers.reload.restarts import RESTARTING, Restarting, restart_change
 from controllers.reload.workloads import WORKLOADS, Workload, waits_for_deletion
@@ -198,6 +199,8 @@ def _metadata(
         annotations[REVISION] = next_revision(workload.key.kind, workload.meta)
     if RESTARTING in workload.meta.annotations:
         annotations[RESTARTING] = None  # with the record, it is over
+    if plan.is_undone:
+        annotations.update(put_back_note(workload.meta))
     return {
         "resourceVersion": workload.meta.resource_version,
         "annotations": annotations,

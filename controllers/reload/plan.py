@@ -61,6 +61,9 @@ class Plan(NamedTuple):
     """Annotations of the workload that gates want written with its reload; `None` takes
     one away."""
 
+    is_undone: bool = False
+    """It adopts what somebody has put back, of a canary."""
+
     @property
     def configs(self) -> tuple[NamespacedName, ...]:
         """The ReloaderConfigs that want this reload, by name."""

@@ -33,6 +33,10 @@ PACE = "reloader.stakater.com/reload-pace"
 REVISION = "reloader.stakater.com/reloaded-revision"
 """Annotation of a workload: names the pod template that its last reload has made."""
 
+PUT_BACK = "reloader.stakater.com/rolled-back"
+"""Annotation of a canary: the `RELOADED_AT` of the reload that was taken back, by us or
+by `kubectl rollout undo`. It counts until the next reload."""
+
 _DEPLOYMENT_REVISION = "deployment.kubernetes.io/revision"
 """Annotation that the controller of Deployments counts templates with."""
 
@@ -84,6 +88,16 @@ def is_as_reloaded(kind: str, meta: Meta) -> bool:
     if kind != Deployment.gvk.kind:
         return made == str(now)
     return made in {str(now), str(now + 1)}  # it may not have been seen yet
+
+
+def put_back_note(meta: Meta) -> Mapping[str, str]:
+    """Return the annotation that says that the last reload was taken back."""
+    return {PUT_BACK: meta.annotations.get(RELOADED_AT, "")}
+
+
+def is_put_back(meta: Meta) -> bool:
+    """Tell whether the last reload was taken back, as far as that was noted."""
+    return put_back_note(meta).items() <= meta.annotations.items()
 
 
 def _revision(kind: str, meta: Meta) -> int:

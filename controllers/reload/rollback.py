@@ -25,7 +25,11 @@ from controllers.reload.gates import Gate, Turn
 from controllers.reload.patches import LAST_RELOAD, RESOURCE_HASH, TRIGGERED_AT
 from controllers.reload.policy import ReloadPolicy
 from controllers.reload.progress import Stage
-from controllers.reload.record import LAST_RELOADED_FROM, is_as_reloaded
+from controllers.reload.record import (
+    LAST_RELOADED_FROM,
+    is_as_reloaded,
+    put_back_note,
+)
 from controllers.reload.restarts import is_evicted
 from controllers.reload.rollouts import Rollouts
 from controllers.reload.upkeep import NOTHING, Chore
@@ -109,7 +113,8 @@ class Rollback(Gate):
         is_due = stage is Stage.FAILED and policy.terms.rolls_back
         if not is_due or not is_as_reloaded(key.kind, workload.meta):
             return NOTHING
-        patch = _undo(workload, before)
+        note = put_back_note(workload.meta) if policy.terms.is_canary else {}
+        patch = _undo(workload, before, note)
         if patch is None:
             del self._kept[key]  # it is done, and is not done again
             return NOTHING
@@ -138,7 +143,7 @@ def _before(turn: Turn) -> _Before:
     )
 
 
-def _undo(workload: Workload, before: _Before) -> Patch | None:
+def _undo(workload: Workload, before: _Before, note: Mapping[str, str]) -> Patch | None:
     """Build the patch that puts things back; `None` if there is nothing to change."""
     there = _variables(workload)
     changed: dict[str, dict[str, str | None]] = {}
@@ -160,7 +165,10 @@ def _undo(workload: Workload, before: _Before) -> Patch | None:
     template: Json = {"metadata": {"annotations": annotations}}
     if containers:
         template["spec"] = {"containers": containers}
-    metadata = {"resourceVersion": workload.meta.resource_version}
+    version = workload.meta.resource_version
+    metadata: Json = {"resourceVersion": version}
+    if note:
+        metadata["annotations"] = note
     return strategic_merge_patch({"metadata": metadata, "spec": {"template": template}})
 
 

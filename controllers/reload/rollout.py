@@ -146,7 +146,8 @@ def decide(
     triggers = policy.trigger is LegacyTrigger.ALWAYS or (
         policy.trigger is LegacyTrigger.CRD and any(m.configs for m in markers)
     )
-    return Plan(applied, tuple(markers), policy.strategy, change, triggers)
+    is_undone = policy.terms.is_canary and bool(happened.known) and not markers
+    return Plan(applied, tuple(markers), policy.strategy, change, triggers, is_undone)
 
 
 def unread(workload: Workload, plan: Plan, happened: Happened) -> Plan | None:

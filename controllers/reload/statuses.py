@@ -6,7 +6,8 @@
     another config     True                   True InvalidSpec         │ reloads wait or
       decides otherwise                                                │ pods are made
     a reload or its    True                   True ReloadFailed        │ anew for one
-      rollout fails                                                    │
+      rollout fails,                                                   │
+      or that of a canary                                              │
     a source is absent True                   True ResourceNotFound    │
     else               True                   False                    ┘
 
@@ -32,6 +33,7 @@ from controller_runtime import Condition, find_condition, set_condition
 from controller_runtime.conditions import ConditionStatus
 from controller_runtime.recorder import EventType
 from controllers.reload.accounts import Ledger, count
+from controllers.reload.gates import HoldReason
 
 AVAILABLE = "Available"
 PROGRESSING = "Progressing"
@@ -44,6 +46,8 @@ RELOAD_FAILED = "ReloadFailed"
 RESOURCE_NOT_FOUND = "ResourceNotFound"
 TARGET_NOT_FOUND = "TargetNotFound"
 INVALID_SPEC = "InvalidSpec"
+
+_FAILED_CANARY = HoldReason.CANARY_FAILED.value
 
 _NAMED = 5
 """Things that a message names; of more it gives the number."""
@@ -144,6 +148,9 @@ def _troubles(status: ReloaderConfigStatus, sight: Sight) -> Iterator[_Trouble]:
     if stuck := _rolling(status, RolloutState.FAILED):
         text = f"{_named(stuck)} failed to roll out: see the pods"
         yield _Trouble(RELOAD_FAILED, text)
+    if held := _held_by_failure(sight):
+        text = f"{_named(one.workload for one in held)} held back: {held[0].message}"
+        yield _Trouble(RELOAD_FAILED, text)
     absent = [name for name, hash_ in sight.ledger.sources.items() if hash_ is None]
     if absent:
         yield _Trouble(RESOURCE_NOT_FOUND, f"{_named(absent)} not found")
@@ -165,18 +172,27 @@ def _available(
 
 def _progressing(status: ReloaderConfigStatus, sight: Sight) -> _Said:
     under_way = _rolling(status, RolloutState.PENDING, RolloutState.PROGRESSING)
-    waiting = [one.workload for one in sight.pending]
+    failed = _held_by_failure(sight)
     said = []
-    if waiting:
-        said.append(f"{_named(waiting)} held back: {sight.pending[0].message}")
+    if waiting := [one for one in sight.pending if one.reason != _FAILED_CANARY]:
+        names = _named(one.workload for one in waiting)
+        said.append(f"{names} held back: {waiting[0].message}")
     if under_way:
         said.append(f"{_named(under_way)} rolling out")
     if said:
         return PROGRESSING, "True", RECONCILING, "; ".join(said)
+    if failed:
+        text = f"{_named(one.workload for one in failed)} held back"
+        return PROGRESSING, "False", RELOAD_FAILED, text
     if stuck := _rolling(status, RolloutState.FAILED):
         return PROGRESSING, "False", RELOAD_FAILED, f"{_named(stuck)} failed"
     reason = RELOAD_SUCCEEDED if status.reload_count else RECONCILED
     return PROGRESSING, "False", reason, ""
+
+
+def _held_by_failure(sight: Sight) -> list[PendingReload]:
+    """Return the reloads that no time brings on: a canary has failed."""
+    return [one for one in sight.pending if one.reason == _FAILED_CANARY]
 
 
 def _rolling(status: ReloaderConfigStatus, *states: RolloutState) -> list[str]:

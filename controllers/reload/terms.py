@@ -63,6 +63,9 @@ class Terms(NamedTuple):
     after: tuple[Dependency, ...] = ()
     """Workloads whose reloads and rollouts have to be over first."""
 
+    is_canary: bool = False
+    """It goes first, and others that reload for the same source wait for it."""
+
     rolls_back: bool = False
     """A rollout that fails is to be taken back."""
 

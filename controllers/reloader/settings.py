@@ -61,6 +61,7 @@ _KEYS: Mapping[str, str] = {
     "pause-deployment-annotation": "pause_period",
     "pause-deployment-time-annotation": "paused_at",
     "depends-on-annotation": "depends_on",
+    "canary-annotation": "canary",
 }
 """Flag → field of `AnnotationKeys`. Four of them the original does not have."""
 

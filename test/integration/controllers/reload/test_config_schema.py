@@ -169,6 +169,11 @@ async def test_what_is_right_is_taken(
             "In and NotIn need values",
             id="selector",
         ),
+        pytest.param(
+            {"targets": [{"kind": "Job", "selector": {}, "canary": True}]},
+            "canary needs a name",
+            id="canary-by-labels",
+        ),
         pytest.param({"reloadStrategy": "default"}, "spec.reloadStrategy", id="how"),
         pytest.param({"rolloutStrategy": "kill"}, "spec.rolloutStrategy", id="kill"),
         pytest.param(

@@ -29,6 +29,7 @@ BUDGET = GroupVersionKind("policy", "v1", "PodDisruptionBudget")
 
 RESTART = {**AUTO, "reloader.stakater.com/rollout-strategy": "restart"}
 AFTER = "reloader.stakater.com/depends-on"
+CANARY = "reloader.stakater.com/canary"
 
 PATIENCE = 90.0
 """Seconds that anything may take on a machine that has more to do."""
@@ -182,6 +183,57 @@ async def test_workloads_roll_out_one_after_the_other(shop: Shop) -> None:
             await seen.until(lambda: len(seen.order) == 6)
 
     assert seen.order == ["+c-db", "-c-db", "+b-api", "-b-api", "+a-web", "-a-web"]
+
+
+async def test_a_canary_rolls_out_before_the_others(shop: Shop) -> None:
+    """A10."""
+    await shop.workload("api", AUTO)
+    await shop.workload("first", {**AUTO, CANARY: "true"})
+    await shop.workload("web", AUTO)
+
+    async with shop.manager():
+        await shop.all_adopted(3)
+        before = await shop.records()
+        async with observed(shop, 3) as seen:
+            await shop.change(k="new")
+            await shop.all_reloaded(before)
+            await seen.until(lambda: len(seen.order) == 6)
+
+    assert seen.order[:2] == ["+first", "-first"]
+    assert len(await shop.events("Reloaded")) == 3
+
+
+async def test_a_canary_that_fails_holds_the_others_and_the_next_manager_does_too(
+    shop: Shop,
+) -> None:
+    await shop.workload("first", {**AUTO, CANARY: "true"}, progressDeadlineSeconds=3)
+    await shop.workload("web", AUTO)
+
+    async with shop.manager():
+        await shop.all_adopted(2)
+        # No further pod may come, and none goes before.
+        await shop.create(QUOTA, "q", spec={"hard": {"pods": "2"}})
+        await eventually(
+            *(shop.client, QUOTA, "q", shop.namespace),
+            lambda quota: quota.get("status", {}).get("used", {}).get("pods") == "2",
+            timeout=PATIENCE,
+        )
+        before = await shop.when("web", is_settled)
+        await shop.change(k="bad")
+        failed = await shop.event("CanaryFailed", "web")
+
+    async with shop.manager():
+        await shop.workload("witness", AUTO)
+        await shop.when("witness", lambda it: bool(record(it)))
+        held = await shop.when("web", lambda _: True)
+        await shop.client.delete(QUOTA, "q", shop.namespace)
+        await shop.when("first", is_settled)  # it gets there after all
+        await shop.when("web", lambda it: record(it) != record(before))
+
+    assert failed["type"] == "Warning"
+    assert f"Deployment {shop.namespace}/first" in failed["note"]
+    assert record(held) == record(before)
+    assert held["spec"]["template"] == before["spec"]["template"]
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ POD = GroupVersionKind("", "v1", "Pod")
 AUTO = {"reloader.stakater.com/auto": "true"}
 RESTART = {**AUTO, "reloader.stakater.com/rollout-strategy": "restart"}
 AFTER = "reloader.stakater.com/depends-on"
+CANARY = "reloader.stakater.com/canary"
 
 
 class World:
@@ -328,6 +329,92 @@ async def test_what_waits_for_a_suspended_workload_goes_when_its_change_is_gone(
         await world.client.delete(StatefulSet.gvk, "b", "shop")
         await settled()
         assert await world.reloaded() == {"a"}
+
+
+# --- canaries ----------------------------------------------------------------------
+
+
+async def test_the_others_reload_when_their_canary_has_rolled_out(
+    world: World,
+) -> None:
+    """A10."""
+    await world.workload("a", AUTO)
+    await world.workload("b", {**AUTO, CANARY: "true"})
+    await world.workload("c", AUTO)
+
+    async with world.manager():
+        await world.change("new")
+        assert await world.reloaded() == {"b"}
+        assert sorted(await world.told("ReloadHeld")) == ["a", "c"]
+        await world.roll_out("b", updated=0)
+        assert await world.reloaded() == {"b"}
+        await world.roll_out("b")
+        assert await world.reloaded() == {"a", "b", "c"}
+    assert await world.told("CanaryFailed") == []
+
+
+async def test_a_manager_that_starts_in_the_middle_of_a_canary_goes_on(
+    world: World,
+) -> None:
+    await world.workload("a", AUTO)
+    await world.workload("b", {**AUTO, CANARY: "true"})
+    async with world.manager():
+        await world.change("new")
+        assert await world.reloaded() == {"b"}
+
+    async with world.manager():
+        await settled()
+        assert await world.reloaded() == {"b"}
+        await world.roll_out("b", updated=0)
+        assert await world.reloaded() == {"b"}
+        await world.roll_out("b")
+        assert await world.reloaded() == {"a", "b"}
+
+
+async def test_a_canary_without_headway_holds_the_others_until_another_change(
+    world: World,
+) -> None:
+    await world.workload("a", AUTO)
+    await world.workload("b", {**AUTO, CANARY: "true"})
+
+    async with world.manager():
+        await world.change("bad")
+        await world.roll_out("b", updated=0)
+        await asyncio.sleep(1200)
+        assert await world.told("CanaryFailed") == ["a"]
+        assert await world.reloaded() == {"b"}
+        before = await world.record("b")
+        await world.change("good")
+        assert await world.record("b") != before
+        assert await world.reloaded() == {"b"}
+        await world.roll_out("b")
+        assert await world.reloaded() == {"a", "b"}
+
+
+async def test_the_others_go_when_somebody_says_it_is_no_canary(world: World) -> None:
+    await world.workload("a", AUTO)
+    await world.workload("b", {**AUTO, CANARY: "true"})
+
+    async with world.manager():
+        await world.change("bad")
+        await world.roll_out("b", updated=0)
+        await asyncio.sleep(1200)
+        assert await world.reloaded() == {"b"}
+        patch = merge_patch({"metadata": {"annotations": {CANARY: None}}})
+        await world.client.patch(StatefulSet.gvk, "b", "shop", patch=patch)
+        await settled()
+        assert await world.reloaded() == {"a", "b"}
+
+
+async def test_a_dry_run_plans_the_others_too(world: World) -> None:
+    await world.workload("a", AUTO)
+    await world.workload("b", {**AUTO, CANARY: "true"})
+
+    async with world.manager(dry_run=True):
+        await world.change("new")
+        await settled()
+
+    assert sorted(await world.told("ReloadPlanned")) == ["a", "b"]
 
 
 # --- restarts ----------------------------------------------------------------------

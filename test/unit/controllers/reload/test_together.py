@@ -513,6 +513,115 @@ async def test_targets_of_a_config_wait_for_what_it_depends_on(world: World) -> 
     assert pending["reason"] == "Order"
 
 
+# --- canaries ----------------------------------------------------------------------
+
+
+async def with_a_canary(world: World, **spec: Any) -> None:
+    """Create `web` and `api`, of which `api` goes first, and a config for both."""
+    await world.deployment("web")
+    await world.deployment("api")
+    first = {"kind": "Deployment", "name": "api", "canary": True}
+    rest = {"kind": "Deployment", "name": "web"}
+    await world.config(targets=[rest, first], **spec)
+
+
+async def test_targets_of_a_config_wait_for_its_canary(world: World) -> None:
+    """A10."""
+    await with_a_canary(world)
+
+    async with world.manager():
+        await world.change("new")
+        await settled()
+        assert await world.reloaded("web", "api") == {"api"}
+        (pending,) = (await world.status())["pending"]
+        await world.roll_out("api")
+        assert await world.reloaded("web", "api") == {"web", "api"}
+        await world.roll_out("web")
+
+    assert (pending["workload"], pending["reason"]) == (
+        *("shop/Deployment/web", "Canary"),
+    )
+    assert (await world.status())["reloadCount"] == 1
+    assert (await world.conditions())["Progressing"] == "False ReloadSucceeded"
+
+
+@pytest.mark.parametrize("policy", ["None", "Rollback"])
+async def test_a_canary_that_fails_holds_the_others_and_the_conditions_say_so(
+    world: World, policy: str
+) -> None:
+    await with_a_canary(world, onFailure=policy)
+
+    async with world.manager():
+        await world.change("bad")
+        await settled()
+        await world.roll_out("api", LATE, updated=0)
+        if policy == "Rollback":
+            assert await world.marker("api") is None
+            await world.roll_out("api")
+        await asyncio.sleep(1200)
+        assert await world.marker("web") is None
+        failed, status = await world.conditions(), await world.status()
+
+    (pending,) = status["pending"]
+    assert pending["reason"] == "CanaryFailed"
+    assert failed["Degraded"] == "True ReloadFailed"
+    assert failed["Progressing"] == "False ReloadFailed"
+    assert len(await world.notes("CanaryFailed")) == 1
+
+    async with world.manager():  # another, which reads it all from objects
+        await settled()
+        assert await world.marker("web") is None
+        await world.change("good")
+        await settled()
+        assert await world.reloaded("web", "api") == {"api"}
+        await world.roll_out("api")
+        assert await world.reloaded("web", "api") == {"web", "api"}
+        await world.roll_out("web")
+        assert (await world.conditions())["Degraded"] == "False Reconciled"
+
+
+async def test_a_canary_that_somebody_undoes_holds_the_others_as_before(
+    world: World,
+) -> None:
+    await with_a_canary(world)
+
+    async with world.manager():
+        before = await world.read("api")
+        await world.change("bad")
+        await settled()
+        await world.roll_out("api", LATE, updated=0)
+        # As `kubectl rollout undo` does it.
+        now = await world.read("api")
+        now["spec"] = before["spec"]
+        now["metadata"]["annotations"] = before["metadata"]["annotations"]
+        await world.client.update(now)
+        await settled()
+        await world.roll_out("api")
+        assert (await world.conditions())["Degraded"] == "True ReloadFailed"
+
+    async with world.manager():
+        await settled()
+        assert await world.reloaded("web", "api") == set()
+        await world.change("good")
+        await settled()
+        await world.roll_out("api")
+        assert await world.reloaded("web", "api") == {"web", "api"}
+
+
+async def test_a_config_without_its_canary_lets_the_others_go(world: World) -> None:
+    await with_a_canary(world)
+
+    async with world.manager():
+        await world.change("bad")
+        await settled()
+        await world.roll_out("api", LATE, updated=0)
+        assert await world.marker("web") is None
+        targets = [{"kind": "Deployment", "name": name} for name in ("web", "api")]
+        await world.configure(targets=targets)
+        await settled()
+        assert await world.marker("web") is not None
+
+
 async def test_a_config_that_wants_restarts_has_pods_evicted(world: World) -> None:
     await world.deployment()
     await world.config("web", rolloutStrategy="restart")

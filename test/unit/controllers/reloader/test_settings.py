@@ -187,6 +187,7 @@ def test_a_namespace_of_the_environment_counts_unless_flags_name_some() -> None:
         ("secret-exclude-annotation", "secret_exclude"),
         ("secretproviderclass-annotation", "spc_reload"),
         ("depends-on-annotation", "depends_on"),
+        ("canary-annotation", "canary"),
     ],
 )
 def test_the_key_of_an_annotation_may_be_another(flag: str, field: str) -> None:
