@@ -162,6 +162,10 @@ class ReloadSettings(_Section):
     debounce_max: Seconds = Field(default=timedelta(seconds=5), ge=timedelta())
     """How long a change waits at most for others to come with it."""
 
+    interim: Seconds = Field(default=timedelta(seconds=30), ge=timedelta())
+    """How long a Secret with an owner may be empty before that counts, since its owner
+    may be about to fill it; 0 counts it at once."""
+
     cooldown: Seconds = Field(default=timedelta(), ge=timedelta())
     """How long changes wait after a reload, where the workload does not say."""
 

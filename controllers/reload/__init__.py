@@ -38,7 +38,7 @@
     unwritten     records that may not be written
 
 Gates of time: `suspend`, `windows` (`schedules`), `cooldown`, `brake` (`braking`),
-`debounce` and `rate`; what they remember is `fading`.
+`interim`, `debounce` and `rate`; what they remember is `fading`.
 
 The annotations, and the marks left in pod templates, are stakater/Reloader's: a
 cluster can change over without a restart. Unlike it, this controller remembers on the

@@ -73,6 +73,7 @@ def from_settings(settings: Mapping[str, Any]) -> ReloadOptions:
         ),
         debounce=settings["debounce"],
         debounce_max=settings["debounce_max"],
+        interim=settings["interim"],
         cooldown=settings["cooldown"],
         storm_brake=brake(settings["storm_brake"], flag="--reload-storm-brake"),
         windows=windows(settings["window"], flag="--reload-window"),

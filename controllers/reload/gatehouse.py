@@ -16,6 +16,7 @@ from controllers.reload.canary import CanaryGate
 from controllers.reload.cooldown import Cooldown
 from controllers.reload.debounce import Debounce
 from controllers.reload.gates import Gate, Gates, SuspendGate
+from controllers.reload.interim import InterimGate
 from controllers.reload.observe import Observer
 from controllers.reload.options import ReloadOptions
 from controllers.reload.order import OrderGate
@@ -49,19 +50,21 @@ def row(
         [
             SuspendGate(options.keys.pause),
             NamespaceGate(suspensions),
-            *_of_time(options),
+            *_of_time(options, observer),
             *_of_others(options, observer, rollouts, wake),
             *takes_note,
         ]
     )
 
 
-def _of_time(options: ReloadOptions) -> Iterator[Gate]:
+def _of_time(options: ReloadOptions, observer: Observer) -> Iterator[Gate]:
     """Yield the gates of time: what holds longest comes first, and gives its reason."""
     yield Windows()
     yield Cooldown()
     if options.storm_brake is not None:
         yield StormBrake(options.storm_brake)
+    if options.interim:
+        yield InterimGate(options.interim, observer.supply.source)
     if options.debounce:
         yield Debounce(options.debounce, options.debounce_max)
     if options.reloads_per_second:

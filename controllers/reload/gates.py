@@ -41,6 +41,9 @@ class HoldReason(StrEnum):
     THROTTLED = "Throttled"
     """There were too many of them lately."""
 
+    INTERIM = "Interim"
+    """A Secret is empty, and may be filled soon."""
+
     GATHERING = "Gathering"
     """More may change with it."""
 

@@ -321,6 +321,10 @@ class ReloadOptions:
     debounce_max: timedelta = timedelta(seconds=5)
     """How long the first of several changes waits for the others at most."""
 
+    interim: timedelta = timedelta(seconds=30)
+    """How long a Secret that somebody makes may be empty before that counts; 0 counts
+    it at once."""
+
     cooldown: timedelta = timedelta()
     """How long changes wait after a reload, where nobody says; 0 is not at all."""
 

@@ -152,6 +152,9 @@ class Source(NamedTuple):
     whole: str = ""
     """Canonical hash of all its keys, where `digest` is of some of them."""
 
+    is_interim: bool = False
+    """A Secret without content, of an owner that may be about to fill it."""
+
 
 class _Owner(msgspec.Struct):
     """A line of managedFields."""
@@ -166,6 +169,9 @@ class _Owner(msgspec.Struct):
         return any(word in bytes(self.fields) for word in _CONTENT_FIELDS)
 
 
+_CERTIFICATE = "cert-manager.io/certificate-name"
+"""Annotation of a Secret that cert-manager makes, without being its owner."""
+
 _CONTENT_FIELDS = (b'"f:data"', b'"f:binaryData"')
 
 
@@ -177,11 +183,17 @@ class _Metadata(msgspec.Struct, rename="camel", omit_defaults=True):
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
     managed_fields: list[_Owner] | None = None
+    owner_references: list[msgspec.Raw] | None = None
 
     def take_written(self) -> str:
         """Drop the owners; return when content was last written."""
         owners, self.managed_fields = self.managed_fields or (), None
         return max((it.time for it in owners if it.has_content), default="")
+
+    def take_made(self) -> bool:
+        """Drop the references to owners; tell whether somebody makes the object."""
+        owners, self.owner_references = self.owner_references, None
+        return bool(owners) or _CERTIFICATE in (self.annotations or {})
 
 
 class _ConfigMap(msgspec.Struct, rename="camel"):
@@ -196,6 +208,10 @@ class _ConfigMap(msgspec.Struct, rename="camel"):
 class _Secret(msgspec.Struct):
     metadata: _Metadata
     data: dict[str, bytes] | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        return not any((self.data or {}).values())
 
     def digest(self) -> Digest:
         return secret_digest(self.data or {})
@@ -231,12 +247,14 @@ class _Reduced(msgspec.Struct, omit_defaults=True):
     """Name of the source, where it is not that of the object."""
 
     written: str = ""
+    interim: bool = False
 
 
 class _Digested(msgspec.Struct):
     digest: Digest
     source: str = ""
     written: str = ""
+    interim: bool = False
 
 
 _digested = msgspec.json.Decoder(_Digested)
@@ -270,6 +288,8 @@ def reducer(kind: SourceKind, keep: Collection[str]) -> Callable[[bytes], bytes]
         except msgspec.MsgspecError as error:
             raise DecodeError(f"cannot read a {kind}: {error}") from error
         metadata = source.metadata
+        is_empty = isinstance(source, _Secret) and source.is_empty
+        is_interim = metadata.take_made() and is_empty
         annotations = metadata.annotations or {}
         kept_here = kept & annotations.keys()
         metadata.annotations = {k: annotations[k] for k in kept_here} or None
@@ -277,7 +297,7 @@ def reducer(kind: SourceKind, keep: Collection[str]) -> Callable[[bytes], bytes]
         if isinstance(source, _SecretProviderClassPodStatus):
             name = source.name
         written = metadata.take_written()
-        left = _Reduced(metadata, source.digest(), name, written)
+        left = _Reduced(metadata, source.digest(), name, written, is_interim)
         reduced = msgspec.json.encode(left)
         # A copy has the size that it has; the encoder's buffer is up to half as large
         # again, and would stay.
@@ -304,6 +324,7 @@ def read_source(kind: SourceKind, entry: RawObject) -> Source:
         version=entry.meta.resource_version,
         labels=entry.meta.labels,
         written=kept.written,
+        is_interim=kept.interim,
     )
 
 

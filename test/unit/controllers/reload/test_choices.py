@@ -80,6 +80,7 @@ def test_the_defaults_of_the_settings_are_those_of_the_options() -> None:
         ("DEBOUNCE", "0", {"debounce": timedelta()}),
         ("DEBOUNCE", "250ms", {"debounce": timedelta(milliseconds=250)}),
         ("DEBOUNCE_MAX", "1m", {"debounce_max": timedelta(minutes=1)}),
+        ("INTERIM", "1m", {"interim": timedelta(minutes=1)}),
         ("COOLDOWN", "5m", {"cooldown": timedelta(minutes=5)}),
         ("STORM_BRAKE", "0", {"storm_brake": None}),
         (

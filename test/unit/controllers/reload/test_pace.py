@@ -191,6 +191,45 @@ async def test_a_change_that_is_taken_back_in_time_is_no_reload(world: World) ->
         assert world.patches() == []
 
 
+async def test_a_secret_that_is_empty_for_a_moment_reloads_for_what_comes_then(
+    world: World,
+) -> None:
+    """A20."""
+    made = {"annotations": {"cert-manager.io/certificate-name": "s"}}
+    await world.patch(Secret.gvk, "s", {"metadata": made})
+    await world.workload()
+
+    async with world.manager():
+        await world.patch(Secret.gvk, "s", {"data": None})
+        await asyncio.sleep(20)
+        await world.change_secret("old")
+        await asyncio.sleep(60)
+        assert world.patches() == []
+        await world.patch(Secret.gvk, "s", {"data": None})
+        await asyncio.sleep(20)
+        await world.change_secret("new")
+        await asyncio.sleep(60)
+        assert len(world.patches()) == 1
+        await world.patch(Secret.gvk, "s", {"data": None})
+        await asyncio.sleep(60)
+        assert len(world.patches()) == 2
+
+
+@pytest.mark.parametrize("seconds", [0, 30])
+async def test_an_empty_secret_of_nobody_or_of_no_account_reloads_at_once(
+    world: World, seconds: int
+) -> None:
+    if not seconds:
+        made = {"annotations": {"cert-manager.io/certificate-name": "s"}}
+        await world.patch(Secret.gvk, "s", {"metadata": made})
+    await world.workload()
+
+    async with world.manager(ReloadOptions(interim=timedelta(seconds=seconds))):
+        await world.patch(Secret.gvk, "s", {"data": None})
+        await asyncio.sleep(10)
+        assert len(world.patches()) == 1
+
+
 async def test_a_change_reloads_at_once_where_nothing_is_to_be_gathered(
     world: World,
 ) -> None:

@@ -72,6 +72,29 @@ def test_a_config_map_keeps_its_name_labels_and_hashes() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("metadata", "data", "expected"),
+    [
+        ({"ownerReferences": [{"kind": "ExternalSecret"}]}, {}, True),
+        ({"ownerReferences": [{"kind": "ExternalSecret"}]}, {"k": ""}, True),
+        ({"ownerReferences": [{"kind": "ExternalSecret"}]}, {"k": "YQ=="}, False),
+        ({"annotations": {"cert-manager.io/certificate-name": "x"}}, {}, True),
+        ({}, {}, False),
+    ],
+)
+def test_an_empty_secret_that_somebody_makes_is_known_as_such(
+    metadata: dict[str, object], data: dict[str, str], expected: bool
+) -> None:
+    named = {"name": "app", "namespace": "shop", **metadata}
+    entry = reduced(
+        SourceKind.SECRET, json.dumps({"metadata": named, "data": data}).encode()
+    )
+
+    assert read_source(SourceKind.SECRET, entry).is_interim is expected
+    assert b"owner" not in entry.raw
+    assert b"certificate-name" not in entry.raw
+
+
 def test_of_a_secret_neither_values_nor_keys_stay() -> None:
     entry = reduced(SourceKind.SECRET, secret(password=b"hunter2"))
 

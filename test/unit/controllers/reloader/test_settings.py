@@ -77,6 +77,7 @@ def test_without_flags_everything_is_as_in_the_original() -> None:
         (["--debounce=0"], {"debounce": timedelta()}),
         (["--debounce=1s"], {"debounce": timedelta(seconds=1)}),
         (["--debounce-max", "1m"], {"debounce_max": timedelta(minutes=1)}),
+        (["--interim=0"], {"interim": timedelta()}),
         (["--cooldown=5m"], {"cooldown": timedelta(minutes=5)}),
         (["--storm-brake=0"], {"storm_brake": None}),
         (["--storm-brake=10/5m"], {}),
