@@ -26,6 +26,7 @@
     alerts        telling chats of it             pause      a rest after each reload
     upkeep        what else falls due             ageing     what the record drops
     memory        records that go back            ledger     Jobs that outlive a crash
+    strife        … or that an owner takes away
     progress      how far a rollout is            rollouts   followed to their end
     budget        how many at once                order      which goes first
     room          how many sources a record has

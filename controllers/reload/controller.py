@@ -45,12 +45,14 @@ from controllers.reload.metrics import ReloadMetrics
 from controllers.reload.news import Listener, News, Outcome, Topic
 from controllers.reload.observe import Observer
 from controllers.reload.options import ReloadOptions
+from controllers.reload.patches import record_text
 from controllers.reload.plan import Plan
 from controllers.reload.policy import ReloadPolicy
 from controllers.reload.record import parse_record, read_record, recorded_text
 from controllers.reload.rehearsal import Rehearsal
 from controllers.reload.rollout import concerns, decide, problems, unread
 from controllers.reload.sources import Source
+from controllers.reload.strife import Strife
 from controllers.reload.upkeep import Upkeep, due
 from controllers.reload.workloads import Workload, WorkloadKey
 from controllers.reload.writer import RELOADED, Acts
@@ -111,6 +113,7 @@ class Reloader:
         self._listeners: tuple[Listener, ...] = (announcer, *listeners)
         self._upkeep = tuple(upkeep)
         self._memory = Memory() if memory is None else memory
+        self._strife = Strife()
         self._happenings = happenings
         self._rehearsal = Rehearsal()
         self._metrics = metrics
@@ -220,6 +223,7 @@ class Reloader:
             self._tell_settled(key)
         if plan is None:
             self._memory.learn(workload, recorded_text(workload))
+            self._strife.is_there(key, _now())
         if plan is not None and plan.markers:
             turn = Turn(workload, policy, plan, self._clock.now(), _now(), self._due)
             if (hold := self._enter(turn)) is not None:
@@ -230,6 +234,8 @@ class Reloader:
                 return _Compared(self._again(hold), is_brief=hold.quiet and is_brief)
             is_reloaded = await self._reload(turn)
         elif plan is not None:
+            if left := self._seconds_until_put_back(workload, plan):
+                return _Compared(self._after(left))
             await self._adopt(workload, policy, plan)
         self._happenings.forget(key, happened)
         if self._looks_back:
@@ -297,10 +303,20 @@ class Reloader:
 
     def _again(self, hold: Hold) -> Result:
         """Look when the hold says so, or an event; in any case some time."""
-        if hold.seconds is None:
-            return self._later
-        after = min(max(hold.seconds, _SOONEST), self._resync.total_seconds())
+        return self._later if hold.seconds is None else self._after(hold.seconds)
+
+    def _after(self, seconds: float) -> Result:
+        after = min(max(seconds, _SOONEST), self._resync.total_seconds())
         return Result(requeue_after=timedelta(seconds=after))
+
+    def _seconds_until_put_back(self, workload: Workload, plan: Plan) -> float:
+        """Return how long not to write a record; note that it is written now if 0."""
+        if not self._memory.is_latest(workload, record_text(plan.record)):
+            return 0.0
+        left = self._strife.seconds_left(workload.key, _now())
+        if not left:
+            self._strife.put_back(workload.key, _now())
+        return left
 
     async def _reload(self, turn: Turn) -> bool:
         """Write what was begun; tell whether it reloads."""
@@ -399,6 +415,7 @@ class Reloader:
         self._rehearsal.forget(key)
         self._observer.release(key)
         self._memory.forget(key)
+        self._strife.forget(key)
         for upkeep in self._upkeep:
             upkeep.forget(key)
         self._gates.forget(key)

@@ -15,6 +15,8 @@ put back by somebody. What is known of the last then counts: a source that still
 it has not changed, and is written into the record without a reload; one that holds
 something else has changed, and reloads.
 
+Nor is a record that is gone a reason to begin anew: its owner writes all annotations.
+
 A record that was never seen before is believed: another process has written it. That
 a version counts only if it is later than the last write keeps a cache that lags from
 teaching what is past.
@@ -34,6 +36,7 @@ from hashlib import blake2b
 
 import msgspec
 
+from controllers.reload.record import NO_RECORD
 from controllers.reload.workloads import Workload, WorkloadKey
 
 _PAST_MAX = 10
@@ -116,9 +119,15 @@ class Memory:
     def overrides(self, workload: Workload, text: str) -> str | None:
         """Return the record that is true, if `text`, which a workload has, is older."""
         known = self._of(workload)
-        if known is None or not known.is_sure or text == known.latest:
+        if known is None or not known.is_sure or known.latest in {None, text}:
             return None
-        return known.latest if known.is_past(text) else None
+        is_older = text == NO_RECORD or known.is_past(text)
+        return known.latest if is_older else None
+
+    def is_latest(self, workload: Workload, text: str) -> bool:
+        """Tell whether this is the record that a workload is known to have had."""
+        known = self._of(workload)
+        return known is not None and known.is_sure and known.latest == text
 
     def forget(self, key: WorkloadKey) -> None:
         """Let go of a workload that is no more."""

@@ -24,6 +24,9 @@ UNREAD = ""
 """In a record, in place of a hash: the source has appeared, and the workload waits to
 reload for it. So that is not lost with the process that saw it."""
 
+NO_RECORD = "{}"
+"""What a workload without a record is taken to have."""
+
 RELOADED_AT = "reloader.stakater.com/reloaded-at"
 """Annotation of a workload: when it was reloaded last, in RFC 3339."""
 
@@ -62,7 +65,7 @@ def read_record(workload: Workload) -> Mapping[str, str] | None:
 
 def recorded_text(workload: Workload) -> str:
     """Return the record as the workload has it; that of none is an empty one."""
-    return workload.meta.annotations.get(RECORD, "{}")
+    return workload.meta.annotations.get(RECORD, NO_RECORD)
 
 
 def parse_record(text: str) -> Mapping[str, str] | None:

@@ -146,7 +146,8 @@ def decide(
     triggers = policy.trigger is LegacyTrigger.ALWAYS or (
         policy.trigger is LegacyTrigger.CRD and any(m.configs for m in markers)
     )
-    is_undone = policy.terms.is_canary and bool(happened.known) and not markers
+    is_undone = policy.terms.is_canary and bool(record and happened.known)
+    is_undone &= not markers
     return Plan(applied, tuple(markers), policy.strategy, change, triggers, is_undone)
 
 

@@ -304,3 +304,58 @@ async def test_a_write_that_is_refused_for_a_cache_that_lags_is_no_reason_to_dou
 
     assert refused > 2, "nothing was refused: the cache was not behind"
     assert await world.reloads() == 1
+
+
+# --- owners that take annotations away ----------------------------------------------
+
+
+@asynccontextmanager
+async def stripped(world: World) -> AsyncIterator[None]:
+    """Have somebody take away what the manager writes in the metadata, soon after."""
+
+    async def strip() -> None:
+        gone = merge_patch({"metadata": {"annotations": {RECORD: None}}})
+        while True:
+            if RECORD in (await world.read())["metadata"]["annotations"]:
+                await world.client.patch(Deployment.gvk, "web", "shop", patch=gone)
+            await asyncio.sleep(5)
+
+    async with asyncio.TaskGroup() as tasks:
+        stripping = tasks.create_task(strip())
+        yield
+        stripping.cancel()
+
+
+async def test_a_change_is_not_missed_where_somebody_takes_the_record_away(
+    world: World,
+) -> None:
+    async with stripped(world), world.manager():
+        for number in range(1, 4):
+            await world.change(str(number))
+            await asyncio.sleep(60)
+            assert await world.reloads() == number
+
+
+async def test_a_record_that_is_taken_away_each_time_is_put_back_less_and_less(
+    world: World,
+) -> None:
+    async with stripped(world), world.manager():
+        world.server.requests.clear()
+        await asyncio.sleep(600)
+        written = world.server.requests.of("patch", "deployments")
+
+    assert len(written) < 30, "half of them put it back"
+    assert await world.reloads() == 0
+
+
+async def test_a_record_that_is_taken_away_once_is_put_back_at_once(
+    world: World,
+) -> None:
+    async with world.manager():
+        before = await world.record()
+        gone = merge_patch({"metadata": {"annotations": {RECORD: None}}})
+        await world.client.patch(Deployment.gvk, "web", "shop", patch=gone)
+        await settled()
+
+        assert await world.record() == before
+    assert await world.reloads() == 0
