@@ -48,6 +48,7 @@ _OFF: Mapping[str, Mapping[str, Mapping[str, object]]] = {
         "configmaps": {"resources_to_ignore": ("configmaps",)},
         "jobs": {"ignored_workload_types": ("jobs",)},
         "cronjobs": {"ignored_workload_types": ("cronjobs",)},
+        "jobsOfAnyKind": {"ignored_workload_types": ("jobs", "cronjobs")},
         "dryRun": {"dry_run": True},
         "optionalKinds": {"optional_kinds": False},
     },
@@ -66,6 +67,7 @@ _RELOADER_OFF: Mapping[str, tuple[str, ...]] = {
     "configmaps": ("--resources-to-ignore=configmaps",),
     "jobs": ("--ignored-workload-types=jobs",),
     "cronjobs": ("--ignored-workload-types=cronjobs",),
+    "jobsOfAnyKind": ("--ignored-workload-types=jobs,cronjobs",),
 }
 """Word → arguments of the stand-in that may take grants away."""
 
@@ -101,7 +103,11 @@ def _guarded() -> frozenset[Grant]:
 
 
 def _election() -> frozenset[Grant]:
-    return _plain(leader_elect=True, leader_election_namespace=HOME) - _plain()
+    elsewhere = {"namespaces": (PLACE,)}  # or Events would be granted everywhere
+    grants = _plain(
+        reload=elsewhere, leader_elect=True, leader_election_namespace=HOME
+    )
+    return frozenset(it for it in grants if it.namespace == HOME)
 
 
 def _controller(name: str) -> Json:

@@ -178,6 +178,7 @@ annotations:
 {{- if $r.ignoreConfigMaps -}}{{- $off = append $off "configmaps" -}}{{- end -}}
 {{- if $r.ignoreJobs -}}{{- $off = append $off "jobs" -}}{{- end -}}
 {{- if $r.ignoreCronJobs -}}{{- $off = append $off "cronjobs" -}}{{- end -}}
+{{- if and $r.ignoreJobs $r.ignoreCronJobs -}}{{- $off = append $off "jobsOfAnyKind" -}}{{- end -}}
 {{- if not $r.watchGlobally -}}{{- $off = append $off "namespaces" -}}{{- end -}}
 {{- if not $r.enableCSIIntegration -}}{{- $off = append $off "csi" -}}{{- end -}}
 {{- if not (include "reloader.isHa" .) -}}{{- $off = append $off "ha" -}}{{- end -}}
