@@ -104,9 +104,7 @@ def _guarded() -> frozenset[Grant]:
 
 def _election() -> frozenset[Grant]:
     elsewhere = {"namespaces": (PLACE,)}  # or Events would be granted everywhere
-    grants = _plain(
-        reload=elsewhere, leader_elect=True, leader_election_namespace=HOME
-    )
+    grants = _plain(reload=elsewhere, leader_elect=True, leader_election_namespace=HOME)
     return frozenset(it for it in grants if it.namespace == HOME)
 
 
@@ -205,7 +203,7 @@ def _section(section: Json) -> Json:
 
 
 def _setting(field: Json) -> Json:
-    kept = {key: value for key, value in field.items() if key not in {"title"}}
+    kept = {key: value for key, value in field.items() if key != "title"}
     if kept.get("format") == "duration":
         return {
             "description": kept["description"],

@@ -33,7 +33,7 @@ class Rendered:
             document
             for path, text in sorted(files.items())
             if path.endswith(".yaml")
-            for document in yaml.load_all(text, Loader=_Strict)  # noqa: S506 - is safe
+            for document in yaml.load_all(text, Loader=_Strict)
             if document
         ]
 
@@ -99,6 +99,27 @@ class Renderer:
         found: Json = self._ask("lint", values, files, namespace=NAMESPACE)
         return found
 
+    def act(
+        self,
+        call: str,
+        kubeconfig: Path,
+        values: Mapping[str, Any] | None = None,
+        *,
+        name: str = RELEASE,
+        namespace: str = NAMESPACE,
+    ) -> None:
+        """Install, upgrade or uninstall, and wait until it is so.
+
+        Raises:
+            RenderError: Helm fails.
+        """
+        self._ask(
+            *(call, values, ()),
+            kubeconfig=str(kubeconfig),
+            name=name,
+            namespace=namespace,
+        )
+
     def _ask(
         self,
         call: str,
@@ -122,7 +143,7 @@ class Renderer:
 def renderer(chart: Path = CHART) -> Iterator[Renderer]:
     """Start the process that renders, and end it."""
     command = [sys.executable, str(Path(__file__).with_name("worker.py")), str(chart)]
-    with subprocess.Popen(
+    with subprocess.Popen(  # noqa: S603 - ours
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         yield Renderer(process)

@@ -1,4 +1,4 @@
-"""Renders a chart with Helm's own engine: a line of JSON in, a line of JSON out.
+"""Renders and installs a chart with Helm itself: a line of JSON in, a line of JSON out.
 
 A process of its own, so that the tests' has no Go in it.
 """
@@ -14,7 +14,7 @@ import helm_python as helm
 
 
 def answer(chart: helm.Chart, path: Path, request: dict[str, Any]) -> object:
-    """Render, or lint."""
+    """Render, lint, install, upgrade or uninstall."""
     values: dict[str, Any] = {}
     for file in request["files"]:
         parsed = helm.values_from_yaml(Path(file).read_text(encoding="utf-8"))
@@ -22,8 +22,30 @@ def answer(chart: helm.Chart, path: Path, request: dict[str, Any]) -> object:
     values = _merged(values, request["values"])
     if request["call"] == "lint":
         return helm.lint(path, values, strict=True, namespace=request["namespace"])
+    if "kubeconfig" in request:
+        return _act(chart, values, request)
     chart.validate_schema(values)
     return chart.render(values, name=request["name"], namespace=request["namespace"])
+
+
+def _act(chart: helm.Chart, values: dict[str, Any], request: dict[str, Any]) -> object:
+    name, namespace = request["name"], request["namespace"]
+    with helm.Config(
+        kubeconfig_path=request["kubeconfig"], namespace=namespace, qps=50
+    ) as config:
+        if request["call"] == "uninstall":
+            return config.uninstall(name, timeout=60, wait="watcher")
+        if request["call"] == "install":
+            return config.install(
+                *(chart, name, values),
+                namespace=namespace,
+                create_namespace=True,
+                timeout=60,
+                wait="watcher",
+            )
+        return config.upgrade(
+            *(chart, name, values), namespace=namespace, timeout=60, wait="watcher"
+        )
 
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from rendering import CHART, NAMESPACE, Rendered, Renderer, RenderError
 
 from controller_runtime import Grant, Json, Roles
 from controller_runtime.rbac import without_repetition
@@ -18,6 +18,7 @@ from controllers.rbac import RoleOptions, manifest
 from controllers.settings import Settings, load, version
 from hack import gen_chart
 from hack.gen_rbac import users
+from rendering import CHART, NAMESPACE, Rendered, Renderer, RenderError
 
 FULL = "platform-pilothouse"
 PRESETS = sorted(CHART.glob("values-*.yaml"))
@@ -175,7 +176,9 @@ def test_pods_are_restricted_and_probed_where_the_manager_answers(
     ports = {it["name"]: it["containerPort"] for it in container["ports"]}
     assert settings.health_probe_bind_address == f":{ports['probes']}"
     assert settings.metrics_bind_address == f":{ports['metrics']}"
-    probes = {it: container[it]["httpGet"] for it in ("livenessProbe", "readinessProbe")}
+    probes = {
+        it: container[it]["httpGet"] for it in ("livenessProbe", "readinessProbe")
+    }
     assert {(it["path"], it["port"]) for it in probes.values()} == {
         ("/healthz", "probes"),
         ("/readyz", "probes"),
@@ -232,10 +235,16 @@ RELOAD: Mapping[str, Mapping[str, Any]] = {
     "no optional kinds": {"optionalKinds": False},
     "selector": {"namespaceSelector": "a=b"},
 }
+
+
+def _joined(names: Iterable[str]) -> Json:
+    return {key: value for name in names for key, value in RELOAD[name].items()}
+
+
 CASES = [
     *({"controllers": [name]} for name in gen_chart.CONTROLLERS),
     *(
-        {"controllers": ["reload"], "reload": {k: v for n in names for k, v in RELOAD[n].items()}}
+        {"controllers": ["reload"], "reload": _joined(names)}
         for count in (1, 2, 3)
         for names in combinations(RELOAD, count)
     ),
@@ -406,14 +415,17 @@ def test_who_may_edit_may_write_reloaderconfigs(chart: Renderer) -> None:
 
 
 def test_dashboards_and_rules_come_through_helm_unchanged(chart: Renderer) -> None:
-    rendered = chart.render({"dashboard": {"enabled": True}, "prometheusRule": {"enabled": True}})  # fmt: skip
+    on = {"enabled": True}
+    rendered = chart.render({"dashboard": on, "prometheusRule": on})
     config = gen_chart.ROOT / "config"
 
     rules = (config / "prometheus" / "reload.rules.yaml").read_text(encoding="utf-8")
     assert rendered.one("PrometheusRule")["spec"] == yaml.safe_load(rules)
-    (board,) = [it for it in rendered.of("ConfigMap") if "config.yaml" not in it["data"]]
+    (board,) = [
+        it for it in rendered.of("ConfigMap") if "config.yaml" not in it["data"]
+    ]
     text = (config / "grafana" / "reload.json").read_text(encoding="utf-8")
-    assert yaml.safe_load(board["data"]["pilothouse-reload.json"]) == yaml.safe_load(text)  # fmt: skip
+    assert json.loads(board["data"]["pilothouse-reload.json"]) == json.loads(text)
 
 
 def test_values_of_reloader_operator_are_taken(chart: Renderer, tmp_path: Path) -> None:
