@@ -22,6 +22,15 @@ OBJECTS ?= 1000,10000,50000,100000
 BENCH_ARGS ?=
 RELOAD_BENCH_ARGS ?=
 
+VERSION := $(shell cat VERSION)
+IMG ?= ghcr.io/pilothouse/pilothouse:v$(VERSION)
+CONTAINER_TOOL ?= docker
+# More than one takes buildx and a registry: PLATFORMS=linux/amd64,linux/arm64
+PLATFORMS ?=
+KUBECTL ?= kubectl
+KUSTOMIZE ?= $(if $(shell command -v kustomize),kustomize build,$(KUBECTL) kustomize)
+ignore-not-found ?= false
+
 ##@ General
 
 .PHONY: help
@@ -61,6 +70,7 @@ lock: sync ## Pin the dependencies: requirements.lock to run, requirements-dev.l
 manifests: sync ## Write what is made from code: roles, CRDs and reference pages, ours and the example's.
 	$(RUN)python -m hack.gen_rbac
 	$(RUN)python -m hack.gen_crds
+	$(RUN)python -m hack.gen_chart
 	cd examples/website && $(abspath $(RUN))/python $(CRDS_OF_WEBSITE)
 	cd examples/website && $(abspath $(RUN))/python manifests.py > config/operator.yaml
 
@@ -77,6 +87,7 @@ lint: sync ## Check format, style, types, imports and dependencies.
 	$(RUN)lint-imports --no-logo
 	$(RUN)deptry .
 	$(RUN)python -m hack.gen_crds --check
+	$(RUN)python -m hack.gen_chart --check
 	cd examples/website && $(abspath $(RUN))/python $(CRDS_OF_WEBSITE) --check
 
 .PHONY: test-unit
@@ -140,6 +151,44 @@ verify: manifests fmt lint test ## The tree is clean after generating and format
 build: sync ## Build the wheel of controller_runtime.
 	$(RUN)uv build --wheel
 
+.PHONY: docker-build
+docker-build: ## Build the image IMG (PLATFORMS=linux/amd64,linux/arm64: for these, and push it).
+	@$(call needs,$(CONTAINER_TOOL),an image is built by it: CONTAINER_TOOL=podman is another)
+	$(CONTAINER_TOOL) $(if $(PLATFORMS),buildx build --push --platform $(PLATFORMS),build) -t $(IMG) --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) .
+
+.PHONY: docker-push
+docker-push: ## Push the image IMG.
+	@$(call needs,$(CONTAINER_TOOL),an image is pushed by it)
+	$(CONTAINER_TOOL) push $(IMG)
+
 .PHONY: clean
 clean: ## Remove what make made: environment, local cluster's state, caches of the tools.
 	rm -rf $(VENV) .pilothouse .soak dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+##@ Deployment
+
+needs = command -v $(1) >/dev/null || { echo "make: there is no $(1); $(2)" >&2; exit 1; }
+needs-kubectl = $(call needs,$(KUBECTL),install it (https://kubernetes.io/docs/tasks/tools) or name it: KUBECTL=/path/to/kubectl)
+APPLY = $(KUBECTL) apply --server-side -f -
+DELETE = $(KUBECTL) delete --ignore-not-found=$(ignore-not-found) -f -
+WITH_IMG = sed 's|image: ghcr.io/pilothouse/pilothouse:.*|image: $(IMG)|'
+
+.PHONY: install
+install: ## Install the CRDs on the current context's cluster.
+	@$(needs-kubectl)
+	$(KUSTOMIZE) config/crd | $(APPLY)
+
+.PHONY: uninstall
+uninstall: ## Remove the CRDs, and every object of their kinds (ignore-not-found=true: whether there or not).
+	@$(needs-kubectl)
+	$(KUSTOMIZE) config/crd | $(DELETE)
+
+.PHONY: deploy
+deploy: ## Install CRDs, roles and the manager IMG on the current context's cluster.
+	@$(needs-kubectl)
+	$(KUSTOMIZE) config/default | $(WITH_IMG) | $(APPLY)
+
+.PHONY: undeploy
+undeploy: ## Remove what deploy installed, with the CRDs (ignore-not-found=true: whether there or not).
+	@$(needs-kubectl)
+	$(KUSTOMIZE) config/default | $(DELETE)

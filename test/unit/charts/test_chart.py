@@ -15,7 +15,7 @@ import yaml
 from controller_runtime import Grant, Json, Roles
 from controller_runtime.rbac import without_repetition
 from controllers.rbac import RoleOptions, manifest
-from controllers.settings import Settings, load, version
+from controllers.settings import CONTROLLERS, Settings, load, version
 from hack import gen_chart
 from hack.gen_rbac import users
 from rendering import CHART, NAMESPACE, Rendered, Renderer, RenderError
@@ -242,7 +242,7 @@ def _joined(names: Iterable[str]) -> Json:
 
 
 CASES = [
-    *({"controllers": [name]} for name in gen_chart.CONTROLLERS),
+    *({"controllers": [name]} for name in CONTROLLERS),
     *(
         {"controllers": ["reload"], "reload": _joined(names)}
         for count in (1, 2, 3)
