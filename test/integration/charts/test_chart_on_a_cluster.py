@@ -190,6 +190,31 @@ def _crd(gvk: GroupVersionKind) -> Json:
     }
 
 
+def _original(folder: Path) -> Path:
+    """Make a chart whose Deployment is called and selects as the original's."""
+    name = f"{RELEASE}-reloader"
+    labels = {"app": name, "release": RELEASE}
+    container = {"name": name, "image": "registry.example/reloader"}
+    deployment = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name},
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {"containers": [container]},
+            },
+        },
+    }
+    place = folder / "original"
+    (place / "templates").mkdir(parents=True)
+    (place / "templates" / "deployment.yaml").write_text(yaml.safe_dump(deployment))
+    head = {"apiVersion": "v1", "name": "reloader", "version": "2.2.16"}
+    (place / "Chart.yaml").write_text(yaml.safe_dump(head))
+    return place
+
+
 def _is_established(crd: Json) -> bool:
     conditions = crd.get("status", {}).get("conditions", [])
     return any(c["type"] == "Established" and c["status"] == "True" for c in conditions)
@@ -319,8 +344,10 @@ async def test_in_the_place_of_the_original_it_works_with_its_own_rights(
     options = ControlPlaneOptions(kwok=True)
     async with ControlPlane(options) as cluster, site(cluster, tmp_path) as place:
         await place.open_shop()
+        with renderer(_original(tmp_path)) as original:
+            await place.helm(original, "install")
         everywhere: Json = {"reloader": {"enableHA": True}}
-        await place.helm(chart, "install", {"reloaderCompat": everywhere})
+        await place.helm(chart, "upgrade", {"reloaderCompat": everywhere})
         assert await forbidden(place, tmp_path / "none", "new") == []
 
         there = {"watchGlobally": False, "namespaces": "shop"}

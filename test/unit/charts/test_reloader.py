@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import re
+import shutil
+import subprocess
 from collections.abc import Mapping
 from datetime import timedelta
 from itertools import combinations
@@ -358,6 +361,20 @@ def test_the_values_that_the_original_is_delivered_with_render(
     assert rendered.container["args"] == ["reloader", "--log-level=info"]
     assert rendered.pod["serviceAccountName"] == NAME
     assert not rendered.of("RoleBinding")
+
+
+def test_the_line_of_the_docs_nests_an_old_file(
+    chart: Renderer, tmp_path: Path
+) -> None:
+    page = (ROOT / "docs" / "reload.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^\{ echo reloaderCompat:;.*$", page, re.MULTILINE)
+    shutil.copy(OLD, tmp_path / "values.yaml")
+
+    subprocess.run(["/bin/sh", "-c", line], cwd=tmp_path, check=True)  # noqa: S603 - ours
+
+    nested = (tmp_path / "pilothouse.yaml").read_text(encoding="utf-8")
+    assert yaml.safe_load(nested) == {"reloaderCompat": old_values()}
+    assert chart.render({}, tmp_path / "pilothouse.yaml").of("Deployment")
 
 
 def test_nothing_of_the_manager_comes_with_it(chart: Renderer) -> None:
