@@ -95,9 +95,9 @@ test-unit: sync ## Run the unit and property tests, on a virtual clock.
 	$(RUN)pytest test/unit test/property $(PYTEST_ARGS)
 
 .PHONY: setup-envtest
-setup-envtest: sync ## Find, fetch or build the control plane's binaries, and promtool (the first time 9 to 20 minutes).
+setup-envtest: sync ## Find, fetch or build the control plane's binaries, promtool and kustomize (the first time 9 to 20 minutes).
 	$(RUN)python -m controller_runtime.testing.envtest setup
-	$(RUN)python -m controller_runtime.testing.envtest setup --only promtool
+	$(RUN)python -m controller_runtime.testing.envtest setup --only promtool --only kustomize
 
 .PHONY: test-integration
 test-integration: setup-envtest ## Run the tests that need a real control plane.

@@ -1,10 +1,10 @@
-"""The programs of a control plane, a registry, a tool; versions, where releases are.
+"""The programs of a control plane, a registry, tools; versions, where releases are.
 
     part ──▶ Go module (gomodules/<folder>/go.mod: the version, once) ──▶ go build
       └────▶ release URL + checksum URL ──▶ download
 
 The `go.mod` beside this page is the only place that names a version. Each of the
-five projects has one of its own, since their dependencies cannot be reconciled.
+six projects has one of its own, since their dependencies cannot be reconciled.
 For another Kubernetes, put a folder `gomodules/kubernetes-<minor>` beside them.
 """
 
@@ -46,8 +46,8 @@ class Part:
     """The file's name, as Go's envtest expects it in `KUBEBUILDER_ASSETS`."""
 
     project: str
-    """The project that releases it: `etcd`, `kubernetes`, `kwok`, `registry` or
-    `prometheus`."""
+    """The project that releases it: `etcd`, `kubernetes`, `kwok`, `registry`,
+    `prometheus` or `kustomize`."""
 
     package: str
     """The Go package that is built."""
@@ -101,10 +101,17 @@ PROMTOOL = Part(
     build_time="3 to 6 minutes",
 )
 
+KUSTOMIZE = Part(
+    name="kustomize",
+    project="kustomize",
+    package="sigs.k8s.io/kustomize/kustomize/v5",
+    build_time="a minute",
+)
+
 PARTS = (ETCD, APISERVER, CONTROLLER_MANAGER, SCHEDULER, KWOK, REGISTRY)
 """What `setup` sees to unless it is told otherwise."""
 
-TOOLS = (PROMTOOL,)
+TOOLS = (PROMTOOL, KUSTOMIZE)
 """What no control plane needs: `setup --only promtool`."""
 
 _REQUIRED = {
@@ -113,6 +120,7 @@ _REQUIRED = {
     "kwok": "sigs.k8s.io/kwok",
     "registry": "github.com/distribution/distribution/v3",
     "prometheus": "github.com/prometheus/prometheus",
+    "kustomize": "sigs.k8s.io/kustomize/kustomize/v5",
 }
 
 
@@ -167,6 +175,8 @@ def _version_flags(project: str, version: str) -> list[str]:
             return [f"-X github.com/prometheus/common/version.Version={version}"]
         case "kwok":
             return [f"-X sigs.k8s.io/kwok/pkg/consts.Version=v{version}"]
+        case "kustomize":
+            return [f"-X sigs.k8s.io/kustomize/api/provenance.version=v{version}"]
         case _:
             return []
 
@@ -175,7 +185,7 @@ def go_module(project: str, version: str | None = None) -> GoModule:
     """Read the module of a project. Blocks on the disk.
 
     Args:
-        project: `etcd`, `kubernetes`, `kwok`, `registry` or `prometheus`.
+        project: One of those that `Part.project` names.
         version: A version or the start of one (`1.35`); by default our newest.
 
     Raises:
@@ -240,6 +250,9 @@ class Mirrors:
     prometheus: str = "https://github.com/prometheus/prometheus/releases/download"
     """Environment: `PILOTHOUSE_PROMETHEUS_URL`."""
 
+    kustomize: str = "https://github.com/kubernetes-sigs/kustomize/releases/download"
+    """Environment: `PILOTHOUSE_KUSTOMIZE_URL`."""
+
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Mirrors:
         """Take the official places, but for those that the environment overrides."""
@@ -295,6 +308,13 @@ def release_of(part: Part, version: str, here: Platform, mirrors: Mirrors) -> Re
                 url=f"{mirrors.prometheus}/v{version}/{stem}.tar.gz",
                 checksum_url=f"{mirrors.prometheus}/v{version}/sha256sums.txt",
                 member=f"{stem}/{part.name}",
+            )
+        case "kustomize":
+            folder = f"{mirrors.kustomize}/kustomize%2Fv{version}"
+            return Release(
+                url=f"{folder}/kustomize_v{version}_{here.os}_{here.arch}.tar.gz",
+                checksum_url=f"{folder}/checksums.txt",
+                member=part.name,
             )
         case _:
             return Release(

@@ -11,6 +11,7 @@ import pytest
 from controller_runtime.testing.envtest.binaries import (
     APISERVER,
     ETCD,
+    KUSTOMIZE,
     KWOK,
     PARTS,
     PROMTOOL,
@@ -83,7 +84,7 @@ def test_every_part_is_a_tool_of_its_module(part: Part) -> None:
 
 
 @pytest.mark.parametrize(
-    "project", ["etcd", "kubernetes", "kwok", "registry", "prometheus"]
+    "project", ["etcd", "kubernetes", "kwok", "registry", "prometheus", "kustomize"]
 )
 def test_a_module_asks_for_nothing_but_published_modules(project: str) -> None:
     module = go_module(project)
@@ -137,6 +138,12 @@ def test_releases_are_where_their_projects_publish_them() -> None:
     assert promtool.url == f"{folder}/prometheus-3.13.5.linux-amd64.tar.gz"
     assert promtool.checksum_url == f"{folder}/sha256sums.txt"
     assert promtool.member == "prometheus-3.13.5.linux-amd64/promtool"
+    kustomize = release_of(KUSTOMIZE, "5.8.1", AMD64, official)
+    folder = "https://github.com/kubernetes-sigs/kustomize/releases/download"
+    assert kustomize.url.startswith(f"{folder}/kustomize%2Fv5.8.1/kustomize_v5.8.1_")
+    assert kustomize.asset == "kustomize_v5.8.1_linux_amd64.tar.gz"
+    assert kustomize.checksum_url == f"{folder}/kustomize%2Fv5.8.1/checksums.txt"
+    assert kustomize.member == "kustomize"
 
 
 def test_prometheus_is_called_by_the_version_of_its_release() -> None:
