@@ -148,7 +148,10 @@ def decide(
     )
     is_undone = policy.terms.is_canary and bool(record and happened.known)
     is_undone &= not markers
-    return Plan(applied, tuple(markers), policy.strategy, change, triggers, is_undone)
+    return Plan(
+        *(applied, tuple(markers), policy.strategy, change, triggers),
+        is_undone=is_undone,
+    )
 
 
 def unread(workload: Workload, plan: Plan, happened: Happened) -> Plan | None:

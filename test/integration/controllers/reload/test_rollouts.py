@@ -187,30 +187,36 @@ async def test_workloads_roll_out_one_after_the_other(shop: Shop) -> None:
 
 async def test_a_canary_rolls_out_before_the_others(shop: Shop) -> None:
     """A10."""
-    await shop.workload("api", AUTO)
-    await shop.workload("first", {**AUTO, CANARY: "true"})
-    await shop.workload("web", AUTO)
+    await shop.workload("api", AUTO, uses=["cm/c"], replicas=1)
+    await shop.workload("first", {**AUTO, CANARY: "true"}, uses=["cm/c"], replicas=1)
+    await shop.workload("web", AUTO, uses=["cm/c"], replicas=1)
 
     async with shop.manager():
-        await shop.all_adopted(3)
-        before = await shop.records()
+        await all_adopted(shop, 3)
+        before = await records(shop)
         async with observed(shop, 3) as seen:
-            await shop.change(k="new")
-            await shop.all_reloaded(before)
+            await shop.change("cm/c")
+            await all_reloaded(shop, before)
             await seen.until(lambda: len(seen.order) == 6)
 
     assert seen.order[:2] == ["+first", "-first"]
-    assert len(await shop.events("Reloaded")) == 3
+    assert len(await shop.events_now("Reloaded")) == 3
 
 
 async def test_a_canary_that_fails_holds_the_others_and_the_next_manager_does_too(
     shop: Shop,
 ) -> None:
-    await shop.workload("first", {**AUTO, CANARY: "true"}, progressDeadlineSeconds=3)
-    await shop.workload("web", AUTO)
+    await shop.workload(
+        "first",
+        {**AUTO, CANARY: "true"},
+        uses=["cm/c"],
+        replicas=1,
+        progressDeadlineSeconds=3,
+    )
+    await shop.workload("web", AUTO, uses=["cm/c"], replicas=1)
 
     async with shop.manager():
-        await shop.all_adopted(2)
+        await all_adopted(shop, 2)
         # No further pod may come, and none goes before.
         await shop.create(QUOTA, "q", spec={"hard": {"pods": "2"}})
         await eventually(
@@ -218,21 +224,21 @@ async def test_a_canary_that_fails_holds_the_others_and_the_next_manager_does_to
             lambda quota: quota.get("status", {}).get("used", {}).get("pods") == "2",
             timeout=PATIENCE,
         )
-        before = await shop.when("web", is_settled)
-        await shop.change(k="bad")
-        failed = await shop.event("CanaryFailed", "web")
+        before = await shop.when("web", is_rolled_out)
+        await shop.change("cm/c", "bad")
+        failed = await told(shop, "CanaryFailed", "web")
 
     async with shop.manager():
-        await shop.workload("witness", AUTO)
-        await shop.when("witness", lambda it: bool(record(it)))
+        await shop.workload("witness", AUTO, uses=["cm/c"], replicas=1)
+        await shop.when("witness", lambda it: bool(recorded(it)))
         held = await shop.when("web", lambda _: True)
         await shop.client.delete(QUOTA, "q", shop.namespace)
-        await shop.when("first", is_settled)  # it gets there after all
-        await shop.when("web", lambda it: record(it) != record(before))
+        await shop.when("first", is_rolled_out)  # it gets there after all
+        await shop.when("web", lambda it: recorded(it) != recorded(before))
 
     assert failed["type"] == "Warning"
     assert f"Deployment {shop.namespace}/first" in failed["note"]
-    assert record(held) == record(before)
+    assert recorded(held) == recorded(before)
     assert held["spec"]["template"] == before["spec"]["template"]
 
 
