@@ -68,14 +68,17 @@ class Flags:
         Raises:
             ConfigError: The quotes do not match.
         """
-        found: dict[str, None] = {}
-        for value in self._given.get(name, ()):
-            try:
-                rows = list(csv.reader([value], strict=True))
-            except csv.Error as error:
-                raise ConfigError(f"--{name}={value} is no list: {error}") from None
-            found |= dict.fromkeys(item.strip() for row in rows for item in row)
-        return tuple(filter(None, found))
+        return tuple(dict.fromkeys(self._items(name)))
+
+    def joined(self, name: str) -> str:
+        """Return the items of a list with commas between them, as they were given.
+
+        So `a in (x,y),b in (x,y)` is whole again, of which a list makes four items.
+
+        Raises:
+            ConfigError: The quotes do not match.
+        """
+        return ",".join(self._items(name))
 
     def is_on(self, name: str) -> bool:
         """Return whether a switch is on.
@@ -92,6 +95,14 @@ class Flags:
         """Return whether a word says so; `None` if it is neither true nor false."""
         value = self.text(name)
         return value in _TRUE if value in _TRUE | _FALSE | {""} else None
+
+    def _items(self, name: str) -> Iterator[str]:
+        for value in self._given.get(name, ()):
+            try:
+                rows = list(csv.reader([value], strict=True))
+            except csv.Error as error:
+                raise ConfigError(f"--{name}={value} is no list: {error}") from None
+            yield from filter(None, (item.strip() for row in rows for item in row))
 
 
 def parse(arguments: Sequence[str], known: Sequence[Flag]) -> Flags:

@@ -278,8 +278,8 @@ def _options(flags: Flags, environ: Mapping[str, str]) -> ReloadOptions:
         count_by_namespace=environ.get("METRICS_COUNT_BY_NAMESPACE") == "enabled",
         namespaces=scope,
         namespaces_to_ignore=frozenset(flags.items("namespaces-to-ignore")),
-        namespace_selector=",".join(flags.items("namespace-selector")),
-        resource_label_selector=",".join(flags.items("resource-label-selector")),
+        namespace_selector=flags.joined("namespace-selector"),
+        resource_label_selector=flags.joined("resource-label-selector"),
         ignored_sources=_sources(flags),
         ignored_workloads=ignored_workloads(
             _lower(flags, "ignored-workload-types") & _JOBS

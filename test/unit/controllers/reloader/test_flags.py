@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from controller_runtime import ConfigError
@@ -89,9 +91,25 @@ def test_lists_are_csv(arguments: list[str], items: tuple[str, ...]) -> None:
     assert given(*arguments).items("list") == items
 
 
-def test_a_list_whose_quotes_do_not_match_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--list=a in (x,y),b in (z,y)"], "a in (x,y),b in (z,y)"),
+        (['--list="a in (x,y)"', "--list", "b"], "a in (x,y),b"),
+        (["--list=a, b, ,b"], "a,b,b"),
+        (["--list="], ""),
+    ],
+)
+def test_a_list_may_be_put_together_again(arguments: list[str], text: str) -> None:
+    assert given(*arguments).joined("list") == text
+
+
+@pytest.mark.parametrize("read", [Flags.items, Flags.joined])
+def test_a_list_whose_quotes_do_not_match_is_refused(
+    read: Callable[[Flags, str], object],
+) -> None:
     with pytest.raises(ConfigError, match="--list"):
-        given('--list="a,b').items("list")
+        read(given('--list="a,b'), "list")
 
 
 @pytest.mark.parametrize(

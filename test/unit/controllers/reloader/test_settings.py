@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from controller_runtime import ConfigError
+from controllers.reload.filters import selector
 from controllers.reload.hashing import Hashing, MarkerHash
 from controllers.reload.options import (
     AlertFormat,
@@ -409,6 +410,14 @@ def test_a_quoted_item_of_a_list_may_hold_commas_and_the_quotes_go() -> None:
     assert options('--namespaces="a","b"').namespaces == ("a", "b")
     with pytest.raises(ConfigError, match="--namespaces"):
         options('--namespaces="a').namespaces  # noqa: B018 - it raises before
+
+
+def test_a_selector_is_whole_whatever_the_list_makes_of_it() -> None:
+    """The original's chart passes it without quotes; `y)` stands there twice."""
+    text = "a in (x,y),b notin (w,y)"
+    found = options(f"--resource-label-selector={text}").resource_label_selector
+
+    assert str(selector(found, flag="")) == text
 
 
 def test_logs_are_asked_for_in_the_words_of_logrus() -> None:
