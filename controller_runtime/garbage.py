@@ -1,6 +1,6 @@
 """Keep the garbage collector away from what lives for ever, and memory small.
 
-    start: freeze, raise thresholds ──caches are full──▶ freeze, trim ──end──▶ as before
+    start: freeze, raise thresholds ─▶ full caches: freeze ─▶ trim ──end──▶ as before
 
 A full collection walks every tracked object. At the start these are modules and
 classes, after the first lists also stores, indexes and queues, and none of it will ever
@@ -8,8 +8,8 @@ be garbage. Frozen, it is walked no more: caches fill in two thirds of the time,
 pauses shrink from a hundred milliseconds to next to none. There is no collection before
 a freeze: it would hold the loop up for 20 ms per 10,000 objects, and find nothing.
 
-What first lists came in is free by then, and glibc keeps it: it is asked once to give
-that back, which takes it a millisecond or two.
+What first lists came in, and queues that were full for a moment, is free by then, and
+glibc keeps it: it is asked once to give that back, which takes a millisecond or two.
 
 The settings belong to the process, so that they are the application's to ask for.
 """
@@ -32,15 +32,19 @@ THRESHOLDS = (50_000, 20, 50)
 generation start one of the next. CPython's 700 are for programs without a cache."""
 
 
+_CALM = 1.0
+"""Seconds for what full caches set off, before memory is given back."""
+
+
 def trim() -> bool:
     """Give memory that is free back to the system; whether there was any.
 
     Only glibc is asked. Elsewhere nothing happens.
     """
-    import ctypes  # noqa: PLC0415 - once a process
-
     if not sys.platform.startswith("linux"):
         return False
+    import ctypes  # noqa: PLC0415 - once a process
+
     give_back = getattr(ctypes.CDLL(None), "malloc_trim", None)
     return give_back is not None and bool(give_back(0))
 
@@ -70,8 +74,9 @@ class GarbageTuning:
             gc.set_threshold(*THRESHOLDS)
             await self._synced()
             gc.freeze()
-            self._give_back()
             log.debug("garbage collector tuned", frozen=gc.get_freeze_count())
+            await asyncio.sleep(_CALM)
+            self._give_back()
             await asyncio.get_running_loop().create_future()  # until cancelled
         except ControllerRuntimeError as error:
             log.info("garbage collector is left as it was", error=str(error))
