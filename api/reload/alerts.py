@@ -19,7 +19,8 @@ class UrlSecret(ApiModel):
     key: Annotated[str, Field(min_length=1, max_length=253)] = "url"
 
     namespace: Annotated[str, Field(max_length=63)] = ""
-    """By default that of the config. Another one needs `--allow-cross-namespace`."""
+    """By default that of the config. Another one needs
+    `--reload-allow-cross-namespace`."""
 
 
 @schema.marked(schema.exactly_one_of("url", "secretRef"))

@@ -112,7 +112,7 @@ class WatchedResources(ApiModel):
     namespace_selector: LabelSelector | None = None
     """Also every Secret and ConfigMap of namespaces with such labels, as far as
     `resourceSelector` selects it. Namespaces other than the config's need
-    `--allow-cross-namespace`."""
+    `--reload-allow-cross-namespace`."""
 
     resource_selector: LabelSelector | None = None
     """Also every Secret and ConfigMap with such labels, in the config's namespace or
@@ -143,7 +143,8 @@ class Target(ApiModel):
     kind: TargetKind
 
     namespace: Annotated[Namespace, schema.Default("")] = ""
-    """By default that of the config. Another one needs `--allow-cross-namespace`."""
+    """By default that of the config. Another one needs
+    `--reload-allow-cross-namespace`."""
 
     name: Annotated[str, Field(max_length=253), schema.Default("")] = ""
 

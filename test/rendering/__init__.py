@@ -149,7 +149,7 @@ def renderer(chart: Path = CHART) -> Iterator[Renderer]:
         yield Renderer(process)
 
 
-class _Strict(yaml.SafeLoader):
+class _Strict(yaml.CSafeLoader):
     """Refuses a key that is there twice."""
 
     def construct_mapping(

@@ -30,7 +30,7 @@ def build(folder: Path) -> list[Json]:
             objects += build(path.resolve())
         else:
             text = path.read_text(encoding="utf-8")
-            objects += [it for it in yaml.safe_load_all(text) if it]
+            objects += filter(None, yaml.load_all(text, Loader=yaml.CSafeLoader))
     for image in said.get("images", ()):
         for obj in objects:
             _rename(obj, image)

@@ -182,7 +182,7 @@ true
   (include "pilothouse.list" (get . "resources-to-ignore") | fromJsonArray)
   (include "pilothouse.list" (get . "ignored-workload-types") | fromJsonArray) -}}
 {{- if and (has "jobs" $words) (has "cronjobs" $words) -}}{{- $words = append $words "jobsOfAnyKind" -}}{{- end -}}
-{{- if .namespaces -}}{{- $words = append $words "namespaces" -}}{{- end -}}
+{{- if include "pilothouse.list" .namespaces | fromJsonArray -}}{{- $words = append $words "namespaces" -}}{{- end -}}
 {{- if get . "dry-run" -}}{{- $words = append $words "dryRun" -}}{{- end -}}
 {{- if eq (toString (get . "optional-kinds")) "false" -}}{{- $words = append $words "optionalKinds" -}}{{- end -}}
 {{- if eq (toString (get . "watch-values")) "false" -}}{{- $words = append $words "watchValues" -}}{{- end -}}

@@ -253,6 +253,8 @@ CASES = [
     {"controllers": ["bundle"], "bundle": {"watchValues": False, "namespaces": ["a"]}},
     {"controllers": ["bundle", "release"], "release": {"namespaces": "a,ops"}},
     {"namespaces": ["shop", "ops"]},
+    {"controllers": ["reload"], "reload": {"namespaces": " , "}},
+    {"controllers": ["reload"], "reload": {"ignoredWorkloadTypes": ["jobs"]}},
     {"namespaces": ["shop"], "reload": {"namespaces": []}},
     {"metrics": {"secure": False}},
     {"metrics": {"enabled": False}},

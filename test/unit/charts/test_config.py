@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 import pytest
 import yaml
@@ -18,8 +19,13 @@ FOLDERS = sorted(path.parent for path in CONFIG.glob("*/kustomization.yaml"))
 NAMESPACE = "pilothouse-system"
 
 
+@cache
+def everything() -> list[Json]:
+    return build(CONFIG / "default")
+
+
 def of(kind: str) -> list[Json]:
-    return [it for it in build(CONFIG / "default") if it["kind"] == kind]
+    return [it for it in everything() if it["kind"] == kind]
 
 
 def one(kind: str) -> Json:

@@ -179,7 +179,7 @@ async def test_a_namespace_that_is_suspended_holds_changes_until_it_is_not(
         await pause("true")
         await shop.change("cm/c", "new")
         (held,) = await shop.events("ReloadHeld", "web")
-        assert f"until namespace {shop.namespace} is not suspended" in held["note"]
+        assert f"taken away from namespace {shop.namespace}" in held["note"]
         await pause(None)
         await runs_with(shop, "new")
 

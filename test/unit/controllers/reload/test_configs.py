@@ -992,7 +992,8 @@ async def test_a_suspended_config_holds_its_reloads(world: World) -> None:
         await world.settled()
         assert await world.reloaded() == set()
         assert any(
-            "shop/x is not suspended" in n for n in await world.notes("ReloadHeld")
+            "until spec.suspend of ReloaderConfig shop/x" in n
+            for n in await world.notes("ReloadHeld")
         )
 
         await world.patch(ReloaderConfig, "x", {"spec": {"suspend": False}})
