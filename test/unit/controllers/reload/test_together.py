@@ -36,6 +36,7 @@ from controllers.reload.alerts.alert import EVENTS
 from controllers.reload.braking import BrakeOptions
 from controllers.reload.options import AlertFormat, AlertOptions, ReloadOptions
 from controllers.reload.restarts import RESTARTING
+from controllers.reload.workloads import WorkloadKey
 
 EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")
 RESOURCE = Resource(gvk=ReloaderConfig.gvk, plural="reloaderconfigs")
@@ -202,7 +203,7 @@ class World:
             manager = Manager(transport, options=addresses, clock=LoopClock())
             # The chat is on this machine.
             options.setdefault("alerts", AlertOptions(allow_loopback=True))
-            setup(manager, ReloadOptions(**options))
+            self.preview = setup(manager, ReloadOptions(**options))
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(manager.start())
                 await settled()
@@ -534,6 +535,7 @@ async def test_targets_of_a_config_wait_for_its_canary(world: World) -> None:
         await settled()
         assert await world.reloaded("web", "api") == {"api"}
         (pending,) = (await world.status())["pending"]
+        previewed = world.preview.of_workload(WorkloadKey("Deployment", "shop", "web"))
         await world.roll_out("api")
         assert await world.reloaded("web", "api") == {"web", "api"}
         await world.roll_out("web")
@@ -541,6 +543,8 @@ async def test_targets_of_a_config_wait_for_its_canary(world: World) -> None:
     assert (pending["workload"], pending["reason"]) == (
         *("shop/Deployment/web", "Canary"),
     )
+    assert (previewed["wouldReload"], previewed["waitsFor"]) == (True, "Canary")
+    assert previewed["waits"] == "for its canary Deployment shop/api, which rolls out"
     assert (await world.status())["reloadCount"] == 1
     assert (await world.conditions())["Progressing"] == "False ReloadSucceeded"
 
