@@ -29,7 +29,7 @@
     strife        … or that an owner takes away
     progress      how far a rollout is            rollouts   followed to their end
     budget        how many at once                order      which goes first
-    room          how many sources a record has
+    room          how many sources a record has   jobs       that are started once
     rollback      taking back what fails          assembly   how all of it meets
     canary        which tries it for the others
     restarts      which pods are evicted          restarter  … step by step

@@ -51,6 +51,7 @@ from controller_runtime import (
     Meta,
     NotFoundError,
 )
+from controllers.reload.patches import FIELD_MANAGER
 from controllers.reload.plan import Plan
 from controllers.reload.workloads import Workload, WorkloadKey
 
@@ -58,8 +59,6 @@ log = structlog.get_logger(__name__)
 
 LABEL = "reloader.stakater.com/owed"
 """Of a note; says of which kind it is."""
-
-_FIELD_MANAGER = "Reloader"
 
 _AGAIN = 5.0
 """Seconds until notes are asked for again, when the server has not answered."""
@@ -144,7 +143,7 @@ class Ledger:
             "data": msgspec.to_builtins(data),
         }
         try:
-            await self._client.create(document, field_owner=_FIELD_MANAGER)
+            await self._client.create(document, field_owner=FIELD_MANAGER)
         except AlreadyExistsError:
             return False
         except ForbiddenError as error:

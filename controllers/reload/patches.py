@@ -44,6 +44,9 @@ from controllers.reload.record import (
 from controllers.reload.restarts import RESTARTING, Restarting, restart_change
 from controllers.reload.workloads import WORKLOADS, Workload, waits_for_deletion
 
+FIELD_MANAGER = "Reloader"
+"""Owner of what is written: GitOps tools are told to ignore it by this name."""
+
 TRIGGERED_AT = "RELOADER_TRIGGERED_AT"
 """Variable of the first container: when it was reloaded (RFC 3339)."""
 

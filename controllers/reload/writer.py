@@ -6,12 +6,8 @@
     Job         try whether it could be created, delete it, and create it again
 
 All but the last are one request that takes effect, safe to repeat: patches name the
-version that they are for, and the Job of a CronJob the reload that it comes after. If
-there is one of that name, another process has run it and could not write its record:
-that is done now, and the look that follows finds what has changed since, if anything.
-
-A Job is gone between its two requests. What is to be created is kept here until it is
-there, whatever fails, and in the `ledger`, for when this process dies before.
+version that they are for, and the Job of a CronJob the reload that it comes after. How
+that and the last are made once is told in `jobs`.
 """
 
 from __future__ import annotations
@@ -23,31 +19,22 @@ from typing import Protocol
 from api.argoproj.v1alpha1 import Rollout
 from api.batch.v1 import CronJob, Job
 from controller_runtime import (
-    AlreadyExistsError,
     ApiError,
-    BadRequestError,
     Client,
     Clock,
     ConflictError,
     ForbiddenError,
-    NotFoundError,
     Patch,
     ServerError,
 )
-from controllers.reload.batch import (
-    Run,
-    has_place,
-    idle_reason,
-    is_suspended,
-    read_run,
-    run_of,
-    started_anew,
-)
-from controllers.reload.ledger import Ledger, Owed, owe
+from controllers.reload.batch import Run, idle_reason, is_suspended
+from controllers.reload.jobs import Jobs
+from controllers.reload.ledger import Ledger, Owed
 from controllers.reload.memory import Memory
 from controllers.reload.news import Outcome, Topic
 from controllers.reload.options import CronJobStrategy, ReloadOptions
 from controllers.reload.patches import (
+    FIELD_MANAGER,
     begin_restart_patch,
     patch_for,
     record_patch,
@@ -62,13 +49,6 @@ from controllers.reload.restarts import is_evicted
 from controllers.reload.unwritten import Unwritten
 from controllers.reload.webhook import Notify
 from controllers.reload.workloads import Workload, WorkloadKey, waits_for_deletion
-
-_FIELD_MANAGER = "Reloader"
-"""Owner of what is written: GitOps tools are told to ignore it by this name."""
-
-
-_NO_DRY_RUN = "does not support dry run"
-"""What the API server says of a webhook that has side effects."""
 
 RELOADED = Outcome("Reloaded", "reloads")
 
@@ -153,13 +133,10 @@ class Writer:
         self._notify = notify
         self._clock = clock
         self._again = options.recreate_finished_jobs
-        self._ledger = Ledger(client) if ledger is None else ledger
         self._unwritten = Unwritten() if unwritten is None else unwritten
-        self._owed: dict[WorkloadKey, Owed] = {}
         self._done: dict[WorkloadKey, str] = {}
         """Changes that a webhook was told of, and are not in the record yet."""
-        self._runs: dict[WorkloadKey, Run] = {}
-        """What CronJobs have run last."""
+        self._jobs = Jobs(client, ledger or Ledger(client), clock=clock)
 
     def seen(self, workload: Workload) -> Workload:
         """Return a workload as it is to be compared."""
@@ -213,36 +190,21 @@ class Writer:
         return True
 
     async def settle(self, key: WorkloadKey, current: Workload | None) -> Owed | None:
-        """Create what is owed under a key, if anything is.
-
-        Args:
-            key: Of a Job.
-            current: What the cache has under this key.
-
-        Returns:
-            What was created; what the cache has is then of before.
+        """Create what is owed under a key, if anything is; see `Jobs.settle`.
 
         Raises:
             ConflictError: The old Job is not gone yet.
             ApiError: The server refuses.
         """
-        owed = self._owed.get(key)
-        if owed is None:
-            return None
-        if current is not None and await self._is_settled(owed, current):
-            await self._settled(owed)
-            return None
-        if not await self._pay(owed):
-            return None
-        return owed if owed.plan.markers else None
+        return await self._jobs.settle(key, current)
 
     def owes(self, key: WorkloadKey) -> Owed | None:
         """Return the Job that is to be created again, if one is."""
-        return self._owed.get(key)
+        return self._jobs.owes(key)
 
     def owe(self, owed: Owed) -> None:
         """Take over what another process has left, unless we are at it."""
-        self._owed.setdefault(owed.workload.key, owed)
+        self._jobs.owe(owed)
 
     def _patch_of(self, workload: Workload, policy: ReloadPolicy, plan: Plan) -> Patch:
         now = self._clock.now()
@@ -283,7 +245,7 @@ class Writer:
             await self._write(workload, patch, plan)
             return RELOADED
         else:
-            run = await self._run(workload, plan)
+            run = await self._jobs.run(workload, plan)
             await self._record_run(workload, plan, run)
             return RELOADED
         await self._write(workload, record_patch(workload, plan), plan)
@@ -296,29 +258,6 @@ class Writer:
         if self._done.get(workload.key) != plan.change:
             await act()
             self._done[workload.key] = plan.change
-
-    async def _run(self, cron_job: Workload, plan: Plan) -> Run:
-        """Run a CronJob, unless that was done since the reload that it tells of."""
-        now = self._clock.now()
-        job = run_of(cron_job, plan, now=now)
-        run = Run(job["metadata"]["name"], plan.record, now)
-        known = self._runs.get(cron_job.key)
-        if known is not None and known.name == run.name:
-            return known  # and perhaps it is over, and cleaned up
-        try:
-            await self._client.create(job, field_owner=_FIELD_MANAGER)
-        except AlreadyExistsError:
-            run = await self._run_before(cron_job, run.name) or run
-        self._runs[cron_job.key] = run
-        return run
-
-    async def _run_before(self, cron_job: Workload, name: str) -> Run | None:
-        """Read the run of a process that could not write the record."""
-        try:
-            job = await self._ledger.job(cron_job.key.namespace, name)
-        except ForbiddenError:
-            return None
-        return None if job is None else read_run(job, cron_job)
 
     async def _record_run(self, cron_job: Workload, plan: Plan, run: Run) -> None:
         """Write what a CronJob has run with.
@@ -339,107 +278,15 @@ class Writer:
         if why := idle_reason(workload, again=self._again):
             await self._write(workload, record_patch(workload, plan), plan)
             return skipped(why)
-        document = started_anew(workload, plan, now=self._clock.now())
-        owed = owe(workload, plan, document)
-        await self._try(owed)
-        is_first = await self._ledger.note(owed)
-        # Owed before it is gone: whether a lost answer was a yes, nobody knows.
-        self._owed[workload.key] = owed
-        try:
-            await self._delete(owed, resource_version=workload.meta.resource_version)
-        except ServerError:
-            raise  # neither does the server
-        except ApiError:
-            if is_first:
-                await self._settled(owed)
-            else:  # who has noted it may have deleted it: `settle` asks
-                self._owed[workload.key] = owed._replace(is_recalled=True)
-            raise
-        if not await self._pay(owed):
+        if not await self._jobs.start_anew(workload, plan):
             return skipped("another has taken its place meanwhile")
         return RELOADED
 
     def forget(self, key: WorkloadKey) -> None:
         """Let go of a workload that is no more."""
         self._done.pop(key, None)
-        self._runs.pop(key, None)
         self._unwritten.forget(key)
-
-    async def _try(self, owed: Owed) -> None:
-        """Ask whether a Job would be taken, while there is still the one before.
-
-        The server says that there is one when all others have agreed: admission,
-        quotas, validation and webhooks.
-
-        Raises:
-            ApiError: It would not be.
-        """
-        try:
-            await self._client.create(
-                owed.document, field_owner=_FIELD_MANAGER, dry_run=True
-            )
-        except AlreadyExistsError:
-            pass
-        except BadRequestError as error:
-            if _NO_DRY_RUN not in str(error):
-                raise
-        except ForbiddenError as error:
-            if not has_place(str(error)):
-                raise
-
-    async def _pay(self, owed: Owed) -> bool:
-        """Create a Job that is owed; return whether it was not there already."""
-        key = owed.workload.key
-        try:
-            await self._client.create(owed.document, field_owner=_FIELD_MANAGER)
-        except NotFoundError:  # nor is there its namespace any more
-            await self._settled(owed)
-            return False
-        except AlreadyExistsError as error:
-            if await self._is_replaced(owed):
-                await self._settled(owed)
-                return False
-            raise ConflictError(
-                f"{key} is still being deleted: it is created again when it is gone",
-                status=error.status,
-                reason=error.reason,
-            ) from error
-        await self._settled(owed)
-        return True
-
-    async def _is_settled(self, owed: Owed, current: Workload) -> bool:
-        """Tell whether nothing is owed, now that the cache has a Job of the name."""
-        if current.meta.uid != owed.workload.meta.uid:
-            return True  # somebody was faster
-        # Was it noted, and the process died before it was deleted? The cache may lag
-        # behind a process that was here a moment ago.
-        return owed.is_recalled and await self._ledger.is_untouched(owed)
-
-    async def _is_replaced(self, owed: Owed) -> bool:
-        """Tell if the Job of the name is another; else delete it, if it was not."""
-        try:
-            await self._delete(owed)
-        except ConflictError:
-            return True  # what has its name has another uid
-        except NotFoundError:
-            return False  # gone just now
-        return False
-
-    async def _settled(self, owed: Owed) -> None:
-        """Owe it no more."""
-        self._owed.pop(owed.workload.key, None)
-        await self._ledger.strike(owed)
-
-    async def _delete(self, owed: Owed, *, resource_version: str | None = None) -> None:
-        _, namespace, name = owed.workload.key
-        await self._client.delete(
-            Job,
-            name,
-            namespace,
-            uid=owed.workload.meta.uid,
-            resource_version=resource_version,
-            propagation_policy="Background",
-        )
+        self._jobs.forget(key)
 
     async def _write(self, workload: Workload, patch: Patch, plan: Plan) -> None:
         """Write the record of a plan, and what goes with it."""
@@ -471,6 +318,6 @@ class Writer:
             name,
             namespace,
             patch=patch,
-            field_owner=_FIELD_MANAGER,
+            field_owner=FIELD_MANAGER,
         )
         return str(answer["metadata"]["resourceVersion"])

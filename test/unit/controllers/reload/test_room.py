@@ -29,12 +29,12 @@ from controllers.reload.room import RECORD_MAX, entry_size, is_full, room_for_mo
 
 EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")
 NAMED = "configmap.reloader.stakater.com/reload"
-OTHERS = {"example.com/notes": "x" * (200 << 10)}
-"""Annotations that leave room for some 160 names of 250 characters."""
+OTHERS = {"example.com/notes": "x" * (240 << 10)}
+"""Annotations that leave room for some 25 names of 250 characters."""
 
 
 class World:
-    """An API server with 200 ConfigMaps of long names."""
+    """An API server with 40 ConfigMaps of long names."""
 
     def __init__(self, server: ApiServer, client: Client) -> None:
         self.server = server
@@ -91,7 +91,7 @@ def source(number: int) -> str:
 async def world() -> AsyncIterator[World]:
     async with ApiServer() as server, HttpTransport(server.config()) as transport:
         world = World(server, Client(transport, scheme=Scheme()))
-        for number in range(200):
+        for number in range(40):
             await world.create(ConfigMap.gvk, source(number), {}, data={"k": "old"})
         yield world
 
@@ -100,17 +100,17 @@ async def test_what_has_no_room_is_left_out_and_told_and_the_rest_reloads(
     world: World,
 ) -> None:
     await world.deployment("full", {NAMED: ".*"} | OTHERS)
-    await world.deployment("other", {NAMED: source(199)})
+    await world.deployment("other", {NAMED: source(39)})
 
     async with world.manager():
         record = await world.record("full")
         world.server.requests.clear()
         await world.change(source(0))
-        await world.change(source(199))
-        await asyncio.sleep(3600)
+        await world.change(source(39))
+        await asyncio.sleep(900)
         patches = world.server.requests.of("patch", "deployments")
 
-    assert 150 < len(record) < 180
+    assert 20 < len(record) < 30
     assert list(record) == [f"cm/{source(number)}" for number in range(len(record))]
     assert sorted(await world.about("Reloaded")) == ["full", "other"]
     assert await world.about("RecordFull") == ["full"]
@@ -128,7 +128,7 @@ async def test_what_had_no_room_is_taken_in_when_there_is_some(world: World) -> 
         )
         await asyncio.sleep(5)
 
-    assert len(await world.record("full")) == 200
+    assert len(await world.record("full")) == 40
 
 
 def test_a_record_never_takes_all_that_annotations_may_be() -> None:
