@@ -165,7 +165,7 @@ async def test_what_changes_while_the_record_is_refused_is_one_run_when_it_is_no
 ) -> None:
     async with world.manager():
         target = world.server.faults.on(verb="patch", resource="cronjobs", times=None)
-        refusal = target.answer(403, reason="Forbidden")
+        refusal = target.answer(422, reason="Invalid")
         for value in ("1", "2", "3"):
             await world.change("a", value)
             await settled()
