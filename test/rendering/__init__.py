@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,7 @@ class Renderer:
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
+        self._ids = count()
 
     def render(
         self,
@@ -131,9 +133,12 @@ class Renderer:
         stdin, stdout = self._process.stdin, self._process.stdout
         if stdin is None or stdout is None:
             raise RuntimeError("the process has no pipes")
-        stdin.write(json.dumps({"call": call, **given, **names}) + "\n")
+        number = next(self._ids)
+        stdin.write(json.dumps({"id": number, "call": call, **given, **names}) + "\n")
         stdin.flush()
         answer = json.loads(stdout.readline())
+        while answer["id"] != number:  # to one who was stopped while waiting
+            answer = json.loads(stdout.readline())
         if "error" in answer:
             raise RenderError(answer["error"])
         return answer["ok"]

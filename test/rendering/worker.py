@@ -62,10 +62,12 @@ def main(path: Path) -> None:
     """Answer until stdin ends."""
     with helm.Chart.load(path) as chart:
         for line in sys.stdin:
+            request = json.loads(line)
+            reply: dict[str, object] = {"id": request["id"]}
             try:
-                reply = {"ok": answer(chart, path, json.loads(line))}
+                reply["ok"] = answer(chart, path, request)
             except helm.HelmError as error:
-                reply = {"error": str(error)}
+                reply["error"] = str(error)
             sys.stdout.write(json.dumps(reply) + "\n")
             sys.stdout.flush()
 
