@@ -187,6 +187,8 @@ class TestingProxy:
         self, way: _Way, answer: aiohttp.ClientResponse
     ) -> web.StreamResponse:
         body = await answer.read()
+        if way.fault is not None:
+            way.fault.served += 1
         await self._flows.wait()
         if way.fault is not None and way.fault.effect is Effect.CUT:
             answers.cut(way.request)

@@ -90,6 +90,8 @@ class Fault:
     handled: bool = False
     struck: int = field(default=0, init=False)
     """How many requests it has struck."""
+    served: int = field(default=0, init=False)
+    """How many of these the server has done nonetheless."""
 
     def fits(self, request: Recorded) -> bool:
         """Whether it is still in force and about this request."""

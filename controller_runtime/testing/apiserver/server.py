@@ -239,7 +239,10 @@ class ApiServer:
         response = answers.json_answer(code, answer)
         for text in self.faults.warnings(record):
             response.headers.add("Warning", f'299 - "{text}"')
-        return response if fault is None else answers.spoilt(request, fault)
+        if fault is None:
+            return response
+        fault.served += 1
+        return answers.spoilt(request, fault)
 
     def _understand(
         self, request: web.BaseRequest

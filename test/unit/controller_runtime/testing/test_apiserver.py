@@ -304,12 +304,28 @@ async def test_a_connection_can_break_before_anything_is_done(
 
 
 async def test_a_connection_can_break_when_all_is_done(server: ApiServer) -> None:
-    server.faults.on(verb="create").cut(handled=True)
+    fault = server.faults.on(verb="create").cut(handled=True)
     async with speaking_to(server) as api:
         with pytest.raises(TRANSPORT_ERRORS):
             await api.create(api.configmaps, config_map("web"))
 
         assert await api.get(f"{api.configmaps}/web")
+    assert (fault.struck, fault.served) == (1, 1)
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+async def test_a_fault_is_about_dry_runs_or_all_others(
+    server: ApiServer, dry_run: bool
+) -> None:
+    fault = server.faults.on(verb="create", times=None, dry_run=dry_run).answer(500)
+    async with speaking_to(server) as api:
+        path, body = api.configmaps, config_map("web")
+
+        rehearsed = await api.call("POST", path, body, dryRun="All")
+        done = await api.call("POST", path, body)
+
+    assert fault.struck == 1
+    assert (rehearsed.status, done.status) == ((500, 201) if dry_run else (201, 500))
 
 
 async def test_an_answer_can_be_garbage(server: ApiServer) -> None:

@@ -114,8 +114,8 @@ async def test_a_wait_that_is_asked_for_is_in_the_header(world: World) -> None:
 
 async def test_a_call_can_be_cut_before_and_after_it_is_done(world: World) -> None:
     body = b'{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"}}'
-    world.proxy.faults.on(verb="create", times=2).cut()
-    world.proxy.faults.on(verb="create").cut(handled=True)
+    before = world.proxy.faults.on(verb="create", times=2).cut()
+    after = world.proxy.faults.on(verb="create").cut(handled=True)
 
     for _ in range(2):
         with pytest.raises(TRANSPORT_ERRORS):
@@ -126,6 +126,8 @@ async def test_a_call_can_be_cut_before_and_after_it_is_done(world: World) -> No
         await world.transport.request("POST", PATH, body=body)
 
     assert await world.names() == 1
+    assert (before.struck, before.served) == (2, 0)
+    assert (after.struck, after.served) == (1, 1)
 
 
 async def test_a_watch_can_be_cut_in_the_middle_of_a_line(world: World) -> None:
