@@ -37,6 +37,7 @@
     options       what it is told                 permissions  what it may do
     gatehouse     gates in their order            policy     what is asked, of sources
     unwritten     records that may not be written
+    recall        Jobs that others left behind
 
 Gates of time: `suspend`, `windows` (`schedules`), `cooldown`, `brake` (`braking`),
 `interim`, `debounce` and `rate`; what they remember is `fading`.

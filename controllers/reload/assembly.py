@@ -43,7 +43,7 @@ from controllers.reload.feeds import Feeds
 from controllers.reload.gates import Gates, HoldReason
 from controllers.reload.happenings import Happenings
 from controllers.reload.journal import Journal
-from controllers.reload.ledger import Ledger, Recall
+from controllers.reload.ledger import Ledger
 from controllers.reload.lender import Lender
 from controllers.reload.memory import Memory
 from controllers.reload.metrics import ReloadMetrics
@@ -53,6 +53,7 @@ from controllers.reload.options import ReloadOptions
 from controllers.reload.pause import Resuming
 from controllers.reload.permissions import permissions, permissions_to_evict
 from controllers.reload.preview import Preview
+from controllers.reload.recall import Recall
 from controllers.reload.rehearsal import Rehearsal
 from controllers.reload.restarter import Restarter
 from controllers.reload.rollback import Rollback
@@ -212,7 +213,8 @@ def _feeds(known: _Known, metrics: ReloadMetrics) -> Feeds:
 
 def _write(manager: Manager, options: ReloadOptions, notify: Notify | None) -> _Writing:
     """Make what writes, or does as if."""
-    memory, ledger, unwritten = Memory(), Ledger(manager.api_reader), Unwritten()
+    memory, unwritten = Memory(), Unwritten()
+    ledger = Ledger(manager.api_reader, by=f"{manager.random.getrandbits(64):016x}")
     if options.dry_run:
         return _Writing(Rehearsal(), memory, ledger, unwritten)
     writer = Writer(

@@ -7,7 +7,9 @@ The Job that a CronJob runs is named after the CronJob's last reload. If there i
 that name, another process has run it and could not write the record that it carries.
 
 A Job is gone between two requests. What is to be created is kept here until it is
-there, whatever fails, and in the `ledger`, for when this process dies before.
+there, whatever fails, and in the `ledger`, for when this process dies before. Nothing
+is deleted but the version that was looked at; whether it was, when the answer is lost
+or it is another that has noted it, the server is asked.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from controller_runtime import (
     ServerError,
 )
 from controllers.reload.batch import Run, has_place, read_run, run_of, started_anew
-from controllers.reload.ledger import Ledger, Owed, owe
+from controllers.reload.ledger import Fate, Ledger, Owed
 from controllers.reload.patches import FIELD_MANAGER
 from controllers.reload.plan import Plan
 from controllers.reload.workloads import Workload, WorkloadKey
@@ -82,21 +84,23 @@ class Jobs:
             ConflictError: It is not the version that the plan is for, or not gone yet.
             ApiError: The server refuses; what it owes then, `owes` tells.
         """
-        owed = owe(job, plan, started_anew(job, plan, now=self._clock.now()))
+        document = started_anew(job, plan, now=self._clock.now())
+        owed = self._ledger.owe(job, plan, document)
         await self._try(owed)
-        is_first = await self._ledger.note(owed)
+        await self._ledger.note(owed)
         # Owed before it is gone: whether a lost answer was a yes, nobody knows.
         self._owed[job.key] = owed
         try:
-            await self._delete(owed, resource_version=job.meta.resource_version)
+            await self._delete(job)
         except ServerError:
             raise  # neither does the server
-        except ApiError:
-            if is_first:
-                await self._settled(owed)
-            else:  # who has noted it may have deleted it: `settle` asks
-                self._owed[job.key] = owed._replace(is_recalled=True)
+        except NotFoundError as error:
+            await self._not_there(owed, error)
             raise
+        except ApiError:
+            await self._settled(owed)
+            raise
+        self._owed[job.key] = owed = owed._replace(is_deleted=True)
         return await self._pay(owed)
 
     async def settle(self, key: WorkloadKey, current: Workload | None) -> Owed | None:
@@ -110,26 +114,46 @@ class Jobs:
             What was created; what the cache has is then of before.
 
         Raises:
-            ConflictError: The old Job is not gone yet.
+            ConflictError: The old Job is not gone yet, or is as it was.
             ApiError: The server refuses.
         """
         owed = self._owed.get(key)
         if owed is None:
             return None
-        if current is not None and await self._is_settled(owed, current):
+        if current is not None and _has_come(owed, current):
             await self._settled(owed)
+            return None
+        if not owed.is_deleted and not await self._is_deleted(owed):
             return None
         if not await self._pay(owed):
             return None
         return owed if owed.plan.markers else None
 
     def owes(self, key: WorkloadKey) -> Owed | None:
-        """Return the Job that is to be created again, if one is."""
-        return self._owed.get(key)
+        """Return the Job that is gone and to be created again, if one is."""
+        owed = self._owed.get(key)
+        return owed if owed is not None and owed.is_deleted else None
 
     def owe(self, owed: Owed) -> None:
         """Take over what another process has left, unless we are at it."""
         self._owed.setdefault(owed.workload.key, owed)
+
+    async def _not_there(self, owed: Owed, error: ApiError) -> None:
+        """Leave a Job alone that somebody has deleted; unless that was one like us.
+
+        Raises:
+            ConflictError: It was: it is for us to create, if that one does not.
+        """
+        other = await self._ledger.of_others(owed)
+        await self._settled(owed)
+        if other is None:
+            return
+        self.owe(other)
+        raise ConflictError(
+            f"{owed.workload.key} is being started anew by another process",
+            status=error.status,
+            reason=error.reason,
+        ) from error
 
     def forget(self, cron_job: WorkloadKey) -> None:
         """Let go of a CronJob that is no more."""
@@ -166,8 +190,7 @@ class Jobs:
             await self._settled(owed)
             return False
         except AlreadyExistsError as error:
-            if await self._is_replaced(owed):
-                await self._settled(owed)
+            if not await self._is_deleted(owed):
                 return False
             raise ConflictError(
                 f"{key} is still being deleted: it is created again when it is gone",
@@ -177,36 +200,45 @@ class Jobs:
         await self._settled(owed)
         return True
 
-    async def _is_settled(self, owed: Owed, current: Workload) -> bool:
-        """Tell whether nothing is owed, now that the cache has a Job of the name."""
-        if current.meta.uid != owed.workload.meta.uid:
-            return True  # somebody was faster
-        # Was it noted, and the process died before it was deleted? The cache may lag
-        # behind a process that was here a moment ago.
-        return owed.is_recalled and await self._ledger.is_untouched(owed)
+    async def _is_deleted(self, owed: Owed) -> bool:
+        """Ask whether a Job is gone, or going; else it is not owed any more.
 
-    async def _is_replaced(self, owed: Owed) -> bool:
-        """Tell if the Job of the name is another; else delete it, if it was not."""
-        try:
-            await self._delete(owed)
-        except ConflictError:
-            return True  # what has its name has another uid
-        except NotFoundError:
-            return False  # gone just now
-        return False
+        Raises:
+            ConflictError: It is as it was, and to be compared anew.
+        """
+        fate = await self._ledger.fate(owed)
+        if fate in {Fate.GONE, Fate.ENDING}:
+            self._owed[owed.workload.key] = owed._replace(is_deleted=True)
+            return True
+        await self._settled(owed)
+        if fate is Fate.REPLACED:
+            return False
+        raise ConflictError(
+            f"{owed.workload.key} was not deleted: it is compared anew",
+            status=409,
+            reason="Conflict",
+        )
 
     async def _settled(self, owed: Owed) -> None:
         """Owe it no more."""
         self._owed.pop(owed.workload.key, None)
         await self._ledger.strike(owed)
 
-    async def _delete(self, owed: Owed, *, resource_version: str | None = None) -> None:
-        _, namespace, name = owed.workload.key
+    async def _delete(self, job: Workload) -> None:
+        _, namespace, name = job.key
         await self._client.delete(
             Job,
             name,
             namespace,
-            uid=owed.workload.meta.uid,
-            resource_version=resource_version,
+            uid=job.meta.uid,
+            resource_version=job.meta.resource_version,
             propagation_policy="Background",
         )
+
+
+def _has_come(owed: Owed, current: Workload) -> bool:
+    """Tell if somebody was faster, going by the cache.
+
+    It is no witness of what another process has noted: it may lag behind that.
+    """
+    return not owed.is_recalled and current.meta.uid != owed.workload.meta.uid

@@ -123,9 +123,9 @@ class Writer:
         *,
         clock: Clock,
         options: ReloadOptions,
+        ledger: Ledger,
         notify: Notify | None = None,
         memory: Memory | None = None,
-        ledger: Ledger | None = None,
         unwritten: Unwritten | None = None,
     ) -> None:
         self._client = client
@@ -136,7 +136,7 @@ class Writer:
         self._unwritten = Unwritten() if unwritten is None else unwritten
         self._done: dict[WorkloadKey, str] = {}
         """Changes that a webhook was told of, and are not in the record yet."""
-        self._jobs = Jobs(client, ledger or Ledger(client), clock=clock)
+        self._jobs = Jobs(client, ledger, clock=clock)
 
     def seen(self, workload: Workload) -> Workload:
         """Return a workload as it is to be compared."""
@@ -193,13 +193,13 @@ class Writer:
         """Create what is owed under a key, if anything is; see `Jobs.settle`.
 
         Raises:
-            ConflictError: The old Job is not gone yet.
+            ConflictError: The old Job is not gone yet, or is as it was.
             ApiError: The server refuses.
         """
         return await self._jobs.settle(key, current)
 
     def owes(self, key: WorkloadKey) -> Owed | None:
-        """Return the Job that is to be created again, if one is."""
+        """Return the Job that is gone and to be created again, if one is."""
         return self._jobs.owes(key)
 
     def owe(self, owed: Owed) -> None:

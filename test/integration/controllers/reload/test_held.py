@@ -40,7 +40,7 @@ from controller_runtime.testing.eventually import (
 from controllers.reload import setup
 from controllers.reload.batch import started_anew
 from controllers.reload.digest import config_map_digest
-from controllers.reload.ledger import Ledger, owe
+from controllers.reload.ledger import Ledger
 from controllers.reload.options import ReloadOptions, Strategy
 from controllers.reload.plan import Marker, Plan
 from controllers.reload.record import RECORD
@@ -264,7 +264,8 @@ async def test_a_job_that_a_dead_manager_has_deleted_is_created_by_the_next(
     raw = json.dumps(before).encode()
     workload = read_workload("Job", RawObject(read_meta(raw), raw))
     document = started_anew(workload, plan, now=datetime(2026, 1, 1, tzinfo=UTC))
-    await Ledger(shop.client).note(owe(workload, plan, document))
+    dead = Ledger(shop.client, by="dead")
+    await dead.note(dead.owe(workload, plan, document))
     await shop.client.delete(Job, "x", shop.namespace, propagation_policy="Background")
     await eventually_gone(shop.client, Job.gvk, "x", shop.namespace)
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
@@ -17,6 +17,7 @@ from api.batch.v1 import Job
 from api.core.v1 import ConfigMap
 from controller_runtime import (
     Client,
+    ConflictError,
     GroupVersionKind,
     HttpTransport,
     Json,
@@ -24,21 +25,27 @@ from controller_runtime import (
     Manager,
     ManagerOptions,
     NamespacedName,
+    RawObject,
     Scheme,
     json_patch,
     merge_patch,
 )
+from controller_runtime.meta import read_meta
 from controller_runtime.testing.apiserver import ApiServer
 from controllers.reload import setup
+from controllers.reload.batch import started_anew
 from controllers.reload.braking import BrakeOptions
-from controllers.reload.ledger import LABEL, Ledger
+from controllers.reload.digest import config_map_digest
+from controllers.reload.ledger import LABEL, Ledger, Owed
 from controllers.reload.options import ReloadOptions
 from controllers.reload.plan import Marker, Plan
 from controllers.reload.sources import SourceKey, SourceKind
+from controllers.reload.workloads import read_workload
 
 EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")
 AUTO = {"reloader.stakater.com/auto": "true"}
 NAME = "STAKATER_C_CONFIGMAP"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 TRY = ("create", "jobs")
 NOTE = ("create", "controllerrevisions")
@@ -463,7 +470,7 @@ async def test_a_note_speaks_to_no_config_of_another_namespace() -> None:
         client = Client(transport, scheme=Scheme())
         await client.create(note)
 
-        (owed,) = await Ledger(client).recall(["shop"])
+        (owed,) = await Ledger(client, by="us").recall(["shop"])
 
     assert owed.plan.configs == (NamespacedName("shop", "a"),)
 
@@ -483,4 +490,161 @@ async def test_a_note_whose_reason_is_not_understood_still_brings_back_the_job(
 
     assert variables(await world.job()) == {NAME}
     assert await world.reloads() == 0
+    assert await world.all(ControllerRevision) == []
+
+
+async def noted(world: World, value: str = "new") -> Owed:
+    """Note that the Job is started anew, as another process would."""
+    raw = json.dumps(await world.job()).encode()
+    workload = read_workload("Job", RawObject(read_meta(raw), raw))
+    digest = config_map_digest({"k": value}, {})
+    key = SourceKey(SourceKind.CONFIG_MAP, "shop", "c")
+    marker = Marker(key, "app", NAME, digest.marker, digest.marker)
+    plan = Plan({"cm/c": digest.recorded}, (marker,), change="0123456789")
+    ledger = Ledger(world.client, by=f"another, for {value}")
+    owed = ledger.owe(workload, plan, started_anew(workload, plan, now=NOW))
+    await ledger.note(owed)
+    return owed
+
+
+async def deleted(world: World) -> None:
+    await world.client.delete(Job, "x", "shop", propagation_policy="Background")
+
+
+async def test_a_job_that_a_former_leader_drops_late_is_brought_back(
+    world: World,
+) -> None:
+    async with world.manager():
+        await noted(world, "old")
+        await deleted(world)
+        await asyncio.sleep(120)
+
+    assert variables(await world.job()) == {NAME}
+    assert await world.all(ControllerRevision) == []
+    assert await world.reloads() == 1
+
+
+async def test_a_cache_that_lags_takes_no_older_job_for_what_is_owed(
+    world: World,
+) -> None:
+    async with world.manager():
+        pass
+    world.server.faults.on(verb="watch", resource="jobs", times=None).lag(600)
+    listed = world.server.faults.on(verb="list", resource="controllerrevisions")
+    late = listed.delay(5)
+
+    async with world.manager(seconds=1):
+        assert late.struck == 1
+        before = await world.job()
+        await deleted(world)
+        del before["metadata"]["uid"], before["metadata"]["resourceVersion"]
+        await world.client.create(before)
+        await noted(world)
+        await deleted(world)
+        await asyncio.sleep(30)
+        assert variables(await world.job()) == {NAME}
+
+    assert await world.all(ControllerRevision) == []
+
+
+async def test_a_deletion_that_is_still_on_its_way_is_refused_when_its_note_goes(
+    world: World,
+) -> None:
+    await world.killed_at(*DELETE)
+    before = (await world.job())["metadata"]
+    await world.change("old")
+
+    async with world.manager():
+        assert await world.all(ControllerRevision) == []
+        with pytest.raises(ConflictError):
+            await world.client.delete(
+                *(Job, "x", "shop"),
+                uid=before["uid"],
+                resource_version=before["resourceVersion"],
+            )
+
+    assert (await world.job())["metadata"]["uid"] == before["uid"]
+
+
+async def test_a_job_is_kept_by_its_note_when_two_lead_at_once_and_both_die(
+    world: World,
+) -> None:
+    async with world.manager() as one, world.manager() as other:
+        refused = world.server.faults.on(verb="delete", resource="jobs").delay(3)
+        target = world.server.faults.on(
+            verb="create", resource="jobs", times=None, dry_run=False
+        )
+        hanging = target.hang()
+        await world.change("new")
+        await asyncio.sleep(10)
+        assert refused.struck == 1
+        assert await world.all(Job) == []
+        one.cancel()
+        other.cancel()
+    hanging.remove()
+
+    async with world.manager():
+        pass
+
+    assert variables(await world.job()) == {NAME}
+    assert await world.all(ControllerRevision) == []
+
+
+async def test_two_that_lead_at_once_start_a_job_anew_once_for_a_change(
+    world: World,
+) -> None:
+    seen: set[str] = set()
+
+    async def follow() -> None:
+        async with world.client.watch(Job.gvk, "shop") as events:
+            async for event in events:
+                if event.object is not None:
+                    seen.add(event.object["metadata"]["uid"])
+
+    async with world.manager(), world.manager(), asyncio.TaskGroup() as tasks:
+        following = tasks.create_task(follow())
+        for number, value in enumerate("abcdef"):
+            fault = world.server.faults.on(verb="delete", resource="jobs")
+            fault.delay(number / 100)
+            await world.change(value)
+            await asyncio.sleep(20)
+        following.cancel()
+
+    assert len(seen) == 1 + 6
+    assert await world.all(ControllerRevision) == []
+
+
+async def test_a_job_that_its_user_deletes_meanwhile_stays_deleted(
+    world: World,
+) -> None:
+    async with world.manager():
+        verb, resource = NOTE
+        late = world.server.faults.on(verb=verb, resource=resource).delay(3)
+        await world.change("new")
+        await asyncio.sleep(1)
+        assert late.struck == 1
+        await deleted(world)
+        await asyncio.sleep(120)
+
+    assert await world.all(Job) == []
+    assert await world.all(ControllerRevision) == []
+
+
+async def test_of_two_notes_about_a_job_the_last_counts(world: World) -> None:
+    await noted(world, "older")
+    before = await world.job()
+    await deleted(world)
+    del before["metadata"]["uid"], before["metadata"]["resourceVersion"]
+    await world.client.create(before)
+    await world.change("new")
+    last = await noted(world, "new")
+    await deleted(world)
+    world.server.requests.clear()
+
+    async with world.manager(seconds=120):
+        pass
+
+    assert len(world.server.requests.of("create", "jobs")) == 1
+    pod = (await world.job())["spec"]["template"]["spec"]
+    assert pod["containers"] == last.document["spec"]["template"]["spec"]["containers"]
     assert await world.all(ControllerRevision) == []
