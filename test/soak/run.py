@@ -72,7 +72,7 @@ class Soak:
             plane = await stack.enter_async_context(
                 ControlPlane(ControlPlaneOptions(start_timeout=60))
             )
-            config = await _config_of(plane, self._folder)
+            config = await config_of(plane, self._folder)
             direct = await stack.enter_async_context(HttpTransport(config))
             await plane.api.post(
                 "/api/v1/namespaces", {"metadata": {"name": NAMESPACE}}
@@ -256,7 +256,8 @@ class Soak:
         self._say_raw(f"{now() - self._began:6.1f} s  {text}")
 
 
-async def _config_of(plane: ControlPlane, folder: Path) -> RestConfig:
+async def config_of(plane: ControlPlane, folder: Path) -> RestConfig:
+    """Return how to reach a control plane; its kubeconfig goes to the folder."""
     path = await plane.write_kubeconfig(folder / "kubeconfig")
     return await asyncio.to_thread(
         load_restconfig, kubeconfig=path, environ={}, home=folder

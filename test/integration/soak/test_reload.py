@@ -14,7 +14,7 @@ SEED = 1
 """Fixed, so that a failure is about the change. `SEED=…` has another."""
 
 CHANGES = 50
-"""With start, settling and the witness they take a minute."""
+"""With start, settling and the witness they take a minute and a half."""
 
 
 @pytest.mark.timeout(480)

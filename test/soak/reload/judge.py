@@ -6,7 +6,8 @@
 nothing missed    every workload has a record of the final data, and no other
 nothing twice     a restart is for a version that the workload did not run with, later
                   than the one that it did
-nothing swallowed a record moves on with a restart, never without
+nothing swallowed a record moves on with a restart, never without; but of a Job that
+                  was created well after what it moves on to was written: it read that
 ends              managers ended for a reason that they were given
 exercised         everything that was planned has happened
 
@@ -19,6 +20,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -34,6 +36,8 @@ class Evidence:
     world: World
     versions: Mapping[Source, Sequence[str]]
     """Texts of each source, oldest first."""
+    written: Mapping[str, datetime]
+    """Text → when it was written, at the earliest."""
     sights: Sequence[Sight]
     """Of each workload in the order of its versions."""
     settled: float | None
@@ -52,6 +56,10 @@ class Evidence:
     """What managers said or did that they had no reason for."""
 
 
+_READ_AFTER = timedelta(seconds=9)
+"""The manager wants 10 s by the server's clock, which counts whole seconds."""
+
+
 class _Step(NamedTuple):
     """From one version of a workload to the next."""
 
@@ -63,19 +71,29 @@ class _Step(NamedTuple):
 class _Book:
     """What hashes stand for."""
 
-    def __init__(self, versions: Mapping[Source, Sequence[str]]) -> None:
+    def __init__(self, evidence: Evidence) -> None:
         self._ages: dict[tuple[str, str], int] = {}
+        self._written: dict[tuple[str, str], datetime] = {}
         self._marked: dict[str, tuple[str, int]] = {}
-        for source, texts in versions.items():
+        for source, texts in evidence.versions.items():
             for age, text in enumerate(texts):
                 digest = source.digest(text)
-                self._ages[source.recorded, digest.recorded] = age
+                recorded = source.recorded, digest.recorded
+                self._ages[recorded] = age
+                self._written[recorded] = evidence.written[text]
                 for marker in (digest.marker, digest.other_marker):
                     self._marked[marker] = source.recorded, age
 
     def age(self, source: str, recorded: str) -> int:
         """Return which version of a source a record names; -1 for none."""
         return self._ages.get((source, recorded), -1)
+
+    def was_read(self, sight: Sight, source: str) -> bool:
+        """Tell whether a Job was created with what it has a record of."""
+        written = self._written.get((source, sight.record[source]))
+        if sight.kind != "Job" or written is None:
+            return False
+        return datetime.fromisoformat(sight.created) - written >= _READ_AFTER
 
     def marked(self, sight: Sight) -> frozenset[tuple[str, int]]:
         """Return the versions that a pod template is marked with."""
@@ -122,7 +140,7 @@ def lacks(
 
 def nothing_twice(evidence: Evidence) -> Verdict:
     """Each restart is for something new."""
-    book = _Book(evidence.versions)
+    book = _Book(evidence)
     problems: list[str] = []
     restarts: Counter[str] = Counter()
     for workload in evidence.world.workloads:
@@ -140,7 +158,7 @@ def nothing_twice(evidence: Evidence) -> Verdict:
 
 def nothing_swallowed(evidence: Evidence) -> Verdict:
     """No record moves on without a restart."""
-    book = _Book(evidence.versions)
+    book = _Book(evidence)
     problems: list[str] = []
     moves = 0
     for workload in evidence.world.workloads:
@@ -155,6 +173,7 @@ def nothing_swallowed(evidence: Evidence) -> Verdict:
             for step in steps
             if not step.is_restart
             for source in sorted(_moved(step))
+            if not book.was_read(step.after, source)
         ]
     return Verdict("nothing swallowed", f"{moves} records moved on", problems)
 
@@ -168,6 +187,17 @@ def _repeated(steps: Sequence[_Step], book: _Book) -> Iterator[str]:
             old, new = step.before.record[source], step.after.record[source]
             if book.age(source, new) <= book.age(source, old):
                 yield f"{_where(step.after)} went back to an older {source}"
+        # Each restart is a generation, of those too that the bystander was blind for.
+        restarts = step.after.generation - step.before.generation
+        new_ones = sum(_newer(step, source, book) for source in moved)
+        if step.before.uid == step.after.uid and restarts > max(new_ones, 1):
+            yield f"{_where(step.after)} restarted {restarts} times for {new_ones}"
+
+
+def _newer(step: _Step, source: str, book: _Book) -> int:
+    """Return how many versions a source has had in between."""
+    before, after = step.before.record[source], step.after.record[source]
+    return book.age(source, after) - book.age(source, before)
 
 
 def _moved(step: _Step) -> frozenset[str]:
@@ -235,7 +265,7 @@ def exercised(evidence: Evidence) -> Verdict:
     problems = [
         f"{count} times planned and {evidence.done.get(kind, 0)} times done: {kind}"
         for kind, count in sorted(evidence.planned.items())
-        if not evidence.done.get(kind)
+        if evidence.done.get(kind, 0) < count
     ]
     if not evidence.struck:
         problems.append("no request met a fault")

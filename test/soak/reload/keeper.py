@@ -2,15 +2,17 @@
 
     Keeper a ─▶ `pilothouse run` ─▶ its `TestingProxy` ─▶ API server
 
-Who leads is whose proxy has written the Lease last.
+Who leads is whom the Lease names; by which name each stands for it, its log says.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -57,15 +59,17 @@ class Keeper:
         """Whether there is a process."""
         return self._process is not None and self._process.running
 
-    @property
-    def led(self) -> float:
-        """When its proxy saw the Lease written last; 0 for never."""
-        writes = (
-            request.time
-            for request in reversed(self.proxy.requests)
-            if request.resource == "leases" and request.verb in {"create", "update"}
-        )
-        return next(writes, 0.0)
+    async def identity(self) -> str:
+        """Return the name that it stands for the Lease by; empty if it does not."""
+        if self._process is None or not self.is_running:
+            return ""
+        return await asyncio.to_thread(_identity, self._process.log)
+
+    def freeze(self) -> Process | None:
+        """Stop it, as a virtual machine would be; return what to `thaw`."""
+        if self._process is not None:
+            self._process.signal(signal.SIGSTOP)
+        return self._process
 
     async def run(self) -> None:
         """Start it again and again; kill it when cancelled."""
@@ -124,6 +128,15 @@ class Keeper:
             environ={"PATH": os.defpath, "PYTHONPATH": str(ROOT)},
             folder=self._folder,
         )
+
+
+def _identity(log: Path) -> str:
+    with log.open("rb") as lines:
+        for line in lines:
+            if b'"identity"' in line:
+                with suppress(msgspec.DecodeError):  # it is being written
+                    return str(msgspec.json.decode(line)["identity"])
+    return ""
 
 
 def _is_sentence(line: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from datetime import datetime
 from typing import assert_never
 
 import yaml
@@ -21,6 +22,7 @@ from controller_runtime import (
     ControllerRuntimeError,
     Json,
     NotFoundError,
+    SystemClock,
     merge_patch,
     schema,
 )
@@ -57,11 +59,14 @@ class Ledger:
         """
         self.versions: dict[Source, list[str]] = {it: [] for it in world.sources}
         """The texts of each source, oldest first."""
+        self.written: dict[str, datetime] = {}
+        """Text → when it was written, at the earliest."""
         self.made = 0
         """Changes."""
         self._client = client
         self._world = world
-        self._written = 0
+        self._clock = SystemClock()
+        self._count = 0
 
     async def begin(self) -> None:
         """Create what there is at the start."""
@@ -100,9 +105,10 @@ class Ledger:
 
     def _another(self, source: Source) -> str:
         """Note a text that no source has had."""
-        self._written += 1
-        text = f"text-{self._written}"
+        self._count += 1
+        text = f"text-{self._count}"
         self.versions[source].append(text)
+        self.written[text] = self._clock.now()
         return text
 
     async def _put(self, source: Source, text: str) -> None:
@@ -118,8 +124,8 @@ class Ledger:
             await self._client.create(body)
 
     async def _label(self, kind: str, name: str) -> None:
-        self._written += 1
-        patch = merge_patch({"metadata": {"labels": {"change": f"{self._written}"}}})
+        self._count += 1
+        patch = merge_patch({"metadata": {"labels": {"change": f"{self._count}"}}})
 
         async def label() -> None:
             with suppress(NotFoundError):  # deleted, or a Job between two lives

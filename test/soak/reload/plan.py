@@ -9,11 +9,11 @@ changes with the same blows at them, whatever the machine is busy with.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from soak.plan import deck
+from soak.plan import KillServer, deck
 from soak.reload.world import PLURALS, Source, Workload, World, draw_world
 
 
@@ -58,18 +58,45 @@ class Rebuild(NamedTuple):
 Change: TypeAlias = Update | Relabel | Delete | Recreate | Touch | Rebuild
 
 
-class KillAt(NamedTuple):
-    """SIGKILL for the leader when it sends a certain write for the change."""
+class Write(NamedTuple):
+    """What the leader sends for a change."""
 
     workload: Workload
     verb: str
     resource: str
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.resource} for {self.workload.name}"
+
+
+class KillAt(NamedTuple):
+    """SIGKILL for the leader when it sends a certain write for the change."""
+
+    write: Write
     is_handled: bool
     """The server does what was asked, and the leader never hears of it."""
 
     def __str__(self) -> str:
         when = "after" if self.is_handled else "before"
-        return f"leader killed {when} {self.verb} {self.resource}"
+        return f"leader killed {when} {self.write}"
+
+
+class FreezeAt(NamedTuple):
+    """SIGSTOP for the leader; what it sends comes when another leads; and SIGCONT."""
+
+    write: Write
+
+    def __str__(self) -> str:
+        return f"leader frozen at {self.write}"
+
+
+class Usurp(NamedTuple):
+    """Another leads too, until the first finds out, whose write is lost with it."""
+
+    write: Write
+
+    def __str__(self) -> str:
+        return f"two leaders, one cut off at {self.write}"
 
 
 class KillSoon(NamedTuple):
@@ -95,15 +122,6 @@ class TakeLease(NamedTuple):
 
     def __str__(self) -> str:
         return "Lease taken away"
-
-
-class KillServer(NamedTuple):
-    """SIGKILL for the API server, which is started again after some seconds."""
-
-    down: float
-
-    def __str__(self) -> str:
-        return f"API server killed, {self.down:g} s"
 
 
 class Refuse(NamedTuple):
@@ -136,8 +154,21 @@ class Forbid(NamedTuple):
         return f"{self.workload.name} forbidden for {self.steps} changes"
 
 
-Heavy: TypeAlias = KillAt | KillSoon | KillAll | TakeLease | KillServer
-Light: TypeAlias = Refuse | Lose | Forbid
+AtWrite: TypeAlias = KillAt | FreezeAt | Usurp
+
+
+class Silence(NamedTuple):
+    """A watch of both managers says nothing more for some changes, and stays open."""
+
+    resource: str
+    steps: int
+
+    def __str__(self) -> str:
+        return f"watch of {self.resource} silent for {self.steps} changes"
+
+
+Heavy: TypeAlias = AtWrite | KillSoon | KillAll | TakeLease | KillServer
+Light: TypeAlias = Refuse | Lose | Forbid | Silence
 Blow: TypeAlias = Heavy | Light
 
 
@@ -174,27 +205,74 @@ def draw(seed: int, changes: int) -> Plan:
 
     Args:
         seed: The same seed and count give the same plan.
-        changes: At least 40; deleted sources come back beyond that.
+        changes: At least 50; deleted sources come back beyond that.
     """
-    if changes < 40:
+    if changes < 50:
         raise ValueError(f"{changes} changes leave no room for every kind of blow")
     dice = random.Random(seed)  # noqa: S311 - a plan, no secret
     world = draw_world(dice)
     drawn = list(_changes(dice, world, changes))
     blows = dict(_blows(dice, world, changes))
-    steps = []
-    for number, change in enumerate(drawn):
-        blow = blows.get(number)
-        # What kills at a write for a workload needs a change for that workload.
-        wanted = _for(blow.workload) if isinstance(blow, (KillAt, Forbid)) else change
-        steps.append(Step(wanted, dice.uniform(0.02, 0.4), blow))
-        if wanted is not change and isinstance(change, (Delete, Recreate)):
-            steps.append(Step(change, dice.uniform(0.02, 0.4)))
+    steps = list(_steps(dice, world, drawn, blows))
     return Plan(seed=seed, world=world, steps=steps)
 
 
-def _for(workload: Workload) -> Change:
-    return Update(workload.sources[:1])
+def _steps(
+    dice: random.Random,
+    world: World,
+    drawn: Sequence[Change],
+    blows: Mapping[int, Blow],
+) -> Iterator[Step]:
+    """Put blows to changes; what is for a workload gets a change that concerns it.
+
+    A blow that finds none waits for a later change: in the end all sources are there.
+    """
+    since = {it: -_KNOWN for it in world.sources if it not in world.absent}
+    due: list[Blow] = []
+    for number, change in enumerate([*drawn, *[None] * (_KNOWN + len(blows))]):
+        due.extend([blows[number]] if number in blows else ())
+        here = {it for it, at in since.items() if at <= number - _KNOWN}
+        causes = ((it, cause_for(it, here, change)) for it in due)
+        blow, cause = next(((it, c) for it, c in causes if c), (None, change))
+        if blow is not None:
+            due.remove(blow)
+        if cause is not None:
+            yield Step(cause, dice.uniform(0.02, 0.4), blow)
+        if cause is not change and isinstance(change, (Delete, Recreate)):
+            yield Step(change, dice.uniform(0.02, 0.4))
+        match change:
+            case Delete(source):
+                del since[source]
+            case Recreate(source, _):
+                since[source] = number
+            case _:
+                pass
+
+
+_KNOWN = 3
+"""Changes after which it is likely that workloads know of a source that came: before
+that, another content is the first that they see of it."""
+
+
+def cause_for(
+    blow: Blow, here: Collection[Source], change: Change | None = None
+) -> Change | None:
+    """Return the change that a blow is to come with; `None` if there is none.
+
+    Args:
+        blow: What is for a workload comes with another content that this one uses.
+        here: Sources that are there: without another content there is no write.
+        change: What any other blow comes with.
+    """
+    match blow:
+        case KillAt(write) | FreezeAt(write) | Usurp(write):
+            workload = write.workload
+        case Forbid(workload):
+            pass
+        case _:
+            return change
+    there = [source for source in workload.sources if source in here]
+    return Update((there[0],)) if there else None
 
 
 _CHANGES: Sequence[tuple[str, int]] = (
@@ -242,18 +320,26 @@ def _changes(dice: random.Random, world: World, count: int) -> Iterator[Change]:
         yield Recreate(source, is_same=False)
 
 
-_BETWEEN = 7
+_BETWEEN = 6
 """Changes from one heavy blow to the next: 50 have each kind."""
+
+_KINDS = ("kill", "kill", "freeze", "usurp", "lease", "server", "all", "soon")
 
 
 def _blows(dice: random.Random, world: World, count: int) -> Iterator[tuple[int, Blow]]:
     """Deal blows to changes: each kind once, before any comes again."""
-    kinds = deck(dice, ["at", "at", "lease", "server", "all", "soon"])
-    writes = deck(dice, _kill_points(world))
+    kinds, points = deck(dice, _KINDS), _points(world)
+    kills = deck(dice, [KillAt(it, done) for it in points for done in (False, True)])
+    freezes = deck(dice, [FreezeAt(it) for it in points])
+    usurps = deck(dice, [Usurp(it) for it in points])
     for number in range(4, count - 2, _BETWEEN):
         match next(kinds):
-            case "at":
-                yield number, next(writes)
+            case "kill":
+                yield number, next(kills)
+            case "freeze":
+                yield number, next(freezes)
+            case "usurp":
+                yield number, next(usurps)
             case "soon":
                 yield number, KillSoon(dice.uniform(0, 1.5))
             case "all":
@@ -264,29 +350,32 @@ def _blows(dice: random.Random, world: World, count: int) -> Iterator[tuple[int,
                 yield number, KillServer(dice.choice((0, 1, 3)))
     statuses = deck(dice, (409, 429, 500, 503, 403))
     verbs = deck(dice, ("patch", "patch", "create", "delete"))
-    lesser = deck(dice, ("refuse", "lose", "refuse", "forbid"))
+    lesser = deck(dice, ("refuse", "lose", "refuse", "forbid", "silence"))
+    watched = deck(dice, (*PLURALS.values(), "configmaps", "secrets"))
+    struck = {it.workload for it in points}
+    rolling = [it for it in world.workloads if it.kind == "Deployment"]
     for number in range(1, count - 2, _BETWEEN):
         match next(lesser):
             case "refuse":
                 yield number, Refuse(next(statuses), next(verbs), dice.randrange(1, 5))
             case "lose":
                 yield number, Lose(next(verbs))
+            case "silence":
+                yield number, Silence(next(watched), dice.randrange(3, 9))
             case _:
-                rolling = [it for it in world.workloads if it.kind == "Deployment"]
-                yield number, Forbid(dice.choice(rolling), dice.randrange(4, 9))
+                others = [it for it in rolling if it not in struck]
+                yield number, Forbid(dice.choice(others), dice.randrange(4, 9))
 
 
-def _kill_points(world: World) -> Sequence[KillAt]:
+def _points(world: World) -> Sequence[Write]:
     """Return every write that a reload makes, for one workload of each kind."""
-    points = []
-    for workload in {it.kind: it for it in world.workloads}.values():
-        writes = _WRITES.get(workload.kind, (("patch", PLURALS[workload.kind]),))
-        points += [
-            KillAt(workload, verb, resource, is_handled)
-            for verb, resource in writes
-            for is_handled in (False, True)
-        ]
-    return points
+    return [
+        Write(workload, verb, resource)
+        for workload in {it.kind: it for it in world.workloads}.values()
+        for verb, resource in _WRITES.get(
+            workload.kind, (("patch", PLURALS[workload.kind]),)
+        )
+    ]
 
 
 _WRITES = {

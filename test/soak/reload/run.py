@@ -24,9 +24,7 @@ from controller_runtime import (
     Client,
     Discovery,
     HttpTransport,
-    RestConfig,
     Scheme,
-    load_restconfig,
 )
 from controller_runtime.testing.envtest import ControlPlane, ControlPlaneOptions
 from controller_runtime.testing.proxy import TestingProxy
@@ -35,9 +33,10 @@ from soak.reload.blows import Hand
 from soak.reload.judge import Evidence, judge, lacks
 from soak.reload.keeper import Keeper
 from soak.reload.ledger import Ledger
-from soak.reload.plan import Plan, Update, heavy_blows
+from soak.reload.plan import Plan, Step, Touch, Update, cause_for, heavy_blows
 from soak.reload.sights import Recorder
 from soak.reload.world import NAMESPACE
+from soak.run import config_of
 from soak.verdict import Verdict
 
 REPLICAS = ("a", "b")
@@ -52,6 +51,13 @@ _START = 120.0
 _SETTLE = 90.0
 """Longest from the last change until all of it has come to every workload: a workload
 that was forbidden for long is tried again after a while that doubles."""
+
+
+_TRIES = 3
+"""Times that a blow which has missed its write is tried again."""
+
+_LATER = 0.4
+"""Seconds from one of these to the next."""
 
 
 class ReloadSoak:
@@ -78,7 +84,7 @@ class ReloadSoak:
             plane = await stack.enter_async_context(
                 ControlPlane(ControlPlaneOptions(start_timeout=90))
             )
-            config = await _config_of(plane, self._folder)
+            config = await config_of(plane, self._folder)
             direct = await stack.enter_async_context(HttpTransport(config))
             client = Client(direct, scheme=Scheme(), discovery=Discovery(direct))
             await client.create(
@@ -121,6 +127,7 @@ class ReloadSoak:
         return Evidence(
             world=self.plan.world,
             versions=ledger.versions,
+            written=ledger.written,
             sights=recorder.sights,
             settled=None if witness is None else settled,
             planned=Counter(type(blow).__name__ for blow in heavy_blows(self.plan)),
@@ -133,19 +140,40 @@ class ReloadSoak:
         )
 
     async def _take_steps(self, ledger: Ledger, hand: Hand) -> None:
-        """Make the changes, with one heavy blow at a time beside them."""
+        """Make the changes, with one heavy blow at a time beside them.
+
+        What has missed its write, say because a refusal was in the way, is struck with
+        other changes in the end, when all sources are there.
+        """
         async with asyncio.TaskGroup() as tasks:
             for number, step in enumerate(self.plan.steps):
-                if step.blow is not None:
-                    await hand.ready(step.blow)
-                    self._say(f"{number:4} {step.blow}")
-                    tasks.create_task(hand.strike(step.blow, number))
-                    await hand.armed()
-                await ledger.make(step.change)
-                hand.passed(number)
-                await asyncio.sleep(step.pause)
+                await self._take_step(number, step, ledger, hand, tasks)
             hand.passed(len(self.plan.steps) + 100)
         hand.calm()
+        for _ in range(_TRIES):
+            missed, hand.missed = hand.missed, []
+            for blow in missed:
+                change = cause_for(blow, self.plan.world.sources)
+                step = Step(change or Touch(blow.write.workload), _LATER, blow)
+                async with asyncio.TaskGroup() as tasks:
+                    await self._take_step(ledger.made, step, ledger, hand, tasks)
+
+    async def _take_step(
+        self,
+        number: int,
+        step: Step,
+        ledger: Ledger,
+        hand: Hand,
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        if step.blow is not None:
+            await hand.ready(step.blow)
+            self._say(f"{number:4} {step.blow}")
+            tasks.create_task(hand.strike(step.blow, number))
+            await hand.armed()
+        await ledger.make(step.change)
+        hand.passed(number)
+        await asyncio.sleep(step.pause)
 
     async def _until_brought(
         self, ledger: Ledger, recorder: Recorder, seconds: float
@@ -208,10 +236,3 @@ def table(plan: Plan, verdicts: Sequence[Verdict]) -> str:
         lines.append(f"{mark} {verdict.rule:18} {verdict.figures}")
         lines += [f"         - {problem}" for problem in verdict.problems[:20]]
     return "\n".join([*lines, f"seed {plan.seed}"]) + "\n"
-
-
-async def _config_of(plane: ControlPlane, folder: Path) -> RestConfig:
-    path = await plane.write_kubeconfig(folder / "kubeconfig")
-    return await asyncio.to_thread(
-        load_restconfig, kubeconfig=path, environ={}, home=folder
-    )

@@ -46,6 +46,10 @@ class Sight(NamedTuple):
     """Hashes in the pod template."""
     owner: str = ""
     """Uid of the CronJob that a Job is a run of."""
+    generation: int = 0
+    """Times that its spec was written; tells what happened out of sight."""
+    created: str = ""
+    """When, in RFC 3339, to the second."""
 
     @property
     def place(self) -> tuple[str, str]:
@@ -71,6 +75,8 @@ def read(obj: Json, *, is_gone: bool = False) -> Sight:
         record=json.loads(record),
         markers=frozenset(_markers(template)),
         owner=next((it["uid"] for it in owners if it["kind"] == "CronJob"), ""),
+        generation=metadata.get("generation", 0),
+        created=metadata["creationTimestamp"],
     )
 
 

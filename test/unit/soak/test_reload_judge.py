@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
 
 from soak.reload.judge import Evidence, judge
 from soak.reload.sights import Sight
 from soak.reload.world import Source, Workload, World
 
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 CM = Source("ConfigMap", "c")
 SECRET = Source("Secret", "s")
 VERSIONS: Mapping[Source, Sequence[str]] = {CM: ["one", "two", "three"], SECRET: ["x"]}
@@ -62,6 +66,7 @@ def problems(
     made = Evidence(
         world=World(BOTH, frozenset(), (workload,)),
         versions=VERSIONS,
+        written=dict.fromkeys(("one", "two", "three", "x"), NOON),
         sights=sights,
         settled=1.0,
         planned={"KillAt": 2},
@@ -102,6 +107,30 @@ def test_a_record_that_moves_without_a_restart_has_swallowed_a_change() -> None:
 
     assert found == {
         "nothing swallowed": "Deployment/shop at version 2 took cm/c without a restart"
+    }
+
+
+@pytest.mark.parametrize(("seconds", "is_read"), [(5, False), (30, True)])
+def test_a_job_may_be_made_with_more_than_it_was_made_for(
+    seconds: int, *, is_read: bool
+) -> None:
+    created = (NOON + timedelta(seconds=seconds)).isoformat()
+    first = sight(WORK, 1, "one")._replace(created=created)
+    last = sight(WORK, 2, "two", template="one")._replace(created=created)
+
+    versions = {CM: ["one", "two"], SECRET: ["x"]}
+    found = problems(first, last, workload=WORK, versions=versions)
+
+    assert not found if is_read else set(found) == {"nothing swallowed"}
+
+
+def test_restarts_out_of_sight_are_counted_by_generation() -> None:
+    first = sight(SHOP, 1, "one")._replace(generation=1)
+    last = sight(SHOP, 2, "three")
+
+    assert not problems(first, last._replace(generation=3))
+    assert problems(first, last._replace(generation=4)) == {
+        "nothing twice": "Deployment/shop at version 2 restarted 3 times for 2"
     }
 
 
