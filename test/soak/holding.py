@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 from typing import NamedTuple
 
@@ -26,6 +26,7 @@ def nothing_left(evidence: Evidence, bounds: Bounds) -> Verdict:
             problems.append(f"there was no {role} to look at")
             continue
         problems += [f"{role}: {it}" for it in _more(quiet, calm, bounds)]
+    problems += _more_files(evidence, bounds)
     shown = [f"{role} {_holds(calm)}" for role, calm in roles[1] if calm]
     figures = f"{ended} ends in order; at the end {', '.join(shown)}"
     return Verdict("nothing left", figures, problems)
@@ -61,20 +62,40 @@ def _least(evidence: Evidence, window: tuple[float, float]) -> _Roles:
         samples = [it for it in life.samples if begin <= it.t <= end]
         if samples:
             leads = any(it.t <= end for it in life.all(Led))
-            found[leads] = min(samples, key=lambda it: (it.tasks, it.descriptors))
+            found[leads] = min(samples, key=lambda it: (it.tasks, it.sockets))
     return [("leader", found.get(True)), ("heir", found.get(False))]
 
 
 def _more(quiet: Sample, calm: Sample, bounds: Bounds) -> Iterator[str]:
     if calm.tasks > quiet.tasks + bounds.tasks:
         yield f"{calm.tasks} tasks at the end, {quiet.tasks} at the start"
-    if calm.descriptors > quiet.descriptors + bounds.descriptors:
-        yield (
-            f"{calm.descriptors} descriptors at the end, "
-            f"{quiet.descriptors} at the start"
-        )
+    if calm.sockets > quiet.sockets + bounds.sockets:
+        yield f"{calm.sockets} sockets at the end, {quiet.sockets} at the start"
     if calm.threads > quiet.threads + 1:
         yield f"{calm.threads} threads at the end, {quiet.threads} at the start"
+
+
+def _more_files(evidence: Evidence, bounds: Bounds) -> Iterator[str]:
+    """Compare what is no socket by replica: each has a loop of its own kind."""
+    quiet, calm = _files(evidence, evidence.quiet), _files(evidence, evidence.calm)
+    for replica in quiet.keys() & calm.keys():
+        if calm[replica] > quiet[replica] + bounds.files:
+            yield (
+                f"{replica}: {calm[replica]} files and pipes at the end, "
+                f"{quiet[replica]} at the start"
+            )
+
+
+def _files(evidence: Evidence, window: tuple[float, float]) -> Mapping[str, int]:
+    begin, end = window
+    found: dict[str, int] = {}
+    for life in evidence.lives:
+        replica = life.identity.partition("-")[0]
+        for it in life.samples:
+            if begin <= it.t <= end:
+                held = it.descriptors - it.sockets
+                found[replica] = min(held, found.get(replica, held))
+    return found
 
 
 def _holds(sample: Sample) -> str:

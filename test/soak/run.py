@@ -37,8 +37,9 @@ _TURN = 0.5
 _PROGRESS = 5.0
 """Seconds between two lines of progress."""
 
-_CALM = 3.0
-"""Seconds in which nothing happens, for samples of what is held then."""
+_CALM = 4.0
+"""Seconds in which nothing happens, for samples of what is held then: as long as it
+takes watches to come back that were ended."""
 
 _START = 60.0
 """Longest until somebody leads, in seconds."""
@@ -101,6 +102,7 @@ class Soak:
                 quiet = (self._began, self._began + self.plan.storm)
                 settled, stored = await self._settle(writer)
                 calm = (now(), now() + _CALM)
+                self._end_connections()
                 await asyncio.sleep(_CALM)
             finally:
                 showing.cancel()
@@ -208,6 +210,11 @@ class Soak:
         return present == {key: it.version for key, it in stored.items()} and all(
             it.digest == it.wanted for it in stored.values()
         )
+
+    def _end_connections(self) -> None:
+        """End what busy minutes have left in the pools: what stays then is a leak."""
+        for replica in self._replicas:
+            replica.proxy.disconnect()
 
     async def _stop(self) -> None:
         """Ask the managers to stop, both at once; who does not is killed on leaving."""

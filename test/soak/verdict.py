@@ -27,11 +27,12 @@ class Bounds:
     tasks: int = 2
     """Tasks at the end above those at the start: a timer or a call may be under way."""
 
-    descriptors: int = 24
-    """Descriptors likewise: connections of both pools are kept for a minute, as many
-    as there ever were calls at a time. Four workers each write, and may ask after a
-    write of unknown outcome; eight write Events; then the Lease, watches, and those
-    that were struck and are not closed yet. A minute strikes ten times as many."""
+    sockets: int = 4
+    """Sockets likewise, when all connections have been ended: those of a call, a
+    renewal and an Event that are under way."""
+
+    files: int = 2
+    """Descriptors that are no sockets, likewise, of one replica: loops differ."""
 
     growth: int = 8 << 20
     """Bytes by which the last third of these may exceed the first: the heap of a

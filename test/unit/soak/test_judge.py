@@ -46,6 +46,7 @@ def samples(
     *,
     tasks: int = 12,
     descriptors: int = 12,
+    files: int = 4,
     threads: int = 2,
     per_second: float = 0,
 ) -> list[Record]:
@@ -55,7 +56,7 @@ def samples(
             resident=int(60 * MIB + per_second * (t - begin)),
             blocks=1,
             descriptors=descriptors,
-            sockets=descriptors - 4,
+            sockets=descriptors - files,
             threads=threads,
             tasks=tasks,
         )
@@ -290,7 +291,11 @@ def test_a_manager_that_does_not_say_what_it_left_is_found() -> None:
 @pytest.mark.parametrize(
     ("held", "what"),
     [
-        ({"descriptors": 40}, "40 descriptors at the end, 12 at the start"),
+        ({"descriptors": 13 + 4}, "heir: 13 sockets at the end, 8 at the start"),
+        (
+            {"descriptors": 12, "files": 7},
+            "a: 7 files and pipes at the end, 4 at the start",
+        ),
         ({"tasks": 40}, "40 tasks at the end, 12 at the start"),
         ({"threads": 40}, "40 threads at the end, 2 at the start"),
     ],
