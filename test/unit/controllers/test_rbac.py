@@ -102,9 +102,9 @@ def test_reload_watches_sources_and_workloads_and_patches_these() -> None:
         ),
         pytest.param(
             ReloadSettings(ignored_workload_types=("jobs",)),
-            on("list watch patch delete", {"jobs.batch"})
+            on("watch patch delete", {"jobs.batch"})
             | on("list create delete", {"controllerrevisions.apps"}),
-            id="Jobs, which CronJobs still create",
+            id="Jobs, which CronJobs still create and look for",
         ),
         pytest.param(
             ReloadSettings(ignored_workload_types=("jobs", "cronjobs")),
