@@ -5,31 +5,19 @@ Each test has a namespace, and a manager that sees no other.
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
 from api.apps.v1 import ControllerRevision, Deployment
 from api.batch.v1 import Job
-from api.core.v1 import ConfigMap
+from conformance.reloads import AUTO, REPLICA_SET, Shop, is_rolled_out
 from controller_runtime import (
-    Client,
-    GroupVersionKind,
-    HttpTransport,
     Json,
-    Manager,
-    ManagerOptions,
     RawObject,
-    RestConfig,
-    Scheme,
     json_patch,
-    load_restconfig,
-    merge_patch,
 )
 from controller_runtime.meta import read_meta
 from controller_runtime.testing.eventually import (
@@ -37,119 +25,65 @@ from controller_runtime.testing.eventually import (
     eventually_gone,
     eventually_list,
 )
-from controllers.reload import setup
 from controllers.reload.batch import started_anew
 from controllers.reload.digest import config_map_digest
 from controllers.reload.ledger import Ledger
-from controllers.reload.options import ReloadOptions, Strategy
+from controllers.reload.options import Strategy
 from controllers.reload.plan import Marker, Plan
 from controllers.reload.record import RECORD
 from controllers.reload.sources import SourceKey, SourceKind
 from controllers.reload.workloads import read_workload
 
-EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")
-REPLICA_SET = GroupVersionKind("apps", "v1", "ReplicaSet")
-
-AUTO = {"reloader.stakater.com/auto": "true"}
 PERIOD = "deployment.reloader.stakater.com/pause-period"
 PAUSED_AT = "deployment.reloader.stakater.com/paused-at"
 REVISION = "deployment.kubernetes.io/revision"
 
 
-class Shop:
-    """A namespace with a ConfigMap `c`, and what the tests do in it."""
+async def deploy(shop: Shop, name: str, **annotations: str) -> Json:
+    """Create one of one pod that uses `c`; return it when it runs and is known."""
+    await shop.workload(name, AUTO | annotations, uses=["cm/c"], replicas=1)
+    return await settled(shop, name, lambda obj: RECORD in annotations_of(obj))
 
-    def __init__(self, client: Client, config: RestConfig, namespace: str) -> None:
-        self.client = client
-        self.config = config
-        self.namespace = namespace
 
-    @asynccontextmanager
-    async def manager(self) -> AsyncIterator[None]:
-        async with HttpTransport(self.config) as transport:
-            addresses = ManagerOptions(
-                metrics_bind_address="0", health_probe_bind_address="0"
-            )
-            manager = Manager(transport, options=addresses)
-            setup(manager, ReloadOptions(namespaces=(self.namespace,)))
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(manager.start())
-                yield
-                manager.stop()
+async def settled(shop: Shop, name: str, condition: Callable[[Json], bool]) -> Json:
+    """Wait until the newest template is all that runs, and more."""
+    return await shop.when(name, lambda obj: condition(obj) and is_rolled_out(obj))
 
-    async def create(
-        self, gvk: GroupVersionKind, name: str, annotations: Json, **fields: object
-    ) -> None:
-        metadata = {
-            "name": name,
-            "namespace": self.namespace,
-            "annotations": annotations,
-        }
-        head = {"apiVersion": gvk.api_version, "kind": gvk.kind}
-        await self.client.create({**head, "metadata": metadata, **fields})
 
-    async def deployment(self, name: str, **annotations: str) -> Json:
-        """Create one of one pod that uses `c`; return it when it runs and is known."""
-        source = {"configMapRef": {"name": "c"}}
-        container = {"name": "app", "image": "registry.example/app"}
-        labels = {"app": name}
-        template = {
-            "metadata": {"labels": labels},
-            "spec": {"containers": [{**container, "envFrom": [source]}]},
-        }
-        spec = {"selector": {"matchLabels": labels}, "template": template}
-        await self.create(Deployment.gvk, name, AUTO | annotations, spec=spec)
-        return await self.when(name, lambda obj: RECORD in annotations_of(obj))
+async def replica_sets(shop: Shop, name: str) -> list[Json]:
+    found = await shop.client.list(
+        REPLICA_SET, shop.namespace, label_selector=f"app={name}"
+    )
+    return sorted(found.items, key=lambda it: int(annotations_of(it)[REVISION]))
 
-    async def change(self, value: str) -> None:
-        patch = merge_patch({"data": {"k": value}})
-        await self.client.patch(ConfigMap.gvk, "c", self.namespace, patch=patch)
 
-    async def when(self, name: str, condition: Callable[[Json], bool]) -> Json:
-        """Wait until the newest template is all that runs, and more."""
-        return await eventually(
-            self.client,
-            Deployment.gvk,
-            name,
-            self.namespace,
-            lambda obj: condition(obj) and is_rolled_out(obj),
-        )
+async def reloads(shop: Shop, name: str) -> int:
+    events = await shop.events_now("Reloaded")
+    return sum(event["regarding"]["name"] == name for event in events)
 
-    async def replica_sets(self, name: str) -> list[Json]:
-        found = await self.client.list(
-            REPLICA_SET, self.namespace, label_selector=f"app={name}"
-        )
-        return sorted(found.items, key=lambda it: int(annotations_of(it)[REVISION]))
 
-    async def reloads(self, name: str) -> int:
-        events = (await self.client.list(EVENT, self.namespace)).items
-        return sum(
-            event["reason"] == "Reloaded" and event["regarding"]["name"] == name
-            for event in events
-        )
-
-    async def undo(self, name: str) -> None:
-        """Do what `kubectl rollout undo` does (kubectl `pkg/polymorphichelpers`)."""
-        deployment = await self.client.get(Deployment.gvk, name, self.namespace)
-        *_, previous, _ = await self.replica_sets(name)
-        template = previous["spec"]["template"]
-        del template["metadata"]["labels"]["pod-template-hash"]
-        skipped = {
-            "kubectl.kubernetes.io/last-applied-configuration",
-            REVISION,
-            "deployment.kubernetes.io/revision-history",
-            "deployment.kubernetes.io/desired-replicas",
-            "deployment.kubernetes.io/max-replicas",
-            "deprecated.deployment.rollback.to",
-        }
-        kept = {k: v for k, v in annotations_of(deployment).items() if k in skipped}
-        old = {k: v for k, v in annotations_of(previous).items() if k not in skipped}
-        operations = [
-            {"op": "replace", "path": "/spec/template", "value": template},
-            {"op": "replace", "path": "/metadata/annotations", "value": kept | old},
-        ]
-        patch = json_patch(operations)
-        await self.client.patch(Deployment.gvk, name, self.namespace, patch=patch)
+async def undo(shop: Shop, name: str) -> None:
+    """Do what `kubectl rollout undo` does (kubectl `pkg/polymorphichelpers`)."""
+    deployment = await shop.client.get(Deployment.gvk, name, shop.namespace)
+    *_, previous, _ = await replica_sets(shop, name)
+    template = previous["spec"]["template"]
+    del template["metadata"]["labels"]["pod-template-hash"]
+    skipped = {
+        "kubectl.kubernetes.io/last-applied-configuration",
+        REVISION,
+        "deployment.kubernetes.io/revision-history",
+        "deployment.kubernetes.io/desired-replicas",
+        "deployment.kubernetes.io/max-replicas",
+        "deprecated.deployment.rollback.to",
+    }
+    kept = {k: v for k, v in annotations_of(deployment).items() if k in skipped}
+    old = {k: v for k, v in annotations_of(previous).items() if k not in skipped}
+    operations = [
+        {"op": "replace", "path": "/spec/template", "value": template},
+        {"op": "replace", "path": "/metadata/annotations", "value": kept | old},
+    ]
+    patch = json_patch(operations)
+    await shop.client.patch(Deployment.gvk, name, shop.namespace, patch=patch)
 
 
 def annotations_of(obj: Json) -> Json:
@@ -167,25 +101,10 @@ def marker_of(obj: Json) -> str | None:
     return next((one["value"] for one in container.get("env", [])), None)
 
 
-def is_rolled_out(obj: Json) -> bool:
-    status = obj.get("status", {})
-    if status.get("observedGeneration") != obj["metadata"]["generation"]:
-        return False
-    counts = ("replicas", "updatedReplicas", "availableReplicas")
-    return all(status.get(count) == 1 for count in counts)
-
-
 @pytest.fixture
-def config(kubeconfig: Path) -> RestConfig:
-    return load_restconfig(kubeconfig=kubeconfig, environ={}, home=kubeconfig.parent)
-
-
-@pytest.fixture
-async def shop(config: RestConfig, namespace: str) -> AsyncIterator[Shop]:
-    async with HttpTransport(config) as transport:
-        shop = Shop(Client(transport, scheme=Scheme()), config, namespace)
-        await shop.create(ConfigMap.gvk, "c", {}, data={"k": "old"})
-        yield shop
+async def shop(shop: Shop) -> Shop:
+    await shop.sources("cm/c")
+    return shop
 
 
 async def test_changes_during_a_pause_become_one_rollout_at_its_end(
@@ -193,8 +112,8 @@ async def test_changes_during_a_pause_become_one_rollout_at_its_end(
 ) -> None:
     """Scenario 29."""
     async with shop.manager():
-        await shop.deployment("web", **{PERIOD: "5s"})
-        await shop.change("new")
+        await deploy(shop, "web", **{PERIOD: "5s"})
+        await shop.change("cm/c", "new")
         paused = await eventually(
             shop.client,
             Deployment.gvk,
@@ -205,15 +124,16 @@ async def test_changes_during_a_pause_become_one_rollout_at_its_end(
         assert paused["spec"]["paused"] is True
         first = marker_of(paused)
         assert first is not None
-        await shop.change("newer")
+        await shop.change("cm/c", "newer")
 
-        after = await shop.when(
+        after = await settled(
+            shop,
             "web",
             lambda obj: marker_of(obj) != first and not obj["spec"].get("paused"),
         )
 
     assert PAUSED_AT not in annotations_of(after)
-    assert len(await shop.replica_sets("web")) == 2
+    assert len(await replica_sets(shop, "web")) == 2
 
 
 async def test_no_reload_follows_a_rollback_and_one_the_next_change(
@@ -221,23 +141,24 @@ async def test_no_reload_follows_a_rollback_and_one_the_next_change(
 ) -> None:
     """Scenario 55."""
     async with shop.manager():
-        await shop.deployment("web")
-        await shop.change("new")
-        reloaded = await shop.when("web", lambda obj: marker_of(obj) is not None)
+        await deploy(shop, "web")
+        await shop.change("cm/c", "new")
+        reloaded = await settled(shop, "web", lambda obj: marker_of(obj) is not None)
         # The old ReplicaSet has the old record: else there is nothing to prove.
-        await shop.undo("web")
-        undone = await shop.when(
+        await undo(shop, "web")
+        undone = await settled(
+            shop,
             "web",
             lambda obj: (
                 marker_of(obj) is None and record_of(obj) == record_of(reloaded)
             ),
         )
-        assert await shop.reloads("web") == 1
+        assert await reloads(shop, "web") == 1
 
-        await shop.change("newer")
-        await shop.when("web", lambda obj: marker_of(obj) is not None)
+        await shop.change("cm/c", "newer")
+        await settled(shop, "web", lambda obj: marker_of(obj) is not None)
 
-    assert await shop.reloads("web") == 2
+    assert await reloads(shop, "web") == 2
     assert int(annotations_of(undone)[REVISION]) == 3
 
 
@@ -277,4 +198,4 @@ async def test_a_job_that_a_dead_manager_has_deleted_is_created_by_the_next(
     after = await shop.client.get(Job.gvk, "x", shop.namespace)
     assert after["metadata"]["uid"] != before["metadata"]["uid"]
     assert marker_of(after) is not None
-    assert await shop.reloads("x") == 1
+    assert await reloads(shop, "x") == 1
