@@ -16,19 +16,18 @@ import pytest
 
 from api.apps.v1 import Deployment, StatefulSet
 from api.core.v1 import ConfigMap
+from conformance.reloads import managing
 from controller_runtime import (
     Client,
     GroupVersionKind,
     HttpTransport,
     Json,
     Manager,
-    ManagerOptions,
     Scheme,
     merge_patch,
 )
 from controller_runtime.testing.apiserver import ApiServer
 from controller_runtime.testing.clock import FakeClock
-from controllers.reload import setup
 from controllers.reload.options import ReloadOptions
 from controllers.reload.record import RECORD
 from controllers.reload.restarts import RESTARTING
@@ -161,17 +160,10 @@ class World:
 
     @asynccontextmanager
     async def manager(self, **options: Any) -> AsyncIterator[Manager]:
-        async with HttpTransport(self.server.config()) as transport:
-            addresses = ManagerOptions(
-                metrics_bind_address="0", health_probe_bind_address="0", watchdog=None
-            )
-            manager = Manager(transport, options=addresses)
-            setup(manager, ReloadOptions(**options))
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(manager.start())
-                await settled()
-                yield manager
-                manager.stop()
+        given = ReloadOptions(**options)
+        async with managing(self.server.config(), given) as manager:
+            await settled()
+            yield manager
 
 
 async def settled() -> None:

@@ -14,6 +14,7 @@ from api.batch.v1 import CronJob, Job
 from api.core.v1 import ConfigMap
 from api.openshift.v1 import DeploymentConfig
 from api.secretsstore.v1 import SecretProviderClass, SecretProviderClassPodStatus
+from conformance.reloads import managing
 from controller_runtime import (
     Client,
     GroupVersionKind,
@@ -21,12 +22,10 @@ from controller_runtime import (
     Json,
     KubeObject,
     Manager,
-    ManagerOptions,
     Scheme,
     merge_patch,
 )
 from controller_runtime.testing.apiserver import ApiServer, Resource
-from controllers.reload import setup
 from controllers.reload.options import CronJobStrategy, ReloadOptions
 from controllers.reload.record import RECORD, RELOADED_AT
 
@@ -92,17 +91,10 @@ class World:
     async def manager(
         self, options: ReloadOptions | None = None
     ) -> AsyncIterator[Manager]:
-        async with HttpTransport(self.server.config()) as transport:
-            addresses = ManagerOptions(
-                metrics_bind_address="0", health_probe_bind_address="0", watchdog=None
-            )
-            manager = Manager(transport, options=addresses)
-            setup(manager, options or ReloadOptions())
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(manager.start())
-                await settled()
-                yield manager
-                manager.stop()
+        given = options or ReloadOptions()
+        async with managing(self.server.config(), given) as manager:
+            await settled()
+            yield manager
 
 
 async def settled() -> None:

@@ -13,20 +13,18 @@ from structlog.testing import capture_logs
 
 from api.apps.v1 import Deployment
 from api.core.v1 import ConfigMap, PodTemplateSpec
+from conformance.reloads import managing
 from controller_runtime import (
     Client,
     GroupVersionKind,
     HttpTransport,
     Json,
-    Manager,
-    ManagerOptions,
     Meta,
     Scheme,
     json_patch,
     merge_patch,
 )
 from controller_runtime.testing.apiserver import ApiServer
-from controllers.reload import setup
 from controllers.reload.memory import Memory
 from controllers.reload.options import ReloadOptions
 from controllers.reload.record import RECORD
@@ -165,17 +163,10 @@ class World:
 
     @asynccontextmanager
     async def manager(self) -> AsyncIterator[None]:
-        async with HttpTransport(self.server.config()) as transport:
-            addresses = ManagerOptions(
-                metrics_bind_address="0", health_probe_bind_address="0", watchdog=None
-            )
-            manager = Manager(transport, options=addresses)
-            setup(manager, ReloadOptions())
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(manager.start())
-                await settled()
-                yield
-                manager.stop()
+        given = ReloadOptions()
+        async with managing(self.server.config(), given):
+            await settled()
+            yield
 
 
 async def settled() -> None:

@@ -11,18 +11,16 @@ import pytest
 
 from api.apps.v1 import Deployment
 from api.core.v1 import ConfigMap
+from conformance.reloads import managing
 from controller_runtime import (
     Client,
     GroupVersionKind,
     HttpTransport,
     Json,
-    Manager,
-    ManagerOptions,
     Scheme,
     merge_patch,
 )
 from controller_runtime.testing.apiserver import ApiServer
-from controllers.reload import setup
 from controllers.reload.options import ReloadOptions
 from controllers.reload.record import RECORD
 from controllers.reload.room import RECORD_MAX, entry_size, is_full, room_for_more
@@ -70,17 +68,10 @@ class World:
 
     @asynccontextmanager
     async def manager(self) -> AsyncIterator[None]:
-        async with HttpTransport(self.server.config()) as transport:
-            addresses = ManagerOptions(
-                metrics_bind_address="0", health_probe_bind_address="0", watchdog=None
-            )
-            manager = Manager(transport, options=addresses)
-            setup(manager, ReloadOptions())
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(manager.start())
-                await asyncio.sleep(5)
-                yield
-                manager.stop()
+        given = ReloadOptions()
+        async with managing(self.server.config(), given):
+            await asyncio.sleep(5)
+            yield
 
 
 def source(number: int) -> str:

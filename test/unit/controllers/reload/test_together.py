@@ -31,6 +31,7 @@ from controller_runtime import (
     merge_patch,
 )
 from controller_runtime.testing.apiserver import ApiServer, Resource
+from controller_runtime.testing.clock import LoopClock
 from controllers.reload import setup
 from controllers.reload.alerts.alert import EVENTS
 from controllers.reload.braking import BrakeOptions
@@ -48,13 +49,6 @@ LATE: Json = {
     "reason": "ProgressDeadlineExceeded",
     "message": "ReplicaSet web-2 has timed out",
 }
-
-
-class LoopClock:
-    """Wall-clock time that passes as the loop's does."""
-
-    def now(self) -> datetime:
-        return START + timedelta(seconds=asyncio.get_running_loop().time())
 
 
 class Chat:
@@ -200,7 +194,7 @@ class World:
             addresses = ManagerOptions(
                 metrics_bind_address="0", health_probe_bind_address="0", watchdog=None
             )
-            manager = Manager(transport, options=addresses, clock=LoopClock())
+            manager = Manager(transport, options=addresses, clock=LoopClock(START))
             # The chat is on this machine.
             options.setdefault("alerts", AlertOptions(allow_loopback=True))
             self.preview = setup(manager, ReloadOptions(**options))
@@ -220,7 +214,7 @@ async def settled() -> None:
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     async with (
-        ApiServer(clock=LoopClock()) as server,
+        ApiServer(clock=LoopClock(START)) as server,
         HttpTransport(server.config()) as transport,
     ):
         server.register(RESOURCE)
