@@ -105,8 +105,10 @@ class Manager(RuleBasedStateMachine):
         number = self.change[source]
         self.version[source] += 1
         self.change[source] += 1
-        # What comes back before anybody was told of a reload for it has not changed.
-        is_back &= (source, number) in self.told
+        # What comes back before anybody was told of a reload for it has not changed,
+        # nor has what comes back while a reload for it is under way.
+        flights = {it for _, changes in self.flights.values() for it, _ in changes}
+        is_back &= (source, number) in self.told and source not in flights
         self.before[source], self.content[source] = (
             self.content[source],
             self.before[source] if is_back else f"of change {number + 1}",
