@@ -19,7 +19,7 @@ from typing import NamedTuple
 import msgspec
 
 from controller_runtime import Json, Transport
-from controllers.reload.digest import Digest, config_map_digest, secret_digest
+from controllers.reload.sources.digest import Digest, config_map_digest, secret_digest
 
 WRITERS = 50
 """Requests at a time while a server is filled."""

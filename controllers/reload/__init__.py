@@ -1,46 +1,64 @@
 """Workloads restart when the ConfigMaps and Secrets that they use change.
 
-    annotations   what a workload asks for        digest     content → hashes
-    references    what its pods use               sources    hashed, then dropped
-    rollout       what to write, if anything      workloads  all kinds in one view
-    plan          that, as markers                record     what workloads carry of it
-    patches       how that is written             batch      the same, of Jobs
-    observe       the cache, in these words       views      what it keeps of it
-    supply        sources of a workload           places     which namespaces are ours
-    happenings    what a look cannot see
-    feeds         what makes it look              optional   kinds that come and go
-    filters       what is left out                writer     all that is written
-    controller    one look at one workload        webhook    telling instead of doing
-    gates         what keeps a reload waiting     terms      what was asked of them
-    news          what became of a reload         announcer  who tells the world
-    metrics       what is counted                 choices    settings → options
-    rehearsal     the writer of a dry run         keys       which of a source count
-    hashing       which hashes are shown          asked      ReloaderConfig → Config
-    claims        what a Config wants             configs    all of them, by both ends
-    configfeed    they come, change and go        lender     what the cache lacks
-    wanted        what they are about             entries    the cache, to readers
-    journal       reloads, until counted          accounts   what a status counts
-    traces        what workloads say of it        sights     what a config comes to
-    statuses      what its status says            statusfeeds, statuscontroller …
-    explain       which rule decides              preview    that, over HTTP
-    alerts        telling chats of it             pause      a rest after each reload
-    upkeep        what else falls due             ageing     what the record drops
-    memory        records that go back            ledger     Jobs that outlive a crash
-    strife        … or that an owner takes away
-    progress      how far a rollout is            rollouts   followed to their end
-    budget        how many at once                order      which goes first
-    room          how many sources a record has   jobs       that are started once
-    rollback      taking back what fails          assembly   how all of it meets
-    canary        which tries it for the others
-    restarts      which pods are evicted          restarter  … step by step
-    aftermath     what follows a reload           patterns   regular expressions
-    options       what it is told                 permissions  what it may do
-    gatehouse     gates in their order            policy     what is asked, of sources
-    unwritten     records that may not be written
-    recall        Jobs that others left behind
+    annotations   what a workload asks for      metrics     what is counted
+    references    what its pods use             choices     settings → options
+    rollout       what to write, if anything    entries     the cache, to readers
+    workloads     all kinds in one view         explain     which rule decides
+    plan          that, as markers              preview     that, over HTTP
+    record        what workloads carry of it    alerts      telling chats of it
+    observe       the cache, in these words
+    room          how many sources a record has
+    views         what it keeps of it           assembly    how all of it meets
+    supply        sources of a workload         restarter   evicts, step by step
+    places        which namespaces are ours     aftermath   what follows a reload
+    happenings    what a look cannot see        patterns    regular expressions
+    filters       what is left out              options     what it is told
+    controller    one look at one workload      permissions what it may do
+    terms         what was asked of them        gatehouse   gates in their order
+    news          what became of a reload       policy      what is asked, of sources
+    announcer     who tells the world           braking     how hard it brakes
 
-Gates of time: `suspend`, `windows` (`schedules`), `cooldown`, `brake` (`braking`),
-`interim`, `debounce` and `rate`; what they remember is `fading`.
+    sources/    ConfigMaps, Secrets and what counts of them
+      digest        content → hashes            hashing     which hashes are shown
+      keys          which of a source count
+
+    gates/      what keeps a reload waiting
+      suspend       somebody says wait          debounce    more may follow
+      windows       not at this time            rate        so many a second
+      schedules     cron, with time zones       interim     somebody is about to fill it
+      cooldown      not so soon again           fading      what they remember
+      brake         not so many
+
+    configs/    what ReloaderConfigs ask for
+      asked         ReloaderConfig → Config     lender      what the cache lacks
+      claims        what a Config wants         wanted      what they are about
+
+    rollouts/   what follows a reload
+      progress      how far a rollout is
+      canary        which tries it for the others
+      budget        how many at once            restarts    which pods are evicted
+      order         which goes first
+
+    feeds/      what makes it look
+      optional      kinds that come and go      configs     they come, change and go
+
+    writing/    all that is written to workloads
+      patches       how that is written         memory      records that go back
+      batch         the same, of Jobs           ledger      Jobs that outlive a crash
+      writer        all that is written
+      strife        records that an owner takes away
+      webhook       telling instead of doing    jobs        that are started once
+      rehearsal     the writer of a dry run     rollback    taking back what fails
+      pause         a rest after each reload
+      unwritten     records that may not be written
+      upkeep        what else falls due         recall      Jobs that others left behind
+      ageing        what the record drops
+
+    status/     what ReloaderConfigs say
+      journal       reloads, until counted      statuses    what its status says
+      accounts      what a status counts        feeds       what makes it look
+      traces        what workloads say of it    controller  one look at a config
+      sights        what a config comes to
 
 The annotations, and the marks left in pod templates, are stakater/Reloader's: a
 cluster can change over without a restart. Unlike it, this controller remembers on the

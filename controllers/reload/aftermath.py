@@ -21,12 +21,16 @@ from controllers.reload.news import News, Outcome, Topic
 from controllers.reload.observe import Observer
 from controllers.reload.plan import Plan
 from controllers.reload.policy import ReloadPolicy
-from controllers.reload.progress import Stage
 from controllers.reload.restarter import Restarter
-from controllers.reload.restarts import is_evicted, read_restarting, restart_change
 from controllers.reload.rollouts import Ended, Rollouts, describe_end
+from controllers.reload.rollouts.progress import Stage
+from controllers.reload.rollouts.restarts import (
+    is_evicted,
+    read_restarting,
+    restart_change,
+)
 from controllers.reload.workloads import Workload, WorkloadKey
-from controllers.reload.writer import Acts
+from controllers.reload.writing.writer import Acts
 
 _SOONEST = 0.001
 """Seconds until another look: a timer is no finer."""

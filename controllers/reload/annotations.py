@@ -17,7 +17,6 @@ from typing import NamedTuple, TypeVar, assert_never
 
 from api.apps.v1 import Deployment
 from controller_runtime import Duration
-from controllers.reload.keys import key_list
 from controllers.reload.options import (
     CROSS_NAMESPACE,
     AnnotationKeys,
@@ -33,6 +32,7 @@ from controllers.reload.policy import (
     Rules,
 )
 from controllers.reload.sources import SourceKind
+from controllers.reload.sources.keys import key_list
 from controllers.reload.terms import Dependency, Terms
 from controllers.reload.workloads import KINDS
 

@@ -18,9 +18,9 @@ from controllers.reload.plan import describe
 from controllers.reload.policy import Problem
 from controllers.reload.record import read_record
 from controllers.reload.sources import SourceKind
-from controllers.reload.traces import source_name
-from controllers.reload.upkeep import Chore
+from controllers.reload.status.traces import source_name
 from controllers.reload.workloads import Workload, WorkloadKey
+from controllers.reload.writing.upkeep import Chore
 
 log = structlog.get_logger(__name__)
 

@@ -31,43 +31,43 @@ from controller_runtime import (
 )
 from controllers.reload import gatehouse
 from controllers.reload.aftermath import Aftermath
-from controllers.reload.ageing import Ageing
 from controllers.reload.alerts.desk import AlertDesk
 from controllers.reload.alerts.sender import Sender, SenderOptions
 from controllers.reload.alerts.sinks import SecretUrls
 from controllers.reload.announcer import Announcer
-from controllers.reload.configfeed import ConfigFeed
 from controllers.reload.configs import Configs
+from controllers.reload.configs.lender import Lender
 from controllers.reload.controller import Reloader
 from controllers.reload.feeds import Feeds
+from controllers.reload.feeds.configs import ConfigFeed
+from controllers.reload.feeds.optional import Guest, Guests
 from controllers.reload.gates import Gates, HoldReason
+from controllers.reload.gates.suspend import Suspensions
 from controllers.reload.happenings import Happenings
-from controllers.reload.journal import Journal
-from controllers.reload.ledger import Ledger
-from controllers.reload.lender import Lender
-from controllers.reload.memory import Memory
 from controllers.reload.metrics import ReloadMetrics
 from controllers.reload.observe import Observer
-from controllers.reload.optional import Guest, Guests
 from controllers.reload.options import ReloadOptions
-from controllers.reload.pause import Resuming
 from controllers.reload.permissions import permissions, permissions_to_evict
 from controllers.reload.preview import Preview
-from controllers.reload.recall import Recall
-from controllers.reload.rehearsal import Rehearsal
 from controllers.reload.restarter import Restarter
-from controllers.reload.rollback import Rollback
 from controllers.reload.rollouts import Rollouts
-from controllers.reload.sights import Sights
 from controllers.reload.sources import SourceKind
-from controllers.reload.statuscontroller import StatusReconciler
-from controllers.reload.statusfeeds import StatusFeeds, Wakes
-from controllers.reload.suspend import Suspensions
-from controllers.reload.unwritten import Unwritten
+from controllers.reload.status.controller import StatusReconciler
+from controllers.reload.status.feeds import StatusFeeds, Wakes
+from controllers.reload.status.journal import Journal
+from controllers.reload.status.sights import Sights
 from controllers.reload.views import Views
-from controllers.reload.webhook import Notify
 from controllers.reload.workloads import WorkloadKey
-from controllers.reload.writer import Acts, Writer
+from controllers.reload.writing.ageing import Ageing
+from controllers.reload.writing.ledger import Ledger
+from controllers.reload.writing.memory import Memory
+from controllers.reload.writing.pause import Resuming
+from controllers.reload.writing.recall import Recall
+from controllers.reload.writing.rehearsal import Rehearsal
+from controllers.reload.writing.rollback import Rollback
+from controllers.reload.writing.unwritten import Unwritten
+from controllers.reload.writing.webhook import Notify
+from controllers.reload.writing.writer import Acts, Writer
 from controllers.web import Reach
 
 _NAME = "reload"

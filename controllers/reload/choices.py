@@ -13,7 +13,7 @@ from api.batch.v1 import CronJob, Job
 from controller_runtime import ConfigError
 from controllers.reload.alerts.alert import EVENTS
 from controllers.reload.braking import BrakeOptions, parse_brake
-from controllers.reload.hashing import Hashing, MarkerHash, read_keys
+from controllers.reload.gates.schedules import parse_window
 from controllers.reload.options import (
     AlertFormat,
     AlertOptions,
@@ -23,8 +23,8 @@ from controllers.reload.options import (
     ReloadOptions,
     Strategy,
 )
-from controllers.reload.schedules import parse_window
 from controllers.reload.sources import SourceKind
+from controllers.reload.sources.hashing import Hashing, MarkerHash, read_keys
 from controllers.reload.terms import Window
 from controllers.reload.workloads import OPTIONAL_WORKLOADS, ExtraWorkload
 

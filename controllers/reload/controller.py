@@ -39,23 +39,23 @@ from controllers.reload.aftermath import Aftermath
 from controllers.reload.announcer import Announcer
 from controllers.reload.gates import Gates, Hold, HoldReason, Turn, Waiting
 from controllers.reload.happenings import Happened, Happenings
-from controllers.reload.ledger import Owed
-from controllers.reload.memory import Memory
 from controllers.reload.metrics import ReloadMetrics
 from controllers.reload.news import Listener, News, Outcome, Topic
 from controllers.reload.observe import Observer
 from controllers.reload.options import ReloadOptions
-from controllers.reload.patches import record_text
 from controllers.reload.plan import Plan
 from controllers.reload.policy import ReloadPolicy
 from controllers.reload.record import parse_record, read_record, recorded_text
-from controllers.reload.rehearsal import Rehearsal
 from controllers.reload.rollout import concerns, decide, problems, unread
 from controllers.reload.sources import Source
-from controllers.reload.strife import Strife
-from controllers.reload.upkeep import Upkeep, due
 from controllers.reload.workloads import Workload, WorkloadKey
-from controllers.reload.writer import RELOADED, Acts
+from controllers.reload.writing.ledger import Owed
+from controllers.reload.writing.memory import Memory
+from controllers.reload.writing.patches import record_text
+from controllers.reload.writing.rehearsal import Rehearsal
+from controllers.reload.writing.strife import Strife
+from controllers.reload.writing.upkeep import Upkeep, due
+from controllers.reload.writing.writer import RELOADED, Acts
 
 log = structlog.get_logger(__name__)
 

@@ -10,20 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from controllers.reload.brake import StormBrake
-from controllers.reload.budget import BudgetGate
-from controllers.reload.canary import CanaryGate
-from controllers.reload.cooldown import Cooldown
-from controllers.reload.debounce import Debounce
 from controllers.reload.gates import Gate, Gates, SuspendGate
-from controllers.reload.interim import InterimGate
+from controllers.reload.gates.brake import StormBrake
+from controllers.reload.gates.cooldown import Cooldown
+from controllers.reload.gates.debounce import Debounce
+from controllers.reload.gates.interim import InterimGate
+from controllers.reload.gates.rate import RateLimit
+from controllers.reload.gates.suspend import NamespaceGate, Suspensions
+from controllers.reload.gates.windows import Windows
 from controllers.reload.observe import Observer
 from controllers.reload.options import ReloadOptions
-from controllers.reload.order import OrderGate
-from controllers.reload.rate import RateLimit
 from controllers.reload.rollouts import Rollouts
-from controllers.reload.suspend import NamespaceGate, Suspensions
-from controllers.reload.windows import Windows
+from controllers.reload.rollouts.budget import BudgetGate
+from controllers.reload.rollouts.canary import CanaryGate
+from controllers.reload.rollouts.order import OrderGate
 from controllers.reload.workloads import WorkloadKey
 
 

@@ -20,8 +20,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from controllers.reload.digest import DELETED
 from controllers.reload.sources import Source, SourceKey
+from controllers.reload.sources.digest import DELETED
 from controllers.reload.workloads import WorkloadKey
 
 _UNSEEN = 5.0

@@ -20,20 +20,20 @@ from functools import partial
 
 from controller_runtime import NamespacedName, RawObject
 from controllers.reload.annotations import read_policy
-from controllers.reload.claims import Claim, Config, merged, split
 from controllers.reload.configs import Configs
+from controllers.reload.configs.claims import Claim, Config, merged, split
+from controllers.reload.configs.wanted import targets_of
 from controllers.reload.entries import Entries, Lends, Polled
 from controllers.reload.options import ReloadOptions
 from controllers.reload.places import Places
 from controllers.reload.policy import ReloadPolicy, Rules
-from controllers.reload.progress import is_at_rest
 from controllers.reload.record import REVISION, is_as_reloaded
 from controllers.reload.references import index_values, lookup_values
-from controllers.reload.restarts import RESTARTING
+from controllers.reload.rollouts.progress import is_at_rest
+from controllers.reload.rollouts.restarts import RESTARTING
 from controllers.reload.sources import SourceKey, SourceKind
 from controllers.reload.supply import Supply
 from controllers.reload.views import NAMESPACE, Views, words_of
-from controllers.reload.wanted import targets_of
 from controllers.reload.workloads import (
     WORKLOADS,
     Workload,

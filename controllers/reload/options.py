@@ -9,8 +9,8 @@ from enum import StrEnum
 
 from controller_runtime import Kind
 from controllers.reload.braking import BrakeOptions
-from controllers.reload.hashing import Hashing
 from controllers.reload.sources import SourceKind
+from controllers.reload.sources.hashing import Hashing
 from controllers.reload.terms import Window
 from controllers.reload.workloads import OPTIONAL_WORKLOADS, ExtraWorkload
 

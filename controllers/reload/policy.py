@@ -23,7 +23,6 @@ from functools import reduce
 from typing import NamedTuple, Protocol
 
 from controller_runtime import NamespacedName
-from controllers.reload.keys import ALL_KEYS, KeyScope, key_list
 from controllers.reload.options import (
     AnnotationKeys,
     CronJobStrategy,
@@ -33,6 +32,7 @@ from controllers.reload.options import (
 )
 from controllers.reload.patterns import Pattern
 from controllers.reload.sources import Source, SourceKind
+from controllers.reload.sources.keys import ALL_KEYS, KeyScope, key_list
 from controllers.reload.terms import NO_TERMS, Terms
 
 PROBLEMS_MAX = 50

@@ -23,7 +23,7 @@ from controllers.reload.observe import Observer
 from controllers.reload.options import ReloadOptions
 from controllers.reload.rollout import problems
 from controllers.reload.sources import Source, SourceKey, SourceKind
-from controllers.reload.traces import source_name, workload_name
+from controllers.reload.status.traces import source_name, workload_name
 from controllers.reload.workloads import Workload, WorkloadKey
 
 _SHOWN = 100

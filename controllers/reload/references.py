@@ -21,10 +21,10 @@ from posixpath import normpath
 from typing import NamedTuple
 
 from api.core.v1 import Container, KeyToPath, PodSpec, Volume, VolumeMount
-from controllers.reload.keys import ALL_KEYS, KeyScope
 from controllers.reload.options import ExtraReference
 from controllers.reload.policy import Match, ReloadPolicy
 from controllers.reload.sources import SourceKey, SourceKind
+from controllers.reload.sources.keys import ALL_KEYS, KeyScope
 from controllers.reload.workloads import Workload
 
 _ANY = "*"

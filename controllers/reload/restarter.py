@@ -35,8 +35,9 @@ from controller_runtime import (
     reference,
 )
 from controllers.reload.observe import Observer
-from controllers.reload.progress import desired_pods
-from controllers.reload.restarts import (
+from controllers.reload.rollouts import Rollouts
+from controllers.reload.rollouts.progress import desired_pods
+from controllers.reload.rollouts.restarts import (
     RESTARTING,
     Pod,
     Restarting,
@@ -47,7 +48,6 @@ from controllers.reload.restarts import (
     selector_of,
     youngest,
 )
-from controllers.reload.rollouts import Rollouts
 from controllers.reload.workloads import Workload, WorkloadKey
 
 log = structlog.get_logger(__name__)

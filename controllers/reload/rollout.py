@@ -45,7 +45,6 @@ from typing import NamedTuple
 
 from api.argoproj.v1alpha1 import Rollout
 from api.core.v1 import Container, PodSpec
-from controllers.reload.digest import DELETED
 from controllers.reload.happenings import Happened
 from controllers.reload.options import ExtraReference, LegacyTrigger
 from controllers.reload.plan import Marker, Plan
@@ -60,6 +59,7 @@ from controllers.reload.record import (
 from controllers.reload.references import Reference, container_for
 from controllers.reload.room import entry_size, is_full, room_for_more
 from controllers.reload.sources import Source, SourceKey
+from controllers.reload.sources.digest import DELETED
 from controllers.reload.workloads import Workload
 
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from controller_runtime import NamespacedName, RawObject
-from controllers.reload.claims import Claim, Config, Target
+from controllers.reload.configs.claims import Claim, Config, Target
+from controllers.reload.configs.wanted import listed_by, sources_of
 from controllers.reload.entries import Entries
-from controllers.reload.keys import KeyScope
 from controllers.reload.options import ReloadOptions
 from controllers.reload.places import Places
 from controllers.reload.policy import ReloadPolicy, Rules
@@ -26,7 +26,7 @@ from controllers.reload.sources import (
     source_key,
     youngest,
 )
-from controllers.reload.wanted import listed_by, sources_of
+from controllers.reload.sources.keys import KeyScope
 from controllers.reload.workloads import Workload, WorkloadKey
 
 _BY_SOURCE = "source"

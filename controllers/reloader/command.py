@@ -30,7 +30,7 @@ from controller_runtime import (
 )
 from controllers.reload import setup
 from controllers.reload.preview import Preview
-from controllers.reload.webhook import Notify, Webhook
+from controllers.reload.writing.webhook import Notify, Webhook
 from controllers.reloader.about import About
 from controllers.reloader.flags import usage
 from controllers.reloader.readable import readable

@@ -23,7 +23,6 @@ from controllers.reload.choices import (
     ignored_workloads,
     windows,
 )
-from controllers.reload.hashing import Hashing, MarkerHash
 from controllers.reload.options import (
     AlertFormat,
     AlertOptions,
@@ -35,6 +34,7 @@ from controllers.reload.options import (
     Strategy,
 )
 from controllers.reload.sources import SourceKind
+from controllers.reload.sources.hashing import Hashing, MarkerHash
 from controllers.reloader.flags import Flag, FlagKind, Flags, parse
 
 LEASE = "stakater-reloader-lock"

@@ -41,7 +41,7 @@ def no_blocking_calls() -> Iterator[BlockBuster]:
             # Read while a manager is set up, before anything runs.
             function.can_block_in("controllers/autopilot/loader.py", "load_catalog")
             # A small file, read once for each zone that somebody names.
-            function.can_block_in("controllers/reload/schedules.py", "_zone")
+            function.can_block_in("controllers/reload/gates/schedules.py", "_zone")
         yield blockbuster
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controllers.reload.digest import config_map_digest, secret_digest
-from controllers.reload.keys import KeyScope
+from controllers.reload.sources.digest import config_map_digest, secret_digest
+from controllers.reload.sources.keys import KeyScope
 
 KEYS = st.text("ab.=;-", min_size=1, max_size=4)
 """Characters that matter to the layout of what is hashed, `=` and `;` above all."""

@@ -22,16 +22,16 @@ from hypothesis.stateful import (
 from api.core.v1 import PodTemplateSpec
 from api.reload.status import ReloaderConfigStatus
 from controller_runtime import Meta, NamespacedName
-from controllers.reload.accounts import Ledger, Sighted, count
 from controllers.reload.gates import Turn
-from controllers.reload.journal import Journal
 from controllers.reload.news import News, Outcome
 from controllers.reload.options import AnnotationKeys
 from controllers.reload.plan import Marker, Plan
 from controllers.reload.policy import ReloadPolicy
 from controllers.reload.record import RECORD, RELOADED_AT, read_record
 from controllers.reload.sources import SourceKey, SourceKind
-from controllers.reload.traces import (
+from controllers.reload.status.accounts import Ledger, Sighted, count
+from controllers.reload.status.journal import Journal
+from controllers.reload.status.traces import (
     recorded_hashes,
     reloaded_at,
     source_name,

@@ -16,12 +16,12 @@ from hypothesis.stateful import (
 
 from api.core.v1 import PodTemplateSpec
 from controller_runtime import Meta
-from controllers.reload.budget import BudgetGate
 from controllers.reload.gates import Gate, Gates, Hold, HoldReason, Turn
 from controllers.reload.options import AnnotationKeys
 from controllers.reload.plan import Plan
 from controllers.reload.policy import ReloadPolicy
 from controllers.reload.rollouts import Rollouts
+from controllers.reload.rollouts.budget import BudgetGate
 from controllers.reload.workloads import Workload, WorkloadKey
 
 CLUSTER, NAMESPACE = 2, 1

@@ -12,20 +12,20 @@ from hypothesis import strategies as st
 
 from api.core.v1 import PodTemplateSpec
 from controller_runtime import Meta
-from controllers.reload.brake import StormBrake
 from controllers.reload.braking import BrakeOptions
-from controllers.reload.cooldown import Cooldown
-from controllers.reload.debounce import Debounce
 from controllers.reload.gates import Gates, SuspendGate, Turn
+from controllers.reload.gates.brake import StormBrake
+from controllers.reload.gates.cooldown import Cooldown
+from controllers.reload.gates.debounce import Debounce
+from controllers.reload.gates.rate import RateLimit
+from controllers.reload.gates.windows import Windows
 from controllers.reload.options import AnnotationKeys
-from controllers.reload.patches import notes
 from controllers.reload.plan import Marker, Plan
 from controllers.reload.policy import ReloadPolicy
-from controllers.reload.rate import RateLimit
 from controllers.reload.sources import SourceKey, SourceKind
 from controllers.reload.terms import Terms, Window
-from controllers.reload.windows import Windows
 from controllers.reload.workloads import Workload, WorkloadKey
+from controllers.reload.writing.patches import notes
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 WEB = WorkloadKey("Deployment", "shop", "web")

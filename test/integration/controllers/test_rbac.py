@@ -55,7 +55,7 @@ from controller_runtime.testing.permissions import RecordingTransport
 from controllers.manager import build
 from controllers.rbac import RoleOptions, manifest
 from controllers.reload.record import RECORD
-from controllers.reload.restarts import RESTARTING
+from controllers.reload.rollouts.restarts import RESTARTING
 from controllers.settings import ReloadSettings, Settings
 
 EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")

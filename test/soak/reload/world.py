@@ -18,7 +18,7 @@ from api.batch.v1 import CronJob, Job
 from api.core.v1 import ConfigMap, Secret
 from api.reload.v1alpha1 import ReloaderConfig
 from controller_runtime import GroupVersionKind, Json
-from controllers.reload.digest import Digest, config_map_digest, secret_digest
+from controllers.reload.sources.digest import Digest, config_map_digest, secret_digest
 
 NAMESPACE = "soak"
 

@@ -23,7 +23,7 @@ from controller_runtime import (
 )
 from controller_runtime.testing.envtest import ControlPlane, ControlPlaneOptions
 from controller_runtime.testing.envtest.crds import install_crds
-from controllers.reload.patches import LAST_RELOAD, RESOURCE_HASH, TRIGGERED_AT
+from controllers.reload.writing.patches import LAST_RELOAD, RESOURCE_HASH, TRIGGERED_AT
 
 pytestmark = pytest.mark.usefixtures("crd")
 

@@ -18,8 +18,8 @@ from conformance.reloads import AUTO, SECONDS, Shop, record, variables
 from controller_runtime import GroupVersionKind, Json, load_restconfig
 from controller_runtime.testing.envtest.environment import Environment
 from controller_runtime.testing.eventually import eventually, eventually_list
-from controllers.reload.digest import secret_digest
 from controllers.reload.options import ReloadOptions
+from controllers.reload.sources.digest import secret_digest
 
 ROOT = Path(__file__).parents[4]
 REPLICA_SET = GroupVersionKind("apps", "v1", "ReplicaSet")

@@ -25,14 +25,14 @@ from controller_runtime.testing.eventually import (
     eventually_gone,
     eventually_list,
 )
-from controllers.reload.batch import started_anew
-from controllers.reload.digest import config_map_digest
-from controllers.reload.ledger import Ledger
 from controllers.reload.options import Strategy
 from controllers.reload.plan import Marker, Plan
 from controllers.reload.record import RECORD
 from controllers.reload.sources import SourceKey, SourceKind
+from controllers.reload.sources.digest import config_map_digest
 from controllers.reload.workloads import read_workload
+from controllers.reload.writing.batch import started_anew
+from controllers.reload.writing.ledger import Ledger
 
 PERIOD = "deployment.reloader.stakater.com/pause-period"
 PAUSED_AT = "deployment.reloader.stakater.com/paused-at"

@@ -17,12 +17,12 @@ from conformance.reloads import AUTO, IMAGE, SECONDS, Shop
 from controller_runtime import GroupVersionKind, InvalidError, Json, RawObject
 from controller_runtime.meta import read_meta
 from controller_runtime.testing.eventually import eventually, eventually_list
-from controllers.reload.batch import run_of
-from controllers.reload.digest import config_map_digest
 from controllers.reload.plan import Marker, Plan
 from controllers.reload.record import RECORD, RELOADED_AT
 from controllers.reload.sources import SourceKey, SourceKind
+from controllers.reload.sources.digest import config_map_digest
 from controllers.reload.workloads import read_workload
+from controllers.reload.writing.batch import run_of
 
 EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")
 POLICY = GroupVersionKind(

@@ -16,8 +16,8 @@ from controller_runtime import (
 )
 from controller_runtime.testing.eventually import eventually_list
 from controllers.reload.braking import BrakeOptions
-from controllers.reload.digest import config_map_digest
 from controllers.reload.record import RELOADED_AT
+from controllers.reload.sources.digest import config_map_digest
 
 NAMESPACE = GroupVersionKind("", "v1", "Namespace")
 REVISION = GroupVersionKind("apps", "v1", "ControllerRevision")

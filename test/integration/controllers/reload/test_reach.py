@@ -24,7 +24,7 @@ from controller_runtime import (
     merge_patch,
 )
 from controller_runtime.testing.eventually import eventually, eventually_list
-from controllers.reload.hashing import Hashing, MarkerHash
+from controllers.reload.sources.hashing import Hashing, MarkerHash
 from controllers.reload.workloads import ExtraWorkload
 
 CRD = GroupVersionKind("apiextensions.k8s.io", "v1", "CustomResourceDefinition")

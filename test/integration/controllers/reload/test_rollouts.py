@@ -22,7 +22,7 @@ from controller_runtime import (
 )
 from controller_runtime.testing.eventually import eventually, eventually_list
 from controllers.reload.record import RECORD
-from controllers.reload.restarts import RESTARTING
+from controllers.reload.rollouts.restarts import RESTARTING
 
 QUOTA = GroupVersionKind("", "v1", "ResourceQuota")
 BUDGET = GroupVersionKind("policy", "v1", "PodDisruptionBudget")

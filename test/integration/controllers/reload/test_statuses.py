@@ -15,7 +15,7 @@ from api.reload.v1alpha1 import ReloaderConfig
 from conformance.reloads import SECONDS, Shop
 from controller_runtime import Json
 from controller_runtime.testing.eventually import eventually
-from controllers.reload.digest import secret_digest
+from controllers.reload.sources.digest import secret_digest
 
 pytestmark = pytest.mark.usefixtures("crd")
 

@@ -14,9 +14,9 @@ from api.reload.status import (
     RolloutState,
     TargetStatus,
 )
-from controllers.reload.accounts import ROWS_MAX, Counted, Ledger, Sighted, count
-from controllers.reload.journal import Change, Reload
 from controllers.reload.sources import SourceKey, SourceKind
+from controllers.reload.status.accounts import ROWS_MAX, Counted, Ledger, Sighted, count
+from controllers.reload.status.journal import Change, Reload
 from controllers.reload.workloads import WorkloadKey
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

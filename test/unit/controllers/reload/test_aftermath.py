@@ -30,7 +30,7 @@ from controller_runtime.testing.apiserver import ApiServer
 from controller_runtime.testing.clock import FakeClock
 from controllers.reload.options import ReloadOptions
 from controllers.reload.record import RECORD
-from controllers.reload.restarts import RESTARTING
+from controllers.reload.rollouts.restarts import RESTARTING
 
 EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")
 POD = GroupVersionKind("", "v1", "Pod")

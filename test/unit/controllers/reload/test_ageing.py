@@ -20,12 +20,12 @@ from controller_runtime import (
 )
 from controller_runtime.testing.apiserver import ApiServer
 from controllers.reload import setup
-from controllers.reload.ageing import AGE, Ageing
 from controllers.reload.annotations import read_policy
 from controllers.reload.options import ReloadOptions
 from controllers.reload.record import RECORD
-from controllers.reload.upkeep import NOTHING, Chore
 from controllers.reload.workloads import Workload, WorkloadKey
+from controllers.reload.writing.ageing import AGE, Ageing
+from controllers.reload.writing.upkeep import NOTHING, Chore
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 WEB = WorkloadKey("Deployment", "shop", "web")

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from controllers.reload.annotations import read_policy
-from controllers.reload.digest import secret_digest
 from controllers.reload.options import AnnotationKeys, ReloadOptions, Strategy
 from controllers.reload.policy import PROBLEMS_MAX, Match, Problem, ReloadPolicy
 from controllers.reload.sources import Source, SourceKey, SourceKind
+from controllers.reload.sources.digest import secret_digest
 
 AUTO = "reloader.stakater.com/auto"
 CONFIGMAPS_AUTO = "configmap.reloader.stakater.com/auto"

@@ -10,7 +10,12 @@ import pytest
 
 from controller_runtime import Json, RawObject
 from controller_runtime.meta import read_meta
-from controllers.reload.batch import (
+from controllers.reload.options import Strategy
+from controllers.reload.plan import Marker, Plan
+from controllers.reload.record import LAST_RELOADED_FROM, RECORD, RELOADED_AT
+from controllers.reload.sources import SourceKey, SourceKind
+from controllers.reload.workloads import Workload, read_workload
+from controllers.reload.writing.batch import (
     Run,
     has_place,
     idle_reason,
@@ -19,11 +24,6 @@ from controllers.reload.batch import (
     run_of,
     started_anew,
 )
-from controllers.reload.options import Strategy
-from controllers.reload.plan import Marker, Plan
-from controllers.reload.record import LAST_RELOADED_FROM, RECORD, RELOADED_AT
-from controllers.reload.sources import SourceKey, SourceKind
-from controllers.reload.workloads import Workload, read_workload
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 SOURCE = SourceKey(SourceKind.CONFIG_MAP, "shop", "c")

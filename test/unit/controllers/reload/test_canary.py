@@ -12,16 +12,16 @@ import pytest
 from api.core.v1 import Container, PodSpec, PodTemplateSpec
 from controller_runtime import Json, Meta, NamespacedName
 from controllers.reload.annotations import read_policy
-from controllers.reload.canary import CanaryGate
-from controllers.reload.digest import DELETED
 from controllers.reload.gates import Gates, Hold, HoldReason, Turn
 from controllers.reload.options import AnnotationKeys, ReloadOptions
-from controllers.reload.order import OrderGate
 from controllers.reload.plan import Marker, Plan
 from controllers.reload.policy import ReloadPolicy
 from controllers.reload.record import PUT_BACK, RELOADED_AT
 from controllers.reload.rollouts import Rollouts
+from controllers.reload.rollouts.canary import CanaryGate
+from controllers.reload.rollouts.order import OrderGate
 from controllers.reload.sources import Source, SourceKey, SourceKind
+from controllers.reload.sources.digest import DELETED
 from controllers.reload.workloads import Workload, WorkloadKey
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -11,7 +11,6 @@ import pytest
 from controller_runtime import ConfigError
 from controllers.reload.braking import BrakeOptions
 from controllers.reload.choices import from_settings
-from controllers.reload.hashing import Hashing, MarkerHash
 from controllers.reload.options import (
     AlertFormat,
     AlertOptions,
@@ -22,6 +21,7 @@ from controllers.reload.options import (
     Strategy,
 )
 from controllers.reload.sources import SourceKind
+from controllers.reload.sources.hashing import Hashing, MarkerHash
 from controllers.reload.terms import Window
 from controllers.reload.workloads import ExtraWorkload
 from controllers.settings import AlertSink, load

@@ -11,16 +11,16 @@ from api.core.v1 import PodTemplateSpec
 from api.reload.v1alpha1 import ReloaderConfig
 from controller_runtime import Json, Meta, NamespacedName
 from controllers.reload.annotations import read_policy
-from controllers.reload.asked import read_config
-from controllers.reload.claims import Claim, Config, conflicts, merged
 from controllers.reload.configs import Configs
-from controllers.reload.digest import secret_digest
-from controllers.reload.keys import ALL_KEYS, KeyScope
+from controllers.reload.configs.asked import read_config
+from controllers.reload.configs.claims import Claim, Config, conflicts, merged
 from controllers.reload.options import ReloadOptions, Strategy
 from controllers.reload.plan import Marker
 from controllers.reload.policy import Match
 from controllers.reload.rollout import decide
 from controllers.reload.sources import Source, SourceKey, SourceKind
+from controllers.reload.sources.digest import secret_digest
+from controllers.reload.sources.keys import ALL_KEYS, KeyScope
 from controllers.reload.terms import Dependency, Limit
 from controllers.reload.workloads import Workload, WorkloadKey
 

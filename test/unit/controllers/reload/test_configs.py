@@ -32,9 +32,9 @@ from controller_runtime import (
 )
 from controller_runtime.testing.apiserver import ApiServer, Resource
 from controllers.reload.options import LegacyTrigger, ReloadOptions
-from controllers.reload.patches import LAST_RELOAD, RESOURCE_HASH, TRIGGERED_AT
 from controllers.reload.record import LAST_RELOADED_FROM, RECORD
 from controllers.reload.sources import SourceKind
+from controllers.reload.writing.patches import LAST_RELOAD, RESOURCE_HASH, TRIGGERED_AT
 
 EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")
 NAMESPACE = GroupVersionKind("", "v1", "Namespace")

@@ -7,7 +7,7 @@ from hashlib import sha1
 
 import pytest
 
-from controllers.reload.digest import config_map_digest, secret_digest
+from controllers.reload.sources.digest import config_map_digest, secret_digest
 
 EMPTY = "da39a3ee5e6b4b0d3255bfef95601890afd80709"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from controllers.reload.digest import DELETED, secret_digest
 from controllers.reload.happenings import Happened, Happenings
 from controllers.reload.sources import Source, SourceKey, SourceKind
+from controllers.reload.sources.digest import DELETED, secret_digest
 from controllers.reload.workloads import WorkloadKey
 
 WEB = WorkloadKey("Deployment", "shop", "web")

@@ -13,14 +13,14 @@ import pytest
 from api.core.v1 import PodTemplateSpec
 from controller_runtime import ConfigError, Json, Meta
 from controllers.reload.annotations import read_policy
-from controllers.reload.digest import Digest, secret_digest
-from controllers.reload.hashing import Hashing, MarkerHash, read_keys
-from controllers.reload.keys import ALL_KEYS, KeyScope
 from controllers.reload.options import ReloadOptions
 from controllers.reload.plan import Marker, Plan
 from controllers.reload.record import RECORD
 from controllers.reload.rollout import decide
 from controllers.reload.sources import Source, SourceKey, SourceKind
+from controllers.reload.sources.digest import Digest, secret_digest
+from controllers.reload.sources.hashing import Hashing, MarkerHash, read_keys
+from controllers.reload.sources.keys import ALL_KEYS, KeyScope
 from controllers.reload.workloads import Workload, WorkloadKey
 
 AUTO = {"reloader.stakater.com/auto": "true"}

@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 from api.core.v1 import PodTemplateSpec
 from controller_runtime import Meta
-from controllers.reload.digest import secret_digest
 from controllers.reload.gates import Gates, Hold, HoldReason, Turn
-from controllers.reload.interim import InterimGate
+from controllers.reload.gates.interim import InterimGate
 from controllers.reload.options import AnnotationKeys
 from controllers.reload.plan import Marker, Plan
 from controllers.reload.policy import ReloadPolicy
 from controllers.reload.sources import Source, SourceKey, SourceKind
+from controllers.reload.sources.digest import secret_digest
 from controllers.reload.workloads import Workload, WorkloadKey
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -11,13 +11,13 @@ from api.core.v1 import PodTemplateSpec
 from api.reload.status import ReloadOutcome
 from controller_runtime import Meta, NamespacedName
 from controllers.reload.gates import Turn
-from controllers.reload.journal import KEPT, Journal
 from controllers.reload.news import News, Outcome, Topic
 from controllers.reload.options import AnnotationKeys
 from controllers.reload.plan import Marker, Plan
 from controllers.reload.policy import ReloadPolicy
 from controllers.reload.record import RECORD
 from controllers.reload.sources import SourceKey, SourceKind
+from controllers.reload.status.journal import KEPT, Journal
 from controllers.reload.workloads import Workload, WorkloadKey
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, 500, tzinfo=UTC)

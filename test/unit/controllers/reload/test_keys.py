@@ -10,7 +10,7 @@ import pytest
 from api.core.v1 import PodSpec, PodTemplateSpec
 from controller_runtime import Json, Meta, NamespacedName
 from controllers.reload.annotations import read_policy
-from controllers.reload.claims import (
+from controllers.reload.configs.claims import (
     Claim,
     Config,
     KeyRule,
@@ -18,9 +18,7 @@ from controllers.reload.claims import (
     Watched,
     merged,
 )
-from controllers.reload.digest import DELETED, Digest, config_map_digest, secret_digest
 from controllers.reload.happenings import Happened
-from controllers.reload.keys import ALL_KEYS, KeyScope, key_list
 from controllers.reload.options import ReloadOptions
 from controllers.reload.plan import Plan
 from controllers.reload.policy import NameList, Problem
@@ -28,6 +26,13 @@ from controllers.reload.record import RECORD
 from controllers.reload.references import Reference, used_keys
 from controllers.reload.rollout import decide
 from controllers.reload.sources import Source, SourceKey, SourceKind
+from controllers.reload.sources.digest import (
+    DELETED,
+    Digest,
+    config_map_digest,
+    secret_digest,
+)
+from controllers.reload.sources.keys import ALL_KEYS, KeyScope, key_list
 from controllers.reload.workloads import Workload, WorkloadKey
 
 AUTO = "reloader.stakater.com/auto"

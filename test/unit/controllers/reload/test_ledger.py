@@ -33,14 +33,14 @@ from controller_runtime import (
 from controller_runtime.meta import read_meta
 from controller_runtime.testing.apiserver import ApiServer
 from controllers.reload import setup
-from controllers.reload.batch import started_anew
 from controllers.reload.braking import BrakeOptions
-from controllers.reload.digest import config_map_digest
-from controllers.reload.ledger import LABEL, Ledger, Owed
 from controllers.reload.options import ReloadOptions
 from controllers.reload.plan import Marker, Plan
 from controllers.reload.sources import SourceKey, SourceKind
+from controllers.reload.sources.digest import config_map_digest
 from controllers.reload.workloads import read_workload
+from controllers.reload.writing.batch import started_anew
+from controllers.reload.writing.ledger import LABEL, Ledger, Owed
 
 EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")
 AUTO = {"reloader.stakater.com/auto": "true"}

@@ -20,7 +20,7 @@ from controller_runtime import (
 )
 from controller_runtime.meta import read_meta
 from controller_runtime.testing.apiserver import ApiServer
-from controllers.reload.lender import Lender
+from controllers.reload.configs.lender import Lender
 from controllers.reload.workloads import WorkloadKey, is_bare, reducer
 
 reduce = reducer([b"no such word"])

@@ -25,10 +25,10 @@ from controller_runtime import (
     merge_patch,
 )
 from controller_runtime.testing.apiserver import ApiServer
-from controllers.reload.memory import Memory
 from controllers.reload.options import ReloadOptions
 from controllers.reload.record import RECORD
 from controllers.reload.workloads import Workload, WorkloadKey
+from controllers.reload.writing.memory import Memory
 
 WEB = WorkloadKey("Deployment", "shop", "web")
 EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")

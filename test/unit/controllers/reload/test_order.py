@@ -13,10 +13,10 @@ from controller_runtime import Meta
 from controllers.reload.annotations import read_policy
 from controllers.reload.gates import Gates, Hold, HoldReason, Turn
 from controllers.reload.options import AnnotationKeys, ReloadOptions
-from controllers.reload.order import OrderGate, circle_of
 from controllers.reload.plan import Marker, Plan
 from controllers.reload.policy import ReloadPolicy
 from controllers.reload.rollouts import Rollouts
+from controllers.reload.rollouts.order import OrderGate, circle_of
 from controllers.reload.sources import SourceKey, SourceKind
 from controllers.reload.terms import Dependency, Terms
 from controllers.reload.workloads import Workload, WorkloadKey

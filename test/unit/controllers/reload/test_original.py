@@ -16,9 +16,7 @@ from api.core.v1 import PodSpec, PodTemplateSpec
 from controller_runtime import Json, Meta, RawObject, Updated
 from controller_runtime.meta import read_meta
 from controllers.reload.annotations import read_policy
-from controllers.reload.digest import DELETED, config_map_digest, mounted_digest
 from controllers.reload.options import ReloadOptions
-from controllers.reload.patches import last_reloaded_from
 from controllers.reload.plan import Marker, Plan
 from controllers.reload.policy import Match
 from controllers.reload.record import LAST_RELOADED_FROM, RECORD
@@ -32,7 +30,9 @@ from controllers.reload.sources import (
     read_source,
     reducer,
 )
+from controllers.reload.sources.digest import DELETED, config_map_digest, mounted_digest
 from controllers.reload.workloads import Workload, WorkloadKey
+from controllers.reload.writing.patches import last_reloaded_from
 
 CM, SECRET, SPC = (
     SourceKind.CONFIG_MAP,

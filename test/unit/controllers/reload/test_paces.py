@@ -9,22 +9,22 @@ import pytest
 
 from api.core.v1 import PodTemplateSpec
 from controller_runtime import Meta, NamespacedName, RawObject
-from controllers.reload.brake import StormBrake
 from controllers.reload.braking import BrakeOptions, parse_brake
-from controllers.reload.cooldown import Cooldown, held_until
-from controllers.reload.debounce import Debounce
-from controllers.reload.fading import Fading
 from controllers.reload.gates import Gate, Gates, Hold, HoldReason, Turn
+from controllers.reload.gates.brake import StormBrake
+from controllers.reload.gates.cooldown import Cooldown, held_until
+from controllers.reload.gates.debounce import Debounce
+from controllers.reload.gates.fading import Fading
+from controllers.reload.gates.rate import RateLimit
+from controllers.reload.gates.suspend import NamespaceGate, Suspensions
+from controllers.reload.gates.windows import Windows
 from controllers.reload.options import AnnotationKeys
-from controllers.reload.patches import notes
 from controllers.reload.plan import Plan
 from controllers.reload.policy import ReloadPolicy
-from controllers.reload.rate import RateLimit
 from controllers.reload.record import PACE, RELOADED_AT
-from controllers.reload.suspend import NamespaceGate, Suspensions
 from controllers.reload.terms import Terms, Window
-from controllers.reload.windows import Windows
 from controllers.reload.workloads import Workload, WorkloadKey
+from controllers.reload.writing.patches import notes
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 WEB = WorkloadKey("Deployment", "shop", "web")

@@ -28,11 +28,11 @@ from controller_runtime.testing.apiserver import ApiServer
 from controller_runtime.testing.clock import LoopClock
 from controllers.reload.annotations import read_policy
 from controllers.reload.options import AnnotationKeys, ReloadOptions
-from controllers.reload.pause import Pausing, pause_of_reload, upkeep
 from controllers.reload.policy import Problem, ReloadPolicy
 from controllers.reload.rollout import problems
-from controllers.reload.upkeep import NOTHING, Chore, due
 from controllers.reload.workloads import Workload, WorkloadKey
+from controllers.reload.writing.pause import Pausing, pause_of_reload, upkeep
+from controllers.reload.writing.upkeep import NOTHING, Chore, due
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 PERIOD = "deployment.reloader.stakater.com/pause-period"

@@ -10,8 +10,8 @@ import pytest
 from controller_runtime import Json, NamespacedName, RawObject, Store
 from controller_runtime.meta import read_meta
 from controller_runtime.question import Change
-from controllers.reload.claims import Config, Target, Watched
 from controllers.reload.configs import Configs
+from controllers.reload.configs.claims import Config, Target, Watched
 from controllers.reload.gates import Gates
 from controllers.reload.happenings import Happened
 from controllers.reload.observe import Observer

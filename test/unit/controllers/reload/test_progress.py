@@ -8,7 +8,7 @@ import pytest
 
 from api.core.v1 import PodTemplateSpec
 from controller_runtime import Json, Meta, RawObject
-from controllers.reload.progress import (
+from controllers.reload.rollouts.progress import (
     Stage,
     deadline_seconds,
     desired_pods,

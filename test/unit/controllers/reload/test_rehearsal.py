@@ -8,8 +8,8 @@ from controllers.reload.options import AnnotationKeys
 from controllers.reload.plan import Plan
 from controllers.reload.policy import ReloadPolicy
 from controllers.reload.record import read_record
-from controllers.reload.rehearsal import PLANNED, Rehearsal
 from controllers.reload.workloads import Workload, WorkloadKey
+from controllers.reload.writing.rehearsal import PLANNED, Rehearsal
 
 POLICY = ReloadPolicy({}, AnnotationKeys())
 WEB = WorkloadKey("Deployment", "shop", "web")

@@ -11,10 +11,9 @@ from api.core.v1 import PodTemplateSpec
 from controller_runtime import Json, Meta
 from controllers.reload.annotations import read_policy
 from controllers.reload.options import ReloadOptions
-from controllers.reload.patches import begin_restart_patch, record_patch
 from controllers.reload.plan import Marker, Plan
 from controllers.reload.record import RECORD, RELOADED_AT
-from controllers.reload.restarts import (
+from controllers.reload.rollouts.restarts import (
     RESTARTING,
     Pod,
     Restarting,
@@ -29,6 +28,7 @@ from controllers.reload.restarts import (
 )
 from controllers.reload.sources import SourceKey, SourceKind
 from controllers.reload.workloads import Workload, WorkloadKey
+from controllers.reload.writing.patches import begin_restart_patch, record_patch
 
 T0, T1, T2 = (f"2026-01-01T00:00:0{second}Z" for second in range(3))
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -13,10 +13,8 @@ import pytest
 from api.core.v1 import PodTemplateSpec
 from controller_runtime import Json, Meta
 from controllers.reload.annotations import read_policy
-from controllers.reload.digest import DELETED, config_map_digest, secret_digest
 from controllers.reload.happenings import Happened
 from controllers.reload.options import ReloadOptions, Strategy
-from controllers.reload.patches import patch_for
 from controllers.reload.plan import Marker, Plan, describe
 from controllers.reload.record import (
     LAST_RELOADED_FROM,
@@ -27,7 +25,9 @@ from controllers.reload.record import (
 )
 from controllers.reload.rollout import decide, problems, variable_name
 from controllers.reload.sources import Source, SourceKey, SourceKind
+from controllers.reload.sources.digest import DELETED, config_map_digest, secret_digest
 from controllers.reload.workloads import Workload, WorkloadKey
+from controllers.reload.writing.patches import patch_for
 
 AUTO = {"reloader.stakater.com/auto": "true"}
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)

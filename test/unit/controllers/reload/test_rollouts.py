@@ -13,10 +13,10 @@ from controllers.reload.gates import Turn
 from controllers.reload.options import AnnotationKeys
 from controllers.reload.plan import Plan
 from controllers.reload.policy import ReloadPolicy
-from controllers.reload.progress import Stage
 from controllers.reload.record import REVISION
-from controllers.reload.restarts import RESTARTING, Restarting
 from controllers.reload.rollouts import CLUSTER, Rollouts, describe_end
+from controllers.reload.rollouts.progress import Stage
+from controllers.reload.rollouts.restarts import RESTARTING, Restarting
 from controllers.reload.terms import Limit, Terms
 from controllers.reload.workloads import Workload, WorkloadKey
 

@@ -7,7 +7,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from controllers.reload.schedules import Opening, next_open, parse_window, read_window
+from controllers.reload.gates.schedules import (
+    Opening,
+    next_open,
+    parse_window,
+    read_window,
+)
 from controllers.reload.terms import Window
 
 BERLIN = ZoneInfo("Europe/Berlin")

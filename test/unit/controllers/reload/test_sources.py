@@ -17,7 +17,6 @@ from controller_runtime import (
     Updated,
 )
 from controller_runtime.meta import read_meta
-from controllers.reload.digest import config_map_digest, secret_digest
 from controllers.reload.sources import (
     Source,
     SourceKey,
@@ -28,6 +27,7 @@ from controllers.reload.sources import (
     source_key,
     youngest,
 )
+from controllers.reload.sources.digest import config_map_digest, secret_digest
 
 MATCH = "reloader.stakater.com/match"
 

@@ -30,9 +30,9 @@ from controller_runtime import (
 )
 from controller_runtime.testing.apiserver import ApiServer, Resource
 from controller_runtime.testing.apiserver.faults import Target
-from controllers.reload.digest import secret_digest
-from controllers.reload.hashing import Hashing
 from controllers.reload.options import ReloadOptions
+from controllers.reload.sources.digest import secret_digest
+from controllers.reload.sources.hashing import Hashing
 
 EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")
 RESOURCE = Resource(gvk=ReloaderConfig.gvk, plural="reloaderconfigs")

@@ -16,8 +16,8 @@ from api.reload.status import (
 )
 from api.reload.v1alpha1 import ReloaderConfig
 from controller_runtime import find_condition
-from controllers.reload.accounts import Ledger, Sighted
-from controllers.reload.statuses import (
+from controllers.reload.status.accounts import Ledger, Sighted
+from controllers.reload.status.statuses import (
     Sight,
     Statement,
     moment_to_look_again,

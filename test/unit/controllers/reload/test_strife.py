@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from controllers.reload.strife import Strife
 from controllers.reload.workloads import WorkloadKey
+from controllers.reload.writing.strife import Strife
 
 WEB = WorkloadKey("Deployment", "shop", "web")
 

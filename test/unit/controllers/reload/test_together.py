@@ -36,7 +36,7 @@ from controllers.reload import setup
 from controllers.reload.alerts.alert import EVENTS
 from controllers.reload.braking import BrakeOptions
 from controllers.reload.options import AlertFormat, AlertOptions, ReloadOptions
-from controllers.reload.restarts import RESTARTING
+from controllers.reload.rollouts.restarts import RESTARTING
 from controllers.reload.workloads import WorkloadKey
 
 EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")

@@ -9,7 +9,7 @@ import pytest
 from api.core.v1 import PodTemplateSpec
 from controller_runtime import Meta
 from controllers.reload.record import RELOADED_AT
-from controllers.reload.traces import reloaded_at
+from controllers.reload.status.traces import reloaded_at
 from controllers.reload.workloads import Workload, WorkloadKey
 
 WEB = WorkloadKey("Deployment", "shop", "web")

@@ -10,8 +10,8 @@ import pytest
 
 from controllers.reload.plan import Marker, Plan
 from controllers.reload.sources import SourceKey, SourceKind
-from controllers.reload.webhook import Webhook
 from controllers.reload.workloads import WorkloadKey
+from controllers.reload.writing.webhook import Webhook
 from controllers.web import Http, NetworkError, StatusError, TooSlowError
 
 WEB = WorkloadKey("Deployment", "shop", "web")

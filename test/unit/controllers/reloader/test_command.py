@@ -25,8 +25,8 @@ from controller_runtime import (
 from controller_runtime.testing.apiserver import ApiServer
 from controllers.reload.plan import Plan
 from controllers.reload.record import RECORD
-from controllers.reload.webhook import Notify, payload
 from controllers.reload.workloads import WorkloadKey
+from controllers.reload.writing.webhook import Notify, payload
 from controllers.reloader.command import compose
 from controllers.reloader.settings import ReloaderSettings, read
 

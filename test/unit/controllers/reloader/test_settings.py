@@ -9,7 +9,6 @@ import pytest
 
 from controller_runtime import ConfigError
 from controllers.reload.filters import selector
-from controllers.reload.hashing import Hashing, MarkerHash
 from controllers.reload.options import (
     AlertFormat,
     AlertOptions,
@@ -20,6 +19,7 @@ from controllers.reload.options import (
     Strategy,
 )
 from controllers.reload.sources import SourceKind
+from controllers.reload.sources.hashing import Hashing, MarkerHash
 from controllers.reload.terms import Window
 from controllers.reload.workloads import ExtraWorkload
 from controllers.reloader.settings import FLAGS, ReloaderSettings, read

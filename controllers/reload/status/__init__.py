@@ -1,0 +1,1 @@
+"""What ReloaderConfigs say of themselves: from what became of reloads to a status."""
