@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import sys
@@ -173,7 +174,8 @@ async def test_a_missing_permission_names_kind_verb_and_account(
         "run", "--controllers=reload", f"--kubeconfig={nobody}", *FREE_PORTS
     )
 
-    is_a_sentence(answer, '"nobody"', "cannot list resource", "pilothouse rbac")
+    is_a_sentence(answer, 'User "nobody" cannot ', ' resource "', "pilothouse rbac")
+    assert re.search("cannot (list|watch) resource", answer.err), answer.err
 
 
 async def test_a_server_that_is_no_api_server_is_called_that(
