@@ -5,7 +5,8 @@
 The server is asked every few seconds what it serves, one small answer for each group;
 there is nothing that tells of it, and a watch on CRDs takes a role for the whole
 cluster and does not know of API services. A kind that may not be listed is left out,
-and tried again: who gives the right later need not restart anything.
+and tried again: who gives the right later need not restart anything. Kinds of the core
+group stay: once they are watched, nothing is asked of them any more.
 """
 
 from __future__ import annotations
@@ -89,6 +90,8 @@ class Guests:
         """Look for one of them; a kind in trouble does not keep the others waiting."""
         while True:
             await self._look(number, guest)
+            if number in self._here and not any(gvk.group for gvk in guest.kinds):
+                return
             await asyncio.sleep(PERIOD if number in self._settled else _SOON)
 
     async def _look(self, number: int, guest: Guest) -> None:

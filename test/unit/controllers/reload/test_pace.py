@@ -361,11 +361,11 @@ async def test_a_storm_is_braked_told_once_and_its_last_content_lands(
     """Scenario 48, on a virtual clock: ten minutes of changes."""
     await world.workload()
     async with world.manager() as manager:
-        for number in range(200):
+        for number in range(100):
             await world.change(number)
-            await asyncio.sleep(3)
+            await asyncio.sleep(6)
         before = await world.record()
-        await asyncio.sleep(600)
+        await asyncio.sleep(400)
 
         assert len(world.patches()) <= 20
         exposition = manager.metrics.exposition().decode()
@@ -519,6 +519,17 @@ async def test_where_namespaces_are_named_they_are_not_asked_for(world: World) -
 
     assert asked == []
     assert await world.markers() == {"STAKATER_C_CONFIGMAP"}
+
+
+async def test_namespaces_are_served_for_ever_and_nobody_asks_for_that_again(
+    world: World,
+) -> None:
+    async with world.manager():
+        await asyncio.sleep(60)
+        asked = {request.path for request in world.server.requests}
+
+    assert "/api/v1" not in asked
+    assert any(path.startswith("/apis/") for path in asked), "others come and go"
 
 
 async def test_a_change_waits_for_its_window_and_says_until_when(world: World) -> None:
