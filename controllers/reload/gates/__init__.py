@@ -83,6 +83,9 @@ class Hold(NamedTuple):
     """Names what it is a part of: one Event is written about all of that. `None`: one
     about each reload that is held for this reason."""
 
+    is_open: bool = False
+    """Nobody knows when it ends: `seconds` is until another look, and no more."""
+
 
 def _nothing(key: WorkloadKey) -> None:
     del key

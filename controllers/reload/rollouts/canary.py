@@ -32,6 +32,7 @@ from controllers.reload.rollout import concerns
 from controllers.reload.rollouts import Rollouts, is_followed
 from controllers.reload.rollouts.order import after, circle_of
 from controllers.reload.rollouts.progress import Stage, rollout_state
+from controllers.reload.rollouts.restarts import read_restarting, restart_change
 from controllers.reload.sources import Source, SourceKey
 from controllers.reload.sources.digest import DELETED
 from controllers.reload.workloads import Workload, WorkloadKey
@@ -124,7 +125,7 @@ class CanaryGate(Gate):
             return Hold(
                 HoldReason.CANARY_FAILED, f"{text}: {_ADVICE}", warning="CanaryFailed"
             )
-        return Hold(HoldReason.CANARY, text, wait.seconds)
+        return Hold(HoldReason.CANARY, text, wait.seconds, is_open=True)
 
     def begin(self, turn: Turn) -> None:
         """Wait no more."""
@@ -181,9 +182,14 @@ class CanaryGate(Gate):
         if not any(self._concerns(workload, policy, source) for source in changed):
             return None
         due = turn.due(key)
-        if due and not changed.isdisjoint(marker.source for marker in due.markers):
+        if due is None or changed.isdisjoint(it.source for it in due.markers):
+            return self._rolls_out(workload, policy)
+        restarting = read_restarting(workload)
+        if restarting is None or restarting.change != restart_change(due):
             return _Wait("reloads first")
-        return self._rolls_out(workload, policy)
+        # Pods are evicted for just that, and the record is written when all are.
+        rolls = self._rolls_out(workload, policy)
+        return rolls or _Wait("rolls out", seconds=_UNFOLLOWED)
 
     def _concerns(
         self, workload: Workload, policy: ReloadPolicy, key: SourceKey

@@ -262,7 +262,8 @@ class Sights:
 def _waits(one: Waiting, key: NamespacedName) -> PendingReload:
     turn, hold = one
     now = turn.now.replace(microsecond=0)
-    until = None if hold.seconds is None else now + _seconds(hold.seconds)
+    is_known = hold.seconds is not None and not hold.is_open
+    until = now + _seconds(hold.seconds or 0.0) if is_known else None
     sources = [
         source_name(marker.source)
         for marker in turn.plan.markers

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 
 from api.core.v1 import Container, PodSpec, PodTemplateSpec
 from controller_runtime import Json, Meta, NamespacedName
@@ -20,6 +21,11 @@ from controllers.reload.record import PUT_BACK, RELOADED_AT
 from controllers.reload.rollouts import Rollouts
 from controllers.reload.rollouts.canary import CanaryGate
 from controllers.reload.rollouts.order import OrderGate
+from controllers.reload.rollouts.restarts import (
+    RESTARTING,
+    Restarting,
+    restart_change,
+)
 from controllers.reload.sources import Source, SourceKey, SourceKind
 from controllers.reload.sources.digest import DELETED
 from controllers.reload.workloads import Workload, WorkloadKey
@@ -164,6 +170,12 @@ class Row:
         self.rollouts.look(found, 1.0)
         self.gates.settle(one)
 
+    def restart(self, name: str, for_what: Plan) -> None:
+        """Have the pods of a workload evicted, one after the other."""
+        begun = Restarting(restart_change(for_what)).text
+        usual = Meta(name=name, namespace="shop", uid=name, generation=1)
+        self.meta[key(name)] = replace(usual, annotations={RESTARTING: begun})
+
     def note(self, name: str, **annotations: str) -> None:
         """Annotate a workload."""
         noted = {PUT_BACK: "", **annotations}
@@ -173,7 +185,8 @@ class Row:
 
 
 def wait(text: str, seconds: float | None = None) -> Hold:
-    return Hold(HoldReason.CANARY, f"for its canary Deployment shop/{text}", seconds)
+    whole = f"for its canary Deployment shop/{text}"
+    return Hold(HoldReason.CANARY, whole, seconds, is_open=True)
 
 
 def test_the_canary_itself_does_not_wait() -> None:
@@ -255,6 +268,40 @@ def test_one_that_fails_while_its_pods_are_evicted_is_told() -> None:
     row.rollouts.look(found, 602.0)  # a look that brings on a restart ends there
 
     assert row.woken == ["web"]
+
+
+def test_one_whose_pods_are_evicted_for_that_change_is_under_way_and_may_fail() -> None:
+    """Its record is written last, so the change is still to be made meanwhile."""
+    row = Row(web=USES, first=FIRST)
+    row.come("first")
+    row.due[key("first")] = plan("c")
+    row.restart("first", plan("c"))
+
+    assert row.come("web") == wait("first, which rolls out")
+
+    found = row.workload(key("first"))
+    assert found is not None
+    row.rollouts.look(found, 1.0)
+    row.rollouts.look(found, 602.0)
+    hold = row.come("web")
+    assert hold is not None
+    assert hold.reason is HoldReason.CANARY_FAILED
+
+
+def test_one_whose_pods_are_evicted_for_another_change_reloads_first() -> None:
+    row = Row(web=USES, first=FIRST)
+    row.due[key("first")] = plan("c")
+    row.restart("first", plan("d"))
+
+    assert row.come("web") == wait("first, which reloads first")
+
+
+def test_one_whose_pods_another_process_evicts_is_waited_for() -> None:
+    row = Row(web=USES, first=FIRST)
+    row.due[key("first")] = plan("c")
+    row.restart("first", plan("c"))
+
+    assert row.come("web") == wait("first, which rolls out", 30.0)
 
 
 def test_what_fails_is_told_before_what_is_under_way() -> None:
