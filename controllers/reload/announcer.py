@@ -128,9 +128,13 @@ class Announcer:
     def _is_to_tell(self, key: WorkloadKey, hold: Hold) -> bool:
         """Tell whether an Event is due: one for each reload and reason, or episode.
 
-        A source that changes again while a reload is held is no other reload.
+        A source that changes again while a reload is held is no other reload. But a
+        canary that tries that, and fails with it, has failed once more.
         """
         told = self._held.get(key, frozenset())
+        if hold.reason is HoldReason.CANARY:
+            told -= {HoldReason.CANARY_FAILED}
+            self._held[key] = told
         if hold.quiet or hold.reason in told:
             return False
         self._held[key] = told | {hold.reason}

@@ -372,7 +372,7 @@ async def test_a_canary_without_headway_holds_the_others_until_another_change(
     async with world.manager():
         await world.change("bad")
         await world.roll_out("b", updated=0)
-        await asyncio.sleep(1200)
+        await asyncio.sleep(700)
         assert await world.told("CanaryFailed") == ["a"]
         assert await world.reloaded() == {"b"}
         before = await world.record("b")
@@ -390,7 +390,7 @@ async def test_the_others_go_when_somebody_says_it_is_no_canary(world: World) ->
     async with world.manager():
         await world.change("bad")
         await world.roll_out("b", updated=0)
-        await asyncio.sleep(1200)
+        await asyncio.sleep(700)
         assert await world.reloaded() == {"b"}
         patch = merge_patch({"metadata": {"annotations": {CANARY: None}}})
         await world.client.patch(StatefulSet.gvk, "b", "shop", patch=patch)

@@ -543,6 +543,23 @@ async def test_targets_of_a_config_wait_for_its_canary(world: World) -> None:
     assert (await world.conditions())["Progressing"] == "False ReloadSucceeded"
 
 
+async def test_a_canary_that_fails_with_another_change_too_is_told_of_again(
+    world: World,
+) -> None:
+    await with_a_canary(world)
+
+    with capture_logs() as logs:
+        async with world.manager():
+            for value in ("bad", "worse"):
+                await world.change(value)
+                await settled()
+                await world.roll_out("api", LATE, updated=0)
+
+    told = [log for log in logs if "which has failed" in log.get("why", "")]
+    assert [log["name"] for log in told] == ["web", "web"]
+    assert {log["log_level"] for log in told} == {"warning"}
+
+
 async def test_nobody_says_when_a_canary_that_somebody_rolls_out_is_through(
     world: World,
 ) -> None:
