@@ -156,7 +156,7 @@ def setup(
     _measure(manager, metrics, known, gates, controller)
     statuses = _add_statuses(manager, options, known, gates)
     _host(manager, known, (*feeds.guests(controller, options), *statuses))
-    preview = Preview(observer, gates, reloader.happened, options)
+    preview = Preview(observer, gates, reloader.happened, options, seen=writer.seen)
     manager.add_debug_route("/preview", preview.answer)
     return preview
 

@@ -51,6 +51,8 @@ class Preview:
         gates: Gates,
         happened: Callable[[Workload, Sequence[Source]], Happened],
         options: ReloadOptions,
+        *,
+        seen: Callable[[Workload], Workload] = lambda workload: workload,
     ) -> None:
         """Describe where to look.
 
@@ -59,8 +61,10 @@ class Preview:
             gates: Where reloads wait.
             happened: Says what a look would take into account besides.
             options: What the flags say.
+            seen: Returns a workload as a look compares it.
         """
         self._observer = observer
+        self._as_seen = seen
         self._gates = gates
         self._happened = happened
         self._is_dry = options.dry_run
@@ -121,6 +125,9 @@ class Preview:
             if not self._observer.is_awaited(key):
                 text = "it has no annotation of ours, and no ReloaderConfig claims it"
             return said | {"reason": text}
+        # Of a dry run it is asked what would become of workloads as they are now.
+        if not self._is_dry or self._gates.waiting(key) is not None:
+            workload = self._as_seen(workload)
         policy = self._observer.policy(workload)
         found = list(self._observer.supply.sources(workload, policy))
         seen = self._seen(workload, found)

@@ -18,6 +18,7 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from api.apps.v1 import Deployment
+from api.batch.v1 import CronJob
 from api.core.v1 import Secret
 from api.reload.v1alpha1 import ReloaderConfig
 from controller_runtime import (
@@ -543,6 +544,80 @@ async def test_targets_of_a_config_wait_for_its_canary(world: World) -> None:
     assert (await world.conditions())["Progressing"] == "False ReloadSucceeded"
 
 
+async def test_a_canary_gives_a_secret_its_time_and_the_others_wait_for_both(
+    world: World,
+) -> None:
+    made = {"metadata": {"annotations": {"cert-manager.io/certificate-name": "s"}}}
+    await world.client.patch(Secret, "s", "shop", patch=merge_patch(made))
+    await with_a_canary(world)
+    empty = merge_patch({"data": None})
+
+    async with world.manager():
+        await world.client.patch(Secret, "s", "shop", patch=empty)
+        await settled()
+        waiting = (await world.status())["pending"]
+        assert [one["reason"] for one in waiting] == ["Interim", "Interim"]
+
+    async with world.manager():  # the time begins anew
+        await settled()
+        assert await world.reloaded("web", "api") == set()
+        await asyncio.sleep(25)
+        assert await world.reloaded("web", "api") == {"api"}
+        (pending,) = (await world.status())["pending"]
+        assert pending["reason"] == "Canary"
+        await world.change("new")
+        await settled()
+        await world.roll_out("api")
+        assert await world.reloaded("web", "api") == {"web", "api"}
+        await world.roll_out("web")
+
+    assert (await world.status())["reloadCount"] == 2
+    rows = (await world.status())["targetStatus"]
+    assert {row["name"]: row["reloadCount"] for row in rows} == {"api": 2, "web": 1}
+
+
+@pytest.mark.parametrize("is_suspended", [True, False])
+async def test_a_canary_that_may_not_go_yet_holds_the_others_in_a_dry_run_too(
+    world: World, *, is_suspended: bool
+) -> None:
+    await with_a_canary(world)
+    pause = "true" if is_suspended else None
+    note = {"metadata": {"annotations": {"reloader.stakater.com/pause": pause}}}
+    await world.client.patch(Deployment, "api", "shop", patch=merge_patch(note))
+
+    async with world.manager(dry_run=True):
+        await world.change("new")
+        await settled()
+        await world.change("newer")
+        await settled()
+        status = await world.status()
+        previewed = world.preview.of_workload(WorkloadKey("Deployment", "shop", "web"))
+
+    assert world.patches() == []
+    reasons = [one["reason"] for one in status.get("pending", [])]
+    assert reasons == (["Suspended", "Canary"] if is_suspended else [])
+    assert len(status.get("wouldReload", [])) == (0 if is_suspended else 2)
+    assert previewed.get("waitsFor") == ("Canary" if is_suspended else None)
+
+
+async def test_what_appears_while_its_canary_is_tried_is_not_lost_with_the_process(
+    world: World,
+) -> None:
+    await world.client.delete(Secret.gvk, "s", "shop")
+    await with_a_canary(world, reloadOnCreate=True)
+
+    async with world.manager():
+        await world.create(Secret.gvk, "s", data={"k": "bmV3"})
+        await settled()
+        assert await world.reloaded("web", "api") == {"api"}
+
+    async with world.manager():
+        await settled()
+        assert await world.reloaded("web", "api") == {"api"}
+        await world.roll_out("api")
+        assert await world.reloaded("web", "api") == {"web", "api"}
+
+
 async def test_a_canary_that_fails_with_another_change_too_is_told_of_again(
     world: World,
 ) -> None:
@@ -677,6 +752,30 @@ async def test_a_config_that_wants_restarts_has_pods_evicted(world: World) -> No
 
     assert begun is not None
     assert (await world.read())["spec"] == before
+
+
+async def test_a_preview_knows_the_record_that_may_not_be_written(
+    world: World,
+) -> None:
+    source = {"secretRef": {"name": "s"}}
+    container = {"name": "app", "image": "x", "envFrom": [source]}
+    pod = {"spec": {"restartPolicy": "Never", "containers": [container]}}
+    spec = {"schedule": "0 3 * * *", "jobTemplate": {"spec": {"template": pod}}}
+    head = {"name": "web", "annotations": {"reloader.stakater.com/auto": "true"}}
+    await world.create(
+        CronJob.gvk, "web", metadata=head | {"namespace": "shop"}, spec=spec
+    )
+    refusing = world.server.faults.on(verb="patch", resource="cronjobs", times=None)
+    refusing.answer(403, reason="Forbidden")
+
+    with capture_logs():
+        async with world.manager():
+            await world.change("new")
+            await settled()
+            key = WorkloadKey("CronJob", "shop", "web")
+            (said,) = world.preview.of_workload(key)["sources"]
+
+    assert said["state"] == "current"
 
 
 # --- rollback ----------------------------------------------------------------------
