@@ -754,6 +754,22 @@ async def test_a_config_that_wants_restarts_has_pods_evicted(world: World) -> No
     assert (await world.read())["spec"] == before
 
 
+async def test_a_canary_whose_pods_do_not_come_back_has_failed(world: World) -> None:
+    await with_a_canary(world, rolloutStrategy="restart")
+    reasons: list[str] = []
+
+    with capture_logs():  # there is no ReplicaSet that would bring the pods
+        async with world.manager():
+            await world.change("new")
+            for seconds in (10, 700):
+                await asyncio.sleep(seconds)
+                (pending,) = (await world.status())["pending"]
+                reasons.append(pending["reason"])
+
+    assert reasons == ["Canary", "CanaryFailed"]
+    assert await world.notes("CanaryFailed")
+
+
 async def test_a_preview_knows_the_record_that_may_not_be_written(
     world: World,
 ) -> None:
