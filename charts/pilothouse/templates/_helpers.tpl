@@ -19,13 +19,13 @@ What other templates include. Those that return YAML are read back with fromYaml
 {{- end -}}
 
 {{- define "pilothouse.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "pilothouse.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "pilothouse.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "pilothouse.chartLabels" -}}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 }}
 {{- end -}}
 
@@ -41,9 +41,9 @@ Metadata of an object.
 {{- $own := concat (list (include "pilothouse.selectorLabels" $root)) (list (include "pilothouse.chartLabels" $root)) | join "\n" | fromYaml -}}
 {{- $labels := merge (dict) (.labels | default dict) ($root.Values.commonLabels | default dict) -}}
 {{- $annotations := merge (dict) (.annotations | default dict) ($root.Values.commonAnnotations | default dict) -}}
-name: {{ .name | default (include "pilothouse.fullname" $root) }}
+name: {{ .name | default (include "pilothouse.fullname" $root) | quote }}
 {{- if ne (.namespace | default "") "-" }}
-namespace: {{ .namespace | default $root.Release.Namespace }}
+namespace: {{ .namespace | default $root.Release.Namespace | quote }}
 {{- end }}
 labels:
   {{- toYaml (merge (dict) $own $labels) | nindent 2 }}
@@ -87,7 +87,7 @@ annotations:
 {{/* A list of names or of {name}, as a list of {name}. */}}
 {{- define "pilothouse.imagePullSecrets" -}}
 {{- range . }}
-- name: {{ ternary . (get (ternary (dict) . (kindIs "string" .)) "name") (kindIs "string" .) }}
+- name: {{ ternary . (get (ternary (dict) . (kindIs "string" .)) "name") (kindIs "string" .) | quote }}
 {{- end }}
 {{- end -}}
 

@@ -37,9 +37,9 @@ Only its image is ours: image.name, repository, tag and digest there name the or
   "app.kubernetes.io/version" $root.Chart.AppVersion
   "app.kubernetes.io/managed-by" $root.Release.Service
   "helm.sh/chart" $chart) -}}
-name: {{ .name | default (include "reloader.fullname" $root) }}
+name: {{ .name | default (include "reloader.fullname" $root) | quote }}
 {{- if ne (.namespace | default "") "-" }}
-namespace: {{ .namespace | default (include "reloader.namespace" $root) }}
+namespace: {{ .namespace | default (include "reloader.namespace" $root) | quote }}
 {{- end }}
 labels:
   {{- toYaml $labels | nindent 2 }}
