@@ -18,7 +18,8 @@ COPY controller_runtime ./controller_runtime
 COPY controllers ./controllers
 COPY hack/pilothouse ./bin/pilothouse
 # By content: a layer does not keep the times that Python would go by.
-RUN .venv/bin/python -m compileall -q --invalidation-mode unchecked-hash -j 0 .venv/lib api controller_runtime controllers
+# Whoever it runs as may read it, whatever umask the checkout was made with.
+RUN chmod -R a+rX . && .venv/bin/python -m compileall -q --invalidation-mode unchecked-hash -j 0 .venv/lib api controller_runtime controllers
 
 FROM python:${PYTHON}-slim
 ARG VERSION=unknown

@@ -33,9 +33,6 @@ from controller_runtime import (
 )
 from controllers.settings import CONTROLLERS, Settings
 
-LEASE = "pilothouse"
-"""Name of the Lease that replicas stand for."""
-
 _POD = GroupVersionKind("", "v1", "Pod")
 
 
@@ -115,7 +112,8 @@ def _election(settings: Settings) -> LeaderElectionOptions | None:
     if not settings.leader_elect:
         return None
     return LeaderElectionOptions(
-        name=LEASE, namespace=settings.leader_election_namespace
+        name=settings.leader_election_name,
+        namespace=settings.leader_election_namespace,
     )
 
 

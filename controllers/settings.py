@@ -426,6 +426,9 @@ class Settings(_Section):
     leader_election_namespace: str = ""
     """Namespace of the Lease; empty is that of the pod."""
 
+    leader_election_name: str = Field(default="pilothouse", min_length=1)
+    """Name of the Lease; managers that do different work there need different ones."""
+
     log_format: Literal["json", "console"] = "json"
     """`json` for machines, `console` for people."""
 

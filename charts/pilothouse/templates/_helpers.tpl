@@ -140,6 +140,7 @@ true
   "health-probe-bind-address" ":8081"
   "graceful-shutdown-timeout" $v.gracefulShutdownTimeout
   "leader-elect" (eq (include "pilothouse.isElecting" .) "true")
+  "leader-election-name" (include "pilothouse.fullname" .)
   "log-level" ($v.operator.logLevel | default $v.logLevel)
   "log-format" $v.logFormat -}}
 {{- with $v.controllers -}}{{- $_ := set $settings "controllers" . -}}{{- end -}}
@@ -210,6 +211,9 @@ true
 {{- if and .Values.metrics.enabled .Values.metrics.secure -}}{{- $cluster = concat $cluster $table.metrics -}}{{- end -}}
 {{- if include "pilothouse.isElecting" . -}}
 {{- $home := get $namespaced .Release.Namespace | default list -}}
+{{- range $table.election -}}
+{{- if .resourceNames -}}{{- $_ := set . "resourceNames" (list (include "pilothouse.fullname" $)) -}}{{- end -}}
+{{- end -}}
 {{- $_ := set $namespaced .Release.Namespace (concat $home $table.election) -}}
 {{- end -}}
 {{- if .Values.rbac.namespacedOnly -}}

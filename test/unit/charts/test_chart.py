@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
 from controller_runtime import Grant, Json, Roles
 from controller_runtime.rbac import without_repetition
@@ -106,7 +109,11 @@ def needed(settings: Settings, *, namespaced: bool = False) -> frozenset[Grant]:
 
 
 def test_by_default_it_is_one_role_for_all_that_rbac_writes(chart: Renderer) -> None:
-    settings = Settings(leader_elect=True, leader_election_namespace=NAMESPACE)
+    settings = Settings(
+        leader_elect=True,
+        leader_election_name=FULL,
+        leader_election_namespace=NAMESPACE,
+    )
     text = manifest(settings, RoleOptions()).text
     written = Roles.read("pilothouse", yaml.safe_load_all(text))
 
@@ -155,7 +162,7 @@ def test_by_default_two_replicas_take_turns_with_all_controllers(
 
     assert rendered.one("Deployment")["spec"]["replicas"] == 2
     settings = settings_of(rendered, tmp_path)
-    assert settings == Settings(leader_elect=True)
+    assert settings == Settings(leader_elect=True, leader_election_name=FULL)
     assert not settings.is_named("reload")
     assert granted(rendered) == needed(settings)
 
@@ -315,6 +322,11 @@ def test_roles_alone_are_those_of_rbac_namespaced(
             "reload works in the whole cluster; set namespaces",
         ),
         ({"podMonitor": {"enabled": True}}, "podMonitor.authorization"),
+        ({"metrics": {"port": 8081}}, "8081 is that of the probes"),
+        (
+            {"alerts": {"enabled": True, "slack": {"enabled": True}}},
+            "needs webhookURL or webhookURLSecret",
+        ),
     ],
 )
 def test_values_that_make_no_sense_are_refused_by_name(
@@ -483,6 +495,186 @@ def test_values_of_reloader_operator_are_taken(chart: Renderer, tmp_path: Path) 
     assert rendered.one("HorizontalPodAutoscaler")["spec"]["maxReplicas"] == 5
     monitor = rendered.one("ServiceMonitor")
     assert monitor["metadata"]["labels"]["prometheus"] == "main"
+
+
+def test_the_address_of_alerts_is_in_a_secret_alone(chart: Renderer) -> None:
+    def rendered(url: str) -> Rendered:
+        slack = {"enabled": True, "webhookURL": url}
+        return chart.render({"alerts": {"enabled": True, "slack": slack}})
+
+    def template(of: Rendered) -> Json:
+        found: Json = of.one("Deployment")["spec"]["template"]
+        return found
+
+    one = rendered("https://hooks.corp/secret")
+    (variable,) = one.container["env"]
+    reference = variable["valueFrom"]["secretKeyRef"]
+    secret = one.one("Secret")
+    assert secret["metadata"]["name"] == reference["name"]
+    kept = base64.b64decode(secret["data"][reference["key"]])
+    assert kept == b"https://hooks.corp/secret"
+    others = [it for it in one.objects if it["kind"] != "Secret"]
+    assert "hooks.corp" not in json.dumps(others)
+    assert template(one) != template(rendered("https://hooks.corp/other"))
+
+
+@pytest.mark.parametrize("name", ["123", "1e3", "on", "null", "0x1f"])
+@pytest.mark.parametrize("compat", [{}, {"reloader": {"enableHA": True}}], ids=str)
+def test_names_that_read_as_something_else_stay_names(
+    chart: Renderer, name: str, compat: Json
+) -> None:
+    on = {"enabled": True}
+    values: Json = {
+        "nameOverride": name,
+        "fullnameOverride": name,
+        "namespaces": [name],
+        "serviceMonitor": on,
+        "networkPolicy": on,
+        "priorityClassName": name,
+        "metrics": {"readers": [{"name": name, "namespace": name}]},
+        "serviceAccount": {"name": name},
+    }
+    if compat:
+        named = {"nameOverride": name, "fullnameOverride": name, "namespace": name}
+        monitored = {**compat["reloader"], "serviceMonitor": on}
+        values["reloaderCompat"] = {**named, "reloader": monitored}
+    rendered = chart.render(values, name=name, namespace=name)
+
+    for obj in rendered.objects:
+        metadata = obj["metadata"]
+        texts = [metadata["name"], metadata.get("namespace", "")]
+        texts += [*metadata["labels"], *metadata["labels"].values()]
+        for subject in obj.get("subjects", ()):
+            texts += subject.values()
+        texts += obj.get("roleRef", {}).values()
+        assert {type(it) for it in texts} == {str}, obj
+    spec = rendered.one("Deployment")["spec"]
+    texts = [*spec["selector"]["matchLabels"].values()]
+    texts += [rendered.pod["serviceAccountName"], rendered.container["name"]]
+    texts += [it.get("value", "") for it in rendered.container.get("env", ())]
+    assert {type(it) for it in texts} == {str}
+    matched = rendered.one("ServiceMonitor")["spec"]["namespaceSelector"]["matchNames"]
+    assert matched == [name]
+
+
+def test_two_releases_beside_each_other_stand_for_two_leases(
+    chart: Renderer, tmp_path: Path
+) -> None:
+    # Or the one that comes second would wait for the first to end.
+    releases = [
+        chart.render({"controllers": [name]}, name=name)
+        for name in ("reload", "bundle")
+    ]
+    names = set()
+    for rendered in releases:
+        settings = settings_of(rendered, tmp_path)
+        names.add(settings.leader_election_name)
+        full = rendered.one("Deployment")["metadata"]["name"]
+        assert granted(rendered, full) == needed(settings)
+    assert len(names) == 2
+    objects = [
+        {(it["kind"], it["metadata"]["name"]) for it in rendered.objects}
+        for rendered in releases
+    ]
+    assert objects[0] & objects[1] == set()
+
+
+def test_a_long_release_name_makes_names_that_fit(chart: Renderer) -> None:
+    names = []
+    for last in "ab":
+        rendered = chart.render(EVERYTHING, name="r" * 52 + last)
+        for obj in rendered.objects:
+            values = obj["metadata"]["labels"].values()
+            assert max(map(len, values)) <= 63
+        names.append(rendered.one("Service")["metadata"]["name"])
+        assert len(names[-1]) <= 63
+    assert len(set(names)) == 2
+
+
+def test_without_an_election_the_old_pod_goes_before_the_new_one(
+    chart: Renderer,
+) -> None:
+    alone = chart.render({"replicaCount": 1}).one("Deployment")["spec"]
+    turns: Json = {"replicaCount": 1, "leaderElection": {"enabled": True}}
+
+    assert alone["strategy"]["type"] == "Recreate"
+    assert "strategy" not in chart.render().one("Deployment")["spec"]
+    assert "strategy" not in chart.render(turns).one("Deployment")["spec"]
+
+
+def test_annotations_of_pods_do_not_replace_the_checksum(chart: Renderer) -> None:
+    mine = {"checksum/config": "mine", "note": "ours"}
+    rendered = chart.render({"podAnnotations": mine})
+
+    template = rendered.one("Deployment")["spec"]["template"]["metadata"]
+    assert template["annotations"]["note"] == "ours"
+    assert template["annotations"]["checksum/config"] != "mine"
+
+
+def test_what_is_kept_and_what_runs_at_once_fits(chart: Renderer) -> None:
+    rendered, release = chart.render(), Settings().release
+    (tmp,) = [it for it in rendered.pod["volumes"] if it["name"] == "tmp"]
+    room = _bytes(tmp["emptyDir"]["sizeLimit"])
+    memory = _bytes(rendered.container["resources"]["limits"]["memory"])
+
+    # Charts, as many indexes, and the folders of Helm; a pod with more is evicted.
+    assert room >= 2 * release.cache_bytes + (512 << 20)
+    assert memory >= (256 + 300 * release.helm_workers) << 20
+
+
+def _bytes(quantity: str) -> int:
+    units = {"Mi": 1 << 20, "Gi": 1 << 30}
+    return int(quantity[:-2]) * units[quantity[-2:]]
+
+
+def test_every_setting_of_a_controller_reaches_it(
+    chart: Renderer, tmp_path: Path
+) -> None:
+    for name in CONTROLLERS:
+        model = type(getattr(Settings(), name))
+        for field, value in _others(model):
+            rendered = chart.render({name: {gen_chart.camel(field): value}})
+            section = getattr(settings_of(rendered, tmp_path), name)
+            assert section.model_dump()[field] == _read(model, field, value), field
+            assert section != model(), field
+
+
+def _others(model: type[BaseModel]) -> Iterator[tuple[str, object]]:
+    """Yield a value that is not the default for each setting of a section."""
+    for field, info in model.model_fields.items():
+        if field in gen_chart.SECRETS:
+            continue
+        default = info.default
+        known = _SPECIAL.get(field)
+        if known is not None:
+            yield field, known
+        elif isinstance(default, bool):
+            yield field, not default
+        elif isinstance(default, int | float):
+            yield field, default + 1
+        elif isinstance(default, timedelta):
+            yield field, f"{default.total_seconds() + 60:g}s"
+        elif isinstance(default, tuple):
+            yield field, ["one", "123"]
+        elif get_origin(info.annotation) is Literal:
+            yield field, next(it for it in get_args(info.annotation) if it != default)
+        else:
+            yield field, "x123"
+
+
+_SPECIAL: Mapping[str, object] = {
+    "resources_to_ignore": ["secrets"],
+    "ignored_workload_types": ["jobs"],
+    "extra_references": ["imagePullSecrets"],
+    "alert_sink": "slack",
+    "alert_additional_info": "a: 'b' \"{{ c }}\"\n# d\n",
+    "window": "0 2 * * 1-5; 2h; Europe/Berlin",
+    "namespace_selector": "a=b,!c",
+}
+
+
+def _read(model: type[BaseModel], field: str, value: object) -> object:
+    return model.model_validate({field: value}).model_dump()[field]
 
 
 def test_one_replica_is_not_scaled(chart: Renderer) -> None:
