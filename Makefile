@@ -27,6 +27,8 @@ IMG ?= ghcr.io/pilothouse/pilothouse:v$(VERSION)
 CONTAINER_TOOL ?= docker
 # More than one takes buildx and a registry: PLATFORMS=linux/amd64,linux/arm64
 PLATFORMS ?=
+# Such as --build-arg PIP_INDEX_URL=…
+BUILD_ARGS ?=
 KUBECTL ?= kubectl
 KUSTOMIZE ?= $(if $(shell command -v kustomize),kustomize build,$(KUBECTL) kustomize)
 ignore-not-found ?= false
@@ -154,7 +156,7 @@ build: sync ## Build the wheel of controller_runtime.
 .PHONY: docker-build
 docker-build: ## Build the image IMG (PLATFORMS=linux/amd64,linux/arm64: for these, and push it).
 	@$(call needs,$(CONTAINER_TOOL),an image is built by it: CONTAINER_TOOL=podman is another)
-	$(CONTAINER_TOOL) $(if $(PLATFORMS),buildx build --push --platform $(PLATFORMS),build) -t $(IMG) --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) .
+	$(CONTAINER_TOOL) $(if $(PLATFORMS),buildx build --push --platform $(PLATFORMS),build) -t $(IMG) --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) $(BUILD_ARGS) .
 
 .PHONY: docker-push
 docker-push: ## Push the image IMG.

@@ -317,6 +317,11 @@ async def test_installed_upgraded_and_removed_it_works_with_its_own_rights(
         await place.helm(chart, "install", values)
         assert await forbidden(place, tmp_path / "config.yaml", "new") == []
 
+        name = f"{RELEASE}-pilothouse"
+        await place.helm(chart, "upgrade", {**values, "replicaCount": 1})
+        alone = await place.client.get(Deployment.gvk, name, NAMESPACE)
+        assert alone["spec"]["strategy"] == {"type": "Recreate"}
+
         await place.create(ReloaderConfig.gvk, "kept", spec={})
         scoped: Json = {
             **values,
@@ -326,7 +331,8 @@ async def test_installed_upgraded_and_removed_it_works_with_its_own_rights(
         }
         await place.helm(chart, "upgrade", scoped)
         roles = GroupVersionKind("rbac.authorization.k8s.io", "v1", "ClusterRole")
-        name = f"{RELEASE}-pilothouse"
+        turns = await place.client.get(Deployment.gvk, name, NAMESPACE)
+        assert turns["spec"]["strategy"]["type"] == "RollingUpdate"
         await eventually_gone(place.client, roles, name, "")
         assert await forbidden(place, tmp_path / "config.yaml", "newer") == []
 

@@ -594,12 +594,16 @@ def test_a_long_release_name_makes_names_that_fit(chart: Renderer) -> None:
 def test_without_an_election_the_old_pod_goes_before_the_new_one(
     chart: Renderer,
 ) -> None:
-    alone = chart.render({"replicaCount": 1}).one("Deployment")["spec"]
-    turns: Json = {"replicaCount": 1, "leaderElection": {"enabled": True}}
+    def strategy(values: Json) -> Json:
+        found: Json = chart.render(values).one("Deployment")["spec"]["strategy"]
+        return found
 
-    assert alone["strategy"]["type"] == "Recreate"
-    assert "strategy" not in chart.render().one("Deployment")["spec"]
-    assert "strategy" not in chart.render(turns).one("Deployment")["spec"]
+    assert strategy({"replicaCount": 1}) == {"type": "Recreate"}
+    elects = {"enabled": True}
+    for turns in ({}, {"replicaCount": 1, "leaderElection": elects}):
+        assert strategy(turns)["type"] == "RollingUpdate"
+        # What Helm does not own would stay behind when the type changes.
+        assert strategy(turns)["rollingUpdate"].keys() == {"maxSurge", "maxUnavailable"}
 
 
 def test_annotations_of_pods_do_not_replace_the_checksum(chart: Renderer) -> None:
