@@ -6,15 +6,18 @@ What other templates include. Those that return YAML are read back with fromYaml
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* Name of every object: the release's, and the chart's if it is not in that already. */}}
+{{/*
+Name of every object: the release's, and the chart's if it is not in that already. A
+release may have dots in its name, a Service may not.
+*/}}
 {{- define "pilothouse.fullname" -}}
 {{- $name := include "pilothouse.name" . -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" -}}
 {{- else if contains $name .Release.Name -}}
-{{- .Release.Name | trunc 63 | trimSuffix "-" -}}
+{{- .Release.Name | replace "." "-" | trunc 63 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 63 | trimSuffix "-" -}}
+{{- printf "%s-%s" .Release.Name $name | replace "." "-" | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 {{- end -}}
 

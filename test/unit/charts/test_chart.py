@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from itertools import combinations
@@ -589,6 +590,12 @@ def test_a_long_release_name_makes_names_that_fit(chart: Renderer) -> None:
         names.append(rendered.one("Service")["metadata"]["name"])
         assert len(names[-1]) <= 63
     assert len(set(names)) == 2
+
+
+def test_a_dot_in_a_release_name_is_none_in_a_service_name(chart: Renderer) -> None:
+    for name in ("shop.eu", "pilothouse.eu"):
+        service = chart.render(name=name).one("Service")["metadata"]["name"]
+        assert re.fullmatch("[a-z]([-a-z0-9]*[a-z0-9])?", service)
 
 
 def test_without_an_election_the_old_pod_goes_before_the_new_one(

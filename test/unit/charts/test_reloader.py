@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from controller_runtime import Grant, Json, Roles
+from controller_runtime import Grant, Json, ManagerOptions, Roles
 from controller_runtime.rbac import without_repetition
 from controllers.rbac import RoleOptions
 from controllers.reload.options import Strategy
@@ -322,6 +322,14 @@ def test_more_replicas_than_one_take_turns(chart: Renderer) -> None:
         assert "--enable-ha=true" in rendered.container["args"]
         assert settings_of(rendered).election is not None
         assert granted(rendered) == needed(rendered)
+
+
+def test_the_stand_in_has_the_time_that_it_takes_to_end(chart: Renderer) -> None:
+    takes = ManagerOptions().graceful_shutdown_timeout
+
+    assert takes is not None
+    grace = render(chart).pod["terminationGracePeriodSeconds"]
+    assert grace > takes.total_seconds()
 
 
 def test_a_webhook_needs_no_annotation_of_ones_own(chart: Renderer) -> None:
