@@ -81,13 +81,23 @@ def idle_reason(job: Workload, *, again: bool) -> str:
     return ""
 
 
-def run_of(cron_job: Workload, plan: Plan, *, now: datetime) -> Json:
-    """Make the Job that a CronJob runs for a change; `read_run` reads it."""
+def run_of(
+    cron_job: Workload, plan: Plan, *, now: datetime, after: str | None = None
+) -> Json:
+    """Make the Job that a CronJob runs for a change; `read_run` reads it.
+
+    Args:
+        cron_job: What is to run.
+        plan: What it is to run with.
+        now: Wall-clock time.
+        after: When it was reloaded last, or empty; by default, as it says itself.
+    """
+    if after is None:
+        after = cron_job.meta.annotations.get(RELOADED_AT, "")
     uid, name = cron_job.meta.uid, cron_job.key.name
     template: Json = cron_job.document()["spec"]["jobTemplate"]
     mark(template["spec"]["template"], plan, now)
     metadata = template.get("metadata") or {}
-    after = cron_job.meta.annotations.get(RELOADED_AT, "")
     digits = sha256(f"{uid} {after}".encode()).hexdigest()[:10]
     return {
         "apiVersion": Job.gvk.api_version,

@@ -4,7 +4,9 @@
     start_anew   of a Job       try ─▶ note ─▶ delete ─▶ create ─▶ strike out
 
 The Job that a CronJob runs is named after the CronJob's last reload. If there is one of
-that name, another process has run it and could not write the record that it carries.
+that name, another process has run it and could not write the record that it carries;
+unless the CronJob has had no record since, where none can be written or its owner takes
+all notes away. Then it is one of those before, and the next is named after it.
 
 A Job is gone between two requests. What is to be created is kept here until it is
 there, whatever fails, and in the `ledger`, for when this process dies before. Nothing
@@ -13,6 +15,8 @@ or it is another that has noted it, the server is asked.
 """
 
 from __future__ import annotations
+
+from datetime import datetime
 
 from api.batch.v1 import Job
 from controller_runtime import (
@@ -27,6 +31,7 @@ from controller_runtime import (
     ServerError,
 )
 from controllers.reload.plan import Plan
+from controllers.reload.record import RELOADED_AT
 from controllers.reload.workloads import Workload, WorkloadKey
 from controllers.reload.writing.batch import (
     Run,
@@ -36,7 +41,7 @@ from controllers.reload.writing.batch import (
     started_anew,
 )
 from controllers.reload.writing.ledger import Fate, Ledger, Owed
-from controllers.reload.writing.patches import FIELD_MANAGER
+from controllers.reload.writing.patches import FIELD_MANAGER, instant
 
 _NO_DRY_RUN = "does not support dry run"
 """What the API server says of a webhook that has side effects."""
@@ -52,6 +57,10 @@ class Jobs:
         self._owed: dict[WorkloadKey, Owed] = {}
         self._runs: dict[WorkloadKey, Run] = {}
         """What CronJobs have run last."""
+        self._recorded: dict[WorkloadKey, tuple[datetime, str]] = {}
+        """When that was which is in the record, and for which version it is."""
+        self._begun: dict[WorkloadKey, str] = {}
+        """Since when CronJobs have a record that had none."""
 
     async def run(self, cron_job: Workload, plan: Plan) -> Run:
         """Run a CronJob, unless that was done since the reload that it tells of.
@@ -59,18 +68,55 @@ class Jobs:
         Raises:
             ApiError: The server refuses.
         """
-        now = self._clock.now()
-        job = run_of(cron_job, plan, now=now)
-        run = Run(job["metadata"]["name"], plan.record, now)
-        known = self._runs.get(cron_job.key)
-        if known is not None and known.name == run.name:
-            return known  # and perhaps it is over, and cleaned up
-        try:
-            await self._client.create(job, field_owner=FIELD_MANAGER)
-        except AlreadyExistsError:
-            run = await self._run_before(cron_job, run.name) or run
-        self._runs[cron_job.key] = run
-        return run
+        after = self._last_reload(cron_job)
+        while True:
+            now = self._clock.now()
+            job = run_of(cron_job, plan, now=now, after=after)
+            run = Run(job["metadata"]["name"], plan.record, now)
+            known = self._runs.get(cron_job.key)
+            if known is not None and known.name == run.name:
+                return known  # and perhaps it is over, and cleaned up
+            try:
+                await self._client.create(job, field_owner=FIELD_MANAGER)
+            except AlreadyExistsError:
+                before = await self._run_before(cron_job, run.name)
+                if before is not None and self._is_past(cron_job, before, after):
+                    after = instant(before.at)
+                    continue
+                run = before or run
+            self._runs[cron_job.key] = run
+            return run
+
+    def recorded(self, cron_job: Workload, run: Run) -> None:
+        """Note that a run is in the record: the next one comes after it.
+
+        Args:
+            cron_job: The version that the record was written for.
+            run: What it ran.
+        """
+        self._recorded[cron_job.key] = run.at, cron_job.meta.resource_version
+
+    def begun(self, cron_job: Workload) -> None:
+        """Note that the record of a CronJob, which had none, begins now."""
+        self._begun[cron_job.key] = instant(self._clock.now())
+
+    def taken_away(self, cron_job: Workload) -> datetime | None:
+        """Return when a CronJob was reloaded last, if it does not say so any more."""
+        at, version = self._recorded.get(cron_job.key, (None, ""))
+        if RELOADED_AT in cron_job.meta.annotations:
+            return None
+        return None if version == cron_job.meta.resource_version else at  # a lag
+
+    def _last_reload(self, cron_job: Workload) -> str:
+        """Say when a CronJob was reloaded last, as it does or as is known."""
+        at = self.taken_away(cron_job)
+        noted = cron_job.meta.annotations.get(RELOADED_AT, "")
+        return noted if at is None else instant(at)
+
+    def _is_past(self, cron_job: Workload, run: Run, after: str) -> bool:
+        """Tell whether a run came before the record began, and says nothing of it."""
+        at = instant(run.at)
+        return after < at < self._begun.get(cron_job.key, "")
 
     async def _run_before(self, cron_job: Workload, name: str) -> Run | None:
         """Read the run of a process that could not write the record."""
@@ -164,6 +210,8 @@ class Jobs:
     def forget(self, cron_job: WorkloadKey) -> None:
         """Let go of a CronJob that is no more."""
         self._runs.pop(cron_job, None)
+        self._recorded.pop(cron_job, None)
+        self._begun.pop(cron_job, None)
 
     async def _try(self, owed: Owed) -> None:
         """Ask whether a Job would be taken, while there is still the one before.

@@ -81,7 +81,7 @@ def begin_restart_patch(
         RESTARTING: Restarting(restart_change(plan)).text
     }
     if plan is not None and plan.markers:
-        annotations |= {RELOADED_AT: _instant(now), **plan.notes}
+        annotations |= {RELOADED_AT: instant(now), **plan.notes}
     body: dict[str, object] = {
         "metadata": {
             "resourceVersion": workload.meta.resource_version,
@@ -179,10 +179,11 @@ def _moment(now: datetime) -> str:
 def notes(plan: Plan, reloaded: datetime | None) -> Mapping[str, str]:
     """Return the annotations that a workload carries for us."""
     record = {RECORD: record_text(plan.record)}
-    return record if reloaded is None else record | {RELOADED_AT: _instant(reloaded)}
+    return record if reloaded is None else record | {RELOADED_AT: instant(reloaded)}
 
 
-def _instant(now: datetime) -> str:
+def instant(now: datetime) -> str:
+    """Write a time as `RELOADED_AT` has it."""
     moment = now.astimezone(UTC).isoformat(timespec="milliseconds")
     return moment.replace("+00:00", "Z")
 

@@ -31,7 +31,7 @@ from controllers.reload.news import Outcome, Topic
 from controllers.reload.options import CronJobStrategy, ReloadOptions
 from controllers.reload.plan import Plan
 from controllers.reload.policy import ReloadPolicy
-from controllers.reload.record import read_record
+from controllers.reload.record import RECORD, read_record
 from controllers.reload.rollouts.restarts import is_evicted
 from controllers.reload.workloads import Workload, WorkloadKey, waits_for_deletion
 from controllers.reload.writing.batch import Run, idle_reason, is_suspended
@@ -152,9 +152,7 @@ class Writer:
             ApiError: The server refuses.
         """
         if not plan.markers:
-            await self._write(
-                workload, patch_for(workload, plan, now=self._clock.now()), plan
-            )
+            await self._adopt(workload, plan)
             return RELOADED
         if self._notify is not None:
             await self._once(workload, plan, partial(self._notify, workload.key, plan))
@@ -233,6 +231,17 @@ class Writer:
         plan = plan or Plan(read_record(workload) or {})
         await self._write(workload, record_patch(workload, plan), plan)
 
+    async def _adopt(self, workload: Workload, plan: Plan) -> None:
+        """Write the record alone; and what a CronJob's run is named after."""
+        if workload.key.kind != CronJob.gvk.kind:
+            patch = patch_for(workload, plan, now=self._clock.now())
+            await self._write(workload, patch, plan)
+            return
+        at = self._jobs.taken_away(workload)
+        await self._write(workload, record_patch(workload, plan, reloaded=at), plan)
+        if RECORD not in workload.meta.annotations:
+            self._jobs.begun(workload)
+
     async def _reload_cron_job(
         self, workload: Workload, policy: ReloadPolicy, plan: Plan
     ) -> Outcome:
@@ -269,6 +278,7 @@ class Writer:
         record = {**(read_record(cron_job) or {}), **run.record}
         ran = Plan(record, notes=plan.notes)
         await self._write(cron_job, record_patch(cron_job, ran, reloaded=run.at), ran)
+        self._jobs.recorded(cron_job, run)
         if run.covers(plan, cron_job.key.namespace):
             return
         text = f"{cron_job.key} has run as {run.name} for an earlier change"
@@ -308,7 +318,10 @@ class Writer:
         """Keep what may not be written; tell whether that is as good."""
         if not isinstance(error, ForbiddenError):
             return False
-        return self._unwritten.keep(workload, patch, error, self._clock.now())
+        is_kept = self._unwritten.keep(workload, patch, error, self._clock.now())
+        if is_kept:  # of the same version, which memory tells records apart by
+            self._memory.forget(workload.key)
+        return is_kept
 
     async def _patch(self, workload: Workload, patch: Patch) -> str:
         """Patch a workload; return its resource version from then on."""

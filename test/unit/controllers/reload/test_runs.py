@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 
 import pytest
@@ -22,6 +22,7 @@ from controller_runtime import (
     merge_patch,
 )
 from controller_runtime.testing.apiserver import ApiServer
+from controller_runtime.testing.apiserver.faults import Fault
 from controllers.reload import setup
 from controllers.reload.options import ReloadOptions
 from controllers.reload.record import RECORD, RELOADED_AT
@@ -56,6 +57,23 @@ class World:
         found = await self.client.get(CronJob.gvk, "x", "shop")
         annotations: dict[str, str] = found["metadata"]["annotations"]
         return annotations
+
+    def refuse_patches(self) -> Fault:
+        """Let CronJobs not be patched."""
+        target = self.server.faults.on(verb="patch", resource="cronjobs", times=None)
+        return target.answer(403, reason="Forbidden")
+
+    async def touch(self, text: str) -> None:
+        """Have the CronJob be of another version."""
+        await self._annotate({"touched": text})
+
+    async def strip(self) -> None:
+        """Take away all that is noted on the CronJob."""
+        await self._annotate({RECORD: None, RELOADED_AT: None})
+
+    async def _annotate(self, annotations: Mapping[str, str | None]) -> None:
+        patch = merge_patch({"metadata": {"annotations": annotations}})
+        await self.client.patch(CronJob.gvk, "x", "shop", patch=patch)
 
     async def reloads(self) -> int:
         events = (await self.client.list(EVENT, "shop")).items
@@ -206,3 +224,51 @@ async def test_a_job_of_the_name_that_is_no_run_of_it_counts_as_one(
     assert len(await world.runs()) == 1
     assert "a" in (await world.annotations())[RECORD]
     assert await world.reloads() == 1
+
+
+async def test_where_no_record_can_be_written_what_comes_back_is_one_more_run(
+    world: World,
+) -> None:
+    world.refuse_patches()
+
+    async with world.manager():
+        for value in ("1", "2"):
+            await world.change("a", value)
+            await settled()
+    async with world.manager():
+        await world.change("a", "1")
+        await settled()
+
+    assert len(await world.runs()) == 3
+
+
+async def test_where_no_record_can_be_written_an_older_one_puts_nothing_back(
+    world: World,
+) -> None:
+    refusal = world.refuse_patches()
+
+    async with world.manager():
+        for value in ("1", "old"):
+            refusal.remove()
+            await world.touch(f"before {value}")
+            refusal = world.refuse_patches()
+            await settled()
+            await world.change("a", value)
+            await settled()
+        await asyncio.sleep(7200)
+
+    assert len(await world.runs()) == 2
+
+
+async def test_a_cron_job_whose_notes_its_owner_takes_away_runs_for_each_change(
+    world: World,
+) -> None:
+    async with world.manager():
+        for value in ("1", "2", "1", "3"):
+            await world.change("a", value)
+            await settled()
+            await world.strip()
+            await settled()
+            await world.strip()
+
+    assert len(await world.runs()) == 4
