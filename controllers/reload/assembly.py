@@ -216,7 +216,7 @@ def _write(manager: Manager, options: ReloadOptions, notify: Notify | None) -> _
     memory, unwritten = Memory(), Unwritten()
     ledger = Ledger(manager.api_reader, by=f"{manager.random.getrandbits(64):016x}")
     if options.dry_run:
-        return _Writing(Rehearsal(), memory, ledger, unwritten)
+        return _Writing(Rehearsal(memory), memory, ledger, unwritten)
     writer = Writer(
         manager.client,
         clock=manager.clock,

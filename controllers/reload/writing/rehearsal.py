@@ -15,6 +15,7 @@ from controllers.reload.policy import ReloadPolicy
 from controllers.reload.record import RECORD
 from controllers.reload.workloads import Workload, WorkloadKey
 from controllers.reload.writing.ledger import Owed
+from controllers.reload.writing.memory import Memory
 from controllers.reload.writing.patches import record_text
 
 PLANNED = Outcome("ReloadPlanned", "would reload, but for the dry run", Topic.PLANNED)
@@ -23,7 +24,14 @@ PLANNED = Outcome("ReloadPlanned", "would reload, but for the dry run", Topic.PL
 class Rehearsal:
     """Does as if; an `Acts`."""
 
-    def __init__(self) -> None:
+    def __init__(self, memory: Memory | None = None) -> None:
+        """Keep nothing yet.
+
+        Args:
+            memory: Of the records of workloads as they are seen here, if there is one.
+                It tells them apart by versions, and here they are of the same.
+        """
+        self._memory = Memory() if memory is None else memory
         self._records: dict[WorkloadKey, str] = {}
 
     def seen(self, workload: Workload, /) -> Workload:
@@ -41,6 +49,7 @@ class Rehearsal:
         """Remember what would be written."""
         del policy
         self._records[workload.key] = record_text(plan.record)
+        self._memory.forget(workload.key)
         return PLANNED
 
     async def keep_up(self, workload: Workload, patch: Patch, /) -> bool:

@@ -157,13 +157,28 @@ class World:
             Deployment.gvk, "web", "shop", patch=json_patch(operations)
         )
 
+    async def touch(self, text: str) -> None:
+        """Make another version of the Deployment."""
+        patch = merge_patch({"metadata": {"labels": {"touched": text}}})
+        await self.client.patch(Deployment.gvk, "web", "shop", patch=patch)
+        await settled()
+
     async def reloads(self) -> int:
         events = (await self.client.list(EVENT, "shop")).items
         return sum(event["reason"] == "Reloaded" for event in events)
 
+    async def plans(self) -> int:
+        """Return how often a dry run has said that it would reload."""
+        events = (await self.client.list(EVENT, "shop")).items
+        return sum(
+            event.get("series", {}).get("count", 1)
+            for event in events
+            if event["reason"] == "ReloadPlanned"
+        )
+
     @asynccontextmanager
-    async def manager(self) -> AsyncIterator[None]:
-        given = ReloadOptions()
+    async def manager(self, *, dry_run: bool = False) -> AsyncIterator[None]:
+        given = ReloadOptions(dry_run=dry_run)
         async with managing(self.server.config(), given):
             await settled()
             yield
@@ -350,3 +365,13 @@ async def test_a_record_that_is_taken_away_once_is_put_back_at_once(
 
         assert await world.record() == before
     assert await world.reloads() == 0
+
+
+async def test_a_dry_run_tells_once_of_content_that_comes_back(world: World) -> None:
+    async with world.manager(dry_run=True):
+        for value in ("1", "0"):
+            await world.touch(f"before-{value}")
+            await world.change(value)
+        await asyncio.sleep(7200)
+
+    assert await world.plans() == 2
