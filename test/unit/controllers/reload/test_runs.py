@@ -25,7 +25,9 @@ from controller_runtime.testing.apiserver import ApiServer
 from controller_runtime.testing.apiserver.faults import Fault
 from controllers.reload import setup
 from controllers.reload.options import ReloadOptions
+from controllers.reload.preview import Preview
 from controllers.reload.record import RECORD, RELOADED_AT
+from controllers.reload.workloads import WorkloadKey
 
 EVENT = GroupVersionKind("events.k8s.io", "v1", "Event")
 
@@ -36,6 +38,7 @@ class World:
     def __init__(self, server: ApiServer, client: Client) -> None:
         self.server = server
         self.client = client
+        self.preview: Preview
 
     async def create(self, gvk: GroupVersionKind, name: str, **fields: object) -> None:
         annotations = {"reloader.stakater.com/auto": "true"}
@@ -88,7 +91,7 @@ class World:
                 metrics_bind_address="0", health_probe_bind_address="0", watchdog=None
             )
             manager = Manager(transport, options=addresses)
-            setup(manager, options or ReloadOptions())
+            self.preview = setup(manager, options or ReloadOptions())
             async with asyncio.TaskGroup() as tasks:
                 running = tasks.create_task(manager.start())
                 await settled()
@@ -258,6 +261,19 @@ async def test_where_no_record_can_be_written_an_older_one_puts_nothing_back(
         await asyncio.sleep(7200)
 
     assert len(await world.runs()) == 2
+
+
+async def test_the_preview_knows_what_could_not_be_written(world: World) -> None:
+    async with world.manager():
+        await world.change("a", "1")
+        await settled()
+        world.refuse_patches()
+        await world.change("a", "2")
+        await settled()
+        said = world.preview.of_workload(WorkloadKey("CronJob", "shop", "x"))
+
+    assert len(await world.runs()) == 2
+    assert said["wouldReload"] is False
 
 
 async def test_a_cron_job_whose_notes_its_owner_takes_away_runs_for_each_change(
