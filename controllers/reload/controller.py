@@ -254,7 +254,10 @@ class Reloader:
             for source in self._observer.supply.sources(seen, policy)
             if not concerns(seen, live, source)
         ]
-        plan = decide(seen, policy, sources, self.happened(seen, sources))
+        happened = self.happened(seen, sources)
+        if seen is not workload:  # what it is seen with was never put back
+            happened = happened._replace(known={})
+        plan = decide(seen, policy, sources, happened)
         if plan is not None:
             outcome = await self._rehearsal.carry_out(seen, policy, plan)
             if plan.markers:

@@ -1064,6 +1064,27 @@ async def test_a_dry_run_is_no_obstacle_for_other_configs(world: World) -> None:
     assert "'t' of type 'SECRET'" in note
 
 
+async def test_what_comes_back_during_a_dry_run_is_told_once(world: World) -> None:
+    await world.secret()
+    await world.workload()
+    await world.config(**NAMES_S)
+
+    async with world.manager():
+        await world.change()
+        await world.settled()
+        await world.patch(ReloaderConfig, "x", {"spec": {"dryRun": True}})
+        await world.settled()
+        await world.change(value="old")
+        await world.settled()
+        for value in ("1", "2", "3"):
+            touched = {"metadata": {"labels": {"touched": value}}}
+            await world.patch(Deployment, "web", touched)
+            await world.settled()
+
+    (event,) = await world.events("ReloadPlanned")
+    assert "series" not in event
+
+
 async def test_what_changed_during_a_dry_run_reloads_after_it(world: World) -> None:
     await world.secret()
     await world.workload()
