@@ -100,16 +100,18 @@ class Jobs:
         """Note that the record of a CronJob, which had none, begins now."""
         self._begun[cron_job.key] = instant(self._clock.now())
 
-    def taken_away(self, cron_job: Workload) -> datetime | None:
-        """Return when a CronJob was reloaded last, if it does not say so any more."""
+    def last_run(self, cron_job: Workload) -> datetime | None:
+        """Return when a CronJob was reloaded last, unless it knows better itself."""
         at, version = self._recorded.get(cron_job.key, (None, ""))
-        if RELOADED_AT in cron_job.meta.annotations:
-            return None
-        return None if version == cron_job.meta.resource_version else at  # a lag
+        noted = cron_job.meta.annotations.get(RELOADED_AT, "")
+        if at is None or noted == instant(at):
+            return at
+        is_lag = version == cron_job.meta.resource_version
+        return None if noted or is_lag else at
 
     def _last_reload(self, cron_job: Workload) -> str:
         """Say when a CronJob was reloaded last, as it does or as is known."""
-        at = self.taken_away(cron_job)
+        at = self.last_run(cron_job)
         noted = cron_job.meta.annotations.get(RELOADED_AT, "")
         return noted if at is None else instant(at)
 

@@ -237,7 +237,7 @@ class Writer:
             patch = patch_for(workload, plan, now=self._clock.now())
             await self._write(workload, patch, plan)
             return
-        at = self._jobs.taken_away(workload)
+        at = self._jobs.last_run(workload)
         await self._write(workload, record_patch(workload, plan, reloaded=at), plan)
         if RECORD not in workload.meta.annotations:
             self._jobs.begun(workload)

@@ -263,6 +263,27 @@ async def test_where_no_record_can_be_written_an_older_one_puts_nothing_back(
     assert len(await world.runs()) == 2
 
 
+async def test_the_time_of_a_run_is_written_with_the_record_that_may_be_at_last(
+    world: World,
+) -> None:
+    await world.delete("b")
+    refusal = world.refuse_patches()
+
+    async with world.manager():
+        for value in ("1", "2"):
+            await world.change("a", value)
+            await settled()
+        refusal.remove()
+        await world.create(ConfigMap.gvk, "b", data={"k": "new"})
+        await settled()
+        assert RELOADED_AT in await world.annotations()
+    async with world.manager():
+        await world.change("a", "1")
+        await settled()
+
+    assert len(await world.runs()) == 3
+
+
 async def test_the_preview_knows_what_could_not_be_written(world: World) -> None:
     async with world.manager():
         await world.change("a", "1")
