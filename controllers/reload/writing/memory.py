@@ -3,7 +3,9 @@
     written, and answered          known, as of the version in the answer
     a later version agrees         known, as of that version
     refused                        known as before
-    written, and no answer         nothing is known until a later version agrees
+    written, and no answer         in doubt until a later version agrees: what was known
+                                   counts only if there is no record at all
+    the first of all, not written  known: what changes until it is written reloads
 
 `kubectl rollout undo` of a Deployment gives it the template of an old ReplicaSet, and
 the annotations that the Deployment had then, the record among them. Compared with the
@@ -119,9 +121,11 @@ class Memory:
     def overrides(self, workload: Workload, text: str) -> str | None:
         """Return the record that is true, if `text`, which a workload has, is older."""
         known = self._of(workload)
-        if known is None or not known.is_sure or known.latest in {None, text}:
+        if known is None or known.latest in {None, text}:
             return None
-        is_older = text == NO_RECORD or known.is_past(text)
+        if text == NO_RECORD:
+            return known.latest  # in doubt, too: what was written would be there
+        is_older = known.is_sure and known.is_past(text)
         return known.latest if is_older else None
 
     def is_latest(self, workload: Workload, text: str) -> bool:

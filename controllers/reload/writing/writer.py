@@ -300,10 +300,16 @@ class Writer:
 
     async def _write(self, workload: Workload, patch: Patch, plan: Plan) -> None:
         """Write the record of a plan, and what goes with it."""
+        text = record_text(plan.record)
+        is_first = not plan.markers and RECORD not in workload.meta.annotations
+        if is_first:  # it counts from now on, written or not
+            self._memory.learn(workload, text)
         take_back = self._memory.doubt(workload)
         try:
             version = await self._patch(workload, patch)
         except ServerError:
+            if is_first:
+                take_back()
             raise  # and perhaps it was written
         except ApiError as error:
             take_back()
@@ -311,7 +317,7 @@ class Writer:
                 raise
         else:
             self._unwritten.forget(workload.key)
-            self._memory.learn(workload, record_text(plan.record), version)
+            self._memory.learn(workload, text, version)
         self._done.pop(workload.key, None)
 
     def _keep(self, workload: Workload, patch: Patch, error: ApiError) -> bool:

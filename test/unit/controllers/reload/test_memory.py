@@ -367,6 +367,24 @@ async def test_a_record_that_is_taken_away_once_is_put_back_at_once(
     assert await world.reloads() == 0
 
 
+@pytest.mark.parametrize("status", [403, 422, 500])
+async def test_a_change_is_not_missed_while_the_first_record_cannot_be_written(
+    world: World, status: int
+) -> None:
+    target = world.server.faults.on(verb="patch", resource="deployments", times=None)
+    reason = {403: "Forbidden", 422: "Invalid", 500: "InternalError"}[status]
+    refusal = target.answer(status, reason=reason)
+
+    async with world.manager():
+        await world.change("1")
+        assert await world.reloads() == 0
+        refusal.remove()
+        await asyncio.sleep(1300)
+
+    assert await world.reloads() == 1
+    assert "STAKATER_C_CONFIGMAP" in str(await world.read())
+
+
 async def test_a_dry_run_tells_once_of_content_that_comes_back(world: World) -> None:
     async with world.manager(dry_run=True):
         for value in ("1", "0"):
