@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from statistics import mean
 from urllib.request import urlopen
@@ -69,7 +69,8 @@ class Running:
 
         async def watch() -> None:
             while True:
-                self.memory.append(self.resident)
+                with suppress(FileNotFoundError, ProcessLookupError):  # it was killed
+                    self.memory.append(self.resident)
                 await asyncio.sleep(_BETWEEN)
 
         async with asyncio.TaskGroup() as tasks:

@@ -114,7 +114,7 @@ async def test_a_crd_that_comes_and_goes_starts_and_stops_its_asset(
         pid = os.getpid()
 
         await environment.install_crds(crd(group))
-        await platform.has("g", gvk, spec={"level": "low"}, timeout=5)
+        await platform.has("g", gvk, spec={"level": "low"})
         await platform.event("CRDDiscovered", "for g")
         await platform.client.patch(
             gvk, "g", platform.namespace, patch=merge_patch({"spec": {"level": "x"}})
