@@ -361,11 +361,11 @@ async def test_a_storm_is_braked_told_once_and_its_last_content_lands(
     """Scenario 48, on a virtual clock: ten minutes of changes."""
     await world.workload()
     async with world.manager() as manager:
-        for number in range(100):
+        for number in range(200):
             await world.change(number)
-            await asyncio.sleep(6)
+            await asyncio.sleep(3)
         before = await world.record()
-        await asyncio.sleep(400)
+        await asyncio.sleep(600)
 
         assert len(world.patches()) <= 20
         exposition = manager.metrics.exposition().decode()
